@@ -1,0 +1,175 @@
+#include <config.h>
+
+#include "agent/base/log.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+
+static struct log_module *modules;
+static enum log_level general_level = LOG_LEVEL_INFO;
+static bool to_journal;
+static atomic_uint sequence;
+static pthread_mutex_t limit_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static const char *const level_names[] = {"ERROR", "WARN", "INFO", "DEBUG"};
+static const int syslog_priorities[] = {3, 4, 6, 7};
+
+static bool level_parse(const char *text, enum log_level *ret);
+static void write_journal(const struct log_module *, enum log_level,
+                          const struct log_context *, const char *message);
+static void write_stderr(const struct log_module *, enum log_level,
+                         const struct log_context *, const char *message);
+
+void
+log_module_register(struct log_module *module)
+{
+    module->next = modules;
+    modules = module;
+}
+
+void
+log_init(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long device, inode;
+    struct stat st;
+
+    to_journal = stream && sscanf(stream, "%lu:%lu", &device, &inode) == 2 &&
+                 fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device &&
+                 st.st_ino == inode;
+}
+
+void
+log_set_level(enum log_level level)
+{
+    general_level = level;
+}
+
+bool
+log_set_level_text(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    enum log_level level;
+
+    if (!level_parse(colon ? colon + 1 : text, &level)) {
+        return false;
+    }
+    if (!colon) {
+        log_set_level(level);
+        return true;
+    }
+
+    size_t size = (size_t)(colon - text);
+    bool found = false;
+    for (struct log_module *m = modules; m; m = m->next) {
+        if (strlen(m->name) == size && strncmp(m->name, text, size) == 0) {
+            m->level = (int)level;
+            found = true;
+        }
+    }
+    return found;
+}
+
+bool
+log_is_enabled(const struct log_module *module, enum log_level level)
+{
+    int limit = module->level >= 0 ? module->level : (int)general_level;
+
+    return (int)level <= limit;
+}
+
+void
+log_write(const struct log_module *module, enum log_level level,
+          const struct log_context *context, const char *fmt, ...)
+{
+    static const struct log_context none;
+    va_list args;
+
+    va_start(args, fmt);
+    AUTO_FREE message = xvasprintf(fmt, args);
+    va_end(args);
+
+    /* A line is a line, whatever a peer put into a name. */
+    for (char *p = message; *p; p++) {
+        if ((unsigned char)*p < ' ' && *p != '\t') {
+            *p = ' ';
+        }
+    }
+    (to_journal ? write_journal : write_stderr)(
+        module, level, context ? context : &none, message);
+}
+
+bool
+log_limit_allows(struct log_limit *limit, unsigned burst, unsigned *ret_dropped)
+{
+    uint64_t now = clock_now_ms();
+    bool allowed = true;
+
+    pthread_mutex_lock(&limit_mutex);
+    *ret_dropped = 0;
+    if (now - limit->window_start_ms >= 60000 || limit->window_start_ms == 0) {
+        limit->window_start_ms = now;
+        limit->n_in_window = 0;
+        *ret_dropped = limit->n_dropped;
+        limit->n_dropped = 0;
+    }
+    if (limit->n_in_window >= burst) {
+        limit->n_dropped++;
+        allowed = false;
+    } else {
+        limit->n_in_window++;
+    }
+    pthread_mutex_unlock(&limit_mutex);
+    return allowed;
+}
+
+static bool
+level_parse(const char *text, enum log_level *ret)
+{
+    for (size_t i = 0; i < N_ELEMENTS(level_names); i++) {
+        if (strcasecmp(text, level_names[i]) == 0) {
+            *ret = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+write_journal(const struct log_module *module, enum log_level level,
+              const struct log_context *context, const char *message)
+{
+    sd_journal_send("MESSAGE=%s: %s", module->name, message, "PRIORITY=%d",
+                    syslog_priorities[level], "DROVER_MODULE=%s", module->name,
+                    "REQUEST_ID=%s", context->request, "INSTANCE_UUID=%s",
+                    context->instance, "DROVER_OP=%lld", (long long)context->op,
+                    NULL);
+}
+
+static void
+write_stderr(const struct log_module *module, enum log_level level,
+             const struct log_context *context, const char *message)
+{
+    char when[CLOCK_TEXT_SIZE], op[32] = "";
+
+    clock_format_micro(clock_wall_us(), 'T', when);
+    when[23] = '\0'; /* Milliseconds will do. */
+    if (context->op) {
+        snprintf(op, sizeof op, " op=%lld", (long long)context->op);
+    }
+    /* One call, so that lines of several threads do not mix. */
+    fprintf(stderr, "%sZ|%05u|%s|%s|%s%s%s%s%s|%s\n", when,
+            atomic_fetch_add(&sequence, 1) + 1, module->name,
+            level_names[level], context->request[0] ? "req=" : "",
+            context->request, context->instance[0] ? " inst=" : "",
+            context->instance, op, message);
+}
