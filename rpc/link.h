@@ -1,0 +1,74 @@
+#ifndef DROVER_RPC_LINK_H
+#define DROVER_RPC_LINK_H
+
+/* Two connections to RabbitMQ: one consumes, one publishes.
+ *
+ * rpc/link*.c are the only users of rabbitmq-c, which blocks: each connection
+ * has a thread of its own that nobody else's data enters; it speaks with the
+ * loop through completions, the loop with it through a queue and an eventfd.
+ * Reconnecting (rpc/reconnect.h), redeclaring and consuming again are its own
+ * affair. (spec/rpc-wire 1, 6; spec/library-notes 1)
+ *
+ * Threads: the functions here, the loop. */
+
+#include "agent/base/completion.h"
+#include "rpc/message.h"
+#include "rpc/transport_url.h"
+
+struct link;
+
+/* Everything is copied. */
+struct link_options {
+    const struct transport_url *url;
+    const char *name; /* For connection_name: "droverd:<host>". */
+    const char *exchange;
+    const char *topic;  /* Null: nothing is served, only replies arrive. */
+    const char *server; /* Service host name; null if 'topic' is. */
+    unsigned heartbeat_s;
+    unsigned prefetch; /* 0: 64. */
+    bool durable, auto_delete, ha_queues, quorum;
+    int quorum_delivery_limit, quorum_max_length, quorum_max_bytes;
+    unsigned transient_ttl_s;
+    bool cancel_on_failover;
+    bool shuffle;  /* kombu_failover_strategy = shuffle. */
+    bool external; /* SASL EXTERNAL. */
+    bool ssl, ssl_verify_hostname;
+    const char *ssl_ca_file, *ssl_cert_file, *ssl_key_file; /* or null */
+    unsigned reconnect_base_ms, reconnect_max_ms;
+    size_t max_body;        /* Bytes of one message. */
+    size_t max_queue_bytes; /* Held while the broker takes nothing. */
+};
+
+struct link *link_create(struct completion_queue *q,
+                         const struct link_options *options);
+
+/* Connects and goes on doing so.  Requests are consumed only after
+ * link_consume(), replies at once. */
+void link_start(struct link *link);
+void link_consume(struct link *link);
+
+/* Cancels the consumers of requests and calls 'done'; what is unacknowledged
+ * stays with the caller to settle. */
+void link_cancel(struct link *link, void (*done)(void *aux), void *aux);
+
+/* Publishes and confirms what is queued (at most 'grace_ms'), deletes our own
+ * fanout and reply queues, closes, and calls 'closed', after which the link is
+ * gone. */
+void link_close(struct link *link, unsigned grace_ms, void (*closed)(void *aux),
+                void *aux);
+
+struct transport *link_transport(struct link *link);
+
+struct link_status {
+    bool consuming, publishing, blocked;
+    char broker[128]; /* "host:port/vhost", no password. */
+    char last_error[256];
+    uint64_t n_connects, n_disconnects, n_cancels, n_returns, n_dropped;
+    size_t n_queued, n_queued_bytes, n_unconfirmed;
+};
+struct link_status link_status(struct link *link);
+
+/* An answer from each thread within its heartbeat: both are alive. */
+bool link_threads_ticked(struct link *link);
+
+#endif
