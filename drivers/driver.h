@@ -1,0 +1,372 @@
+#ifndef DROVER_DRIVERS_DRIVER_H
+#define DROVER_DRIVERS_DRIVER_H
+
+/* What a hypervisor driver provides, and the asynchronous front before it.
+ *
+ * A driver is a module that is loaded by name (driver_load()) and exports one
+ * table, struct driver_ops.  Its functions may block: the front calls them on
+ * a worker thread, and the agent never runs two of them at once for one
+ * instance but for those marked "any time".  They use nothing of the loop's,
+ * keep no pointer to an argument, and turn the hypervisor's own error into a
+ * struct error before they return, on the thread that saw it.
+ *
+ * Callers use driver_*(), never the table.  Each takes what it needs by value
+ * or copies it, and calls 'done' on the loop, once.
+ *
+ * Threads: the front, the loop; the table, workers. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/completion.h"
+#include "agent/base/error.h"
+
+/* Nova's numbers. */
+enum power_state {
+    POWER_NOSTATE = 0,
+    POWER_RUNNING = 1,
+    POWER_PAUSED = 3,
+    POWER_SHUTDOWN = 4,
+    POWER_CRASHED = 6,
+    POWER_SUSPENDED = 7,
+};
+
+/* Plain records. A string may be null where the comment says so. */
+struct guest_disk {
+    char *target;       /* "vda" */
+    char *device;       /* "disk", "cdrom", "floppy", "lun" */
+    char *path;         /* Null: not a local file or block device. */
+    char *format;       /* "qcow2", "raw", ...; never null. */
+    char *backing_path; /* Null: none. */
+    char *backing_format;
+    char *serial; /* Null: none. */
+    bool is_block_device;
+    bool readonly, shareable;
+    int64_t virtual_size;   /* Bytes that the guest sees. */
+    int64_t allocated_size; /* Bytes that it takes. */
+};
+
+/* What the hypervisor says of a guest's whereabouts. */
+enum guest_presence {
+    GUEST_ABSENT,   /* No such domain. */
+    GUEST_OFF,      /* Defined, not active. */
+    GUEST_ACTIVE,   /* Active, running or paused, and this host's. */
+    GUEST_INCOMING, /* Active, but receiving a migration: not running here. */
+    GUEST_MIGRATED, /* Not active, because it went to another host. */
+    GUEST_POSTCOPY, /* Active, part of its memory is elsewhere. */
+    GUEST_POSTCOPY_FAILED,
+};
+
+struct guest {
+    char *uuid, *name;
+    char *title; /* Null: none. */
+    int memory_mb, n_vcpus;
+    enum power_state power_state;
+    enum guest_presence presence;
+    bool persistent;
+    bool has_nvram, has_hostdev, has_shared_fs; /* Matter to migration. */
+    bool has_serial_tcp;
+    struct guest_disk *disks;
+    size_t n_disks;
+};
+void guest_free(struct guest *guest);
+CLEANUP_FUNC(struct guest, guest_free)
+struct guest *guest_copy(const struct guest *guest);
+
+struct guest_list {
+    struct guest **guests;
+    size_t n;
+};
+void guest_list_free(struct guest_list *list); /* The guests too. */
+CLEANUP_FUNC(struct guest_list, guest_list_free)
+
+struct host_info {
+    char *hostname;        /* The hypervisor's node name. */
+    char *hypervisor_type; /* "QEMU" */
+    int64_t hypervisor_version, libvirt_version; /* major*10^6+minor*10^3+rel */
+    char *arch;                                  /* "x86_64" */
+    char *cpu_model;                             /* Null: unknown. */
+    char *cpu_vendor;                            /* Null: unknown. */
+    char *cpu_xml; /* <cpu> for comparing; null: unknown. */
+    int n_cpus, n_sockets, n_cores, n_threads;
+    int64_t memory_mb, memory_free_mb;
+    int64_t disk_total_gb, disk_free_gb; /* Where instances_path is. */
+    int64_t disk_available_least_gb; /* Free if all disks grew to the full. */
+    int n_guests_active;
+};
+void host_info_free(struct host_info *info);
+CLEANUP_FUNC(struct host_info, host_info_free)
+
+/* Where a destination makes disks, and which. (spec/live-migration 3.3) */
+struct prepare_disk {
+    char *path, *format; /* "qcow2" or "raw" */
+    int64_t virtual_size;
+    char *backing_path; /* Null: none.  As the source has it: absolute, or
+                         * the bare name of a file in the image cache. */
+    char *backing_format;
+};
+struct prepare_request {
+    char *uuid;
+    char *directory; /* Instance directory to make; null: none. */
+    struct prepare_disk *disks;
+    size_t n_disks;
+};
+void prepare_request_free(struct prepare_request *request);
+CLEANUP_FUNC(struct prepare_request, prepare_request_free)
+struct prepare_request *prepare_request_copy(const struct prepare_request *r);
+
+/* A live migration. */
+enum migrate_flag {
+    MIGRATE_BLOCK = 1 << 0,
+    MIGRATE_TUNNELLED = 1 << 1,
+    MIGRATE_TLS = 1 << 2,
+    MIGRATE_POSTCOPY = 1 << 3,
+    MIGRATE_AUTO_CONVERGE = 1 << 4,
+    MIGRATE_POSTCOPY_RESUME = 1 << 5,
+};
+struct migrate_request {
+    char *uuid;
+    char *dest_uri;           /* dconnuri */
+    char *migrate_uri;        /* Null: libvirt chooses. */
+    unsigned flags;           /* Of enum migrate_flag. */
+    unsigned bandwidth_mib_s; /* 0: no limit. */
+    unsigned n_parallel;      /* 0 or 1: one connection. */
+    char **disks;             /* Targets to copy; with MIGRATE_BLOCK only. */
+    size_t n_disks;
+    /* Edits of the destination XML (4.3); null: left as it is. */
+    char *vnc_listen, *spice_listen, *serial_listen;
+    int *serial_ports;
+    size_t n_serial_ports;
+    bool remove_cpu_shares;
+    bool file_backed_memory;
+};
+void migrate_request_free(struct migrate_request *request);
+CLEANUP_FUNC(struct migrate_request, migrate_request_free)
+
+enum job_type {
+    JOB_NONE,
+    JOB_BOUNDED,
+    JOB_UNBOUNDED,
+    JOB_COMPLETED,
+    JOB_FAILED,
+    JOB_CANCELLED,
+};
+/* -1: not known. */
+struct job_stats {
+    enum job_type type;
+    int64_t elapsed_ms, downtime_ms, downtime_net_ms;
+    int64_t memory_total, memory_processed, memory_remaining; /* bytes */
+    int64_t disk_total, disk_processed, disk_remaining;       /* bytes */
+    int64_t memory_bps, disk_bps; /* bytes a second */
+    int64_t iteration, dirty_rate_pages, page_size, auto_converge_percent;
+};
+
+/* What a driver tells unasked; posted to the loop by the front. */
+enum driver_event_type {
+    DRIVER_EVENT_STARTED,
+    DRIVER_EVENT_STOPPED, /* 'detail' of enum stop_detail */
+    DRIVER_EVENT_SUSPENDED,
+    DRIVER_EVENT_RESUMED,
+    DRIVER_EVENT_POSTCOPY, /* The switch to post-copy happened. */
+    DRIVER_EVENT_POSTCOPY_FAILED,
+    DRIVER_EVENT_DEFINED,
+    DRIVER_EVENT_UNDEFINED,
+    DRIVER_EVENT_JOB_COMPLETED,
+    DRIVER_EVENT_CONNECTED,    /* No guest: list again, much may be new. */
+    DRIVER_EVENT_DISCONNECTED, /* No guest: knowledge is stale, not gone. */
+};
+enum stop_detail {
+    STOP_SHUTDOWN,
+    STOP_DESTROYED,
+    STOP_CRASHED,
+    STOP_MIGRATED,
+    STOP_SAVED,
+    STOP_FAILED
+};
+struct driver_event {
+    enum driver_event_type type;
+    int detail;
+    char uuid[40]; /* Empty where no guest is meant. */
+};
+
+/* What a driver is opened with; copied by it. */
+struct driver_options {
+    const char *host;           /* Service host name. */
+    const char *connection_uri; /* Empty: the default of the driver. */
+    const char *virt_type;
+    const char *instances_path;
+    const char *const *images_paths; /* Ends with null; may be null. */
+    /* Of the fake only. */
+    const char *fake_world; /* Directory that hosts share; empty: memory. */
+    unsigned fake_guests, fake_memory_mb, fake_dirty_rate_mib_s;
+    /* Any thread may call it; 'event' is copied. */
+    void (*event)(void *aux, const struct driver_event *event);
+    void *event_aux;
+};
+
+#define DRIVER_ABI 1
+struct driver_ops {
+    int abi; /* DRIVER_ABI */
+    const char *name;
+
+    /* Makes the driver's state; may fail for wrong options only.  A hypervisor
+     * that can't be reached is no failure: calls answer
+     * ERR_HYPERVISOR_UNAVAILABLE until it can be. */
+    struct error *(*open)(const struct driver_options *options,
+                          void **ret_state);
+    void (*close)(void *state); /* No call is under way. */
+
+    /* True if the hypervisor answered lately.  Any time; must not block. */
+    bool (*is_connected)(void *state);
+    struct error *(*host_get)(void *state, struct host_info **ret);
+    /* The host's uptime as `uptime` prints it. */
+    struct error *(*host_uptime)(void *state, char **ret);
+    /* ERR_INVALID_CPU_INFO if a guest on 'cpu_xml' can't run here.  Null:
+     * nothing is compared. */
+    struct error *(*compare_cpu)(void *state, const char *cpu_xml);
+
+    struct error *(*guest_list)(void *state, struct guest_list **ret);
+    /* ERR_INSTANCE_NOT_FOUND if there is none.  Any time. */
+    struct error *(*guest_get)(void *state, const char *uuid,
+                               struct guest **ret);
+    /* The same question to another host's hypervisor.  Only GUEST_* of the
+     * answer counts.  Any error means "unknown".  Any time. */
+    struct error *(*peer_presence)(void *state, const char *uri,
+                                   const char *uuid, enum guest_presence *ret);
+
+    /* Storage probes (spec/live-migration 2.5).  'directory' null means
+     * instances_path; else it must be allowed (prepare()). */
+    struct error *(*probe_create)(void *state, const char *directory,
+                                  char **ret_name);
+    struct error *(*probe_exists)(void *state, const char *directory,
+                                  const char *name, bool *ret);
+    /* Gone already is success. */
+    struct error *(*probe_remove)(void *state, const char *directory,
+                                  const char *name);
+
+    /* Makes directory and empty disks.  Paths only below instances_path and
+     * images_paths, without "..", not through a symbolic link
+     * (ERR_INVALID names the path); what exists is ERR_DESTINATION_DISK_EXISTS
+     * and what was made before the failure is removed again. */
+    struct error *(*prepare)(void *state,
+                             const struct prepare_request *request);
+    /* Removes what prepare() made: those disks and that directory with all in
+     * it.  Refused (ERR_INVALID) while the guest is active here.  Gone
+     * already is success. */
+    struct error *(*unprepare)(void *state,
+                               const struct prepare_request *request);
+
+    /* Moves a running guest; returns null once it runs there.  An error does
+     * not say where it runs: the caller asks.  May take hours; has a thread to
+     * itself. */
+    struct error *(*migrate)(void *state,
+                             const struct migrate_request *request);
+    /* Any time: while migrate() blocks.  No job is ERR_INVALID. */
+    struct error *(*migrate_abort)(void *state, const char *uuid);
+    struct error *(*migrate_set_downtime)(void *state, const char *uuid,
+                                          unsigned ms);
+    struct error *(*migrate_set_bandwidth)(void *state, const char *uuid,
+                                           unsigned mib_s);
+    struct error *(*migrate_postcopy)(void *state, const char *uuid);
+    /* 'completed': the last ended job's.  Any time. */
+    struct error *(*job_get)(void *state, const char *uuid, bool completed,
+                             struct job_stats *ret);
+    struct error *(*suspend)(void *state, const char *uuid);
+    struct error *(*resume)(void *state, const char *uuid);
+
+    /* Makes an active guest persistent, from its live definition, if it is
+     * not. */
+    struct error *(*persist)(void *state, const char *uuid);
+    /* Removes the remains of a guest that does not run here: an incoming one
+     * that hangs, a definition.  Refused (ERR_INVALID) for one that runs.
+     * Absent is success. */
+    struct error *(*discard)(void *state, const char *uuid);
+
+    /* Steering of the fake from droverctl ("fail migrate MIGRATION"...);
+     * 'text' is a verb and words.  Null: not a fake. */
+    struct error *(*steer)(void *state, const char *text, char **ret);
+};
+
+/* The symbol that a module exports. */
+#define DRIVER_SYMBOL "drover_driver"
+extern const struct driver_ops drover_driver;
+
+struct driver;
+
+/* Loads "drover-<name>.so" from 'directory' and opens it.  Required entries
+ * are checked. ERR_CONFIG. 'on_event' is called on the loop. */
+struct error *
+driver_load(struct completion_queue *q, const char *directory, const char *name,
+            const struct driver_options *options,
+            void (*on_event)(void *aux, const struct driver_event *event),
+            void *aux, struct driver **ret) WARN_UNUSED;
+
+/* Waits for the calls under way, but not for migrations of which the
+ * hypervisor takes care: their threads are left behind at exit. */
+void driver_close(struct driver *driver);
+
+const char *driver_name(const struct driver *driver);
+bool driver_is_connected(struct driver *driver);
+bool driver_can_steer(const struct driver *driver);
+
+/* The front.  'error' is the callee's to free; results too, and null after an
+ * error. */
+typedef void driver_done(void *aux, struct error *error);
+typedef void driver_host_done(void *aux, struct error *error,
+                              struct host_info *host);
+typedef void driver_text_done(void *aux, struct error *error, char *text);
+typedef void driver_guest_done(void *aux, struct error *error,
+                               struct guest *guest);
+typedef void driver_list_done(void *aux, struct error *error,
+                              struct guest_list *list);
+typedef void driver_bool_done(void *aux, struct error *error, bool answer);
+typedef void driver_presence_done(void *aux, struct error *error,
+                                  enum guest_presence presence);
+typedef void driver_job_done(void *aux, struct error *error,
+                             const struct job_stats *stats);
+
+void driver_host_get(struct driver *, driver_host_done *done, void *aux);
+void driver_host_uptime(struct driver *, driver_text_done *done, void *aux);
+void driver_compare_cpu(struct driver *, const char *cpu_xml, driver_done *done,
+                        void *aux);
+void driver_guest_list(struct driver *, driver_list_done *done, void *aux);
+void driver_guest_get(struct driver *, const char *uuid,
+                      driver_guest_done *done, void *aux);
+void driver_peer_presence(struct driver *, const char *uri, const char *uuid,
+                          driver_presence_done *done, void *aux);
+void driver_probe_create(struct driver *, const char *directory,
+                         driver_text_done *done, void *aux);
+void driver_probe_exists(struct driver *, const char *directory,
+                         const char *name, driver_bool_done *done, void *aux);
+void driver_probe_remove(struct driver *, const char *directory,
+                         const char *name, driver_done *done, void *aux);
+/* Both copy 'request'. */
+void driver_prepare(struct driver *, const struct prepare_request *request,
+                    driver_done *done, void *aux);
+void driver_unprepare(struct driver *, const struct prepare_request *request,
+                      driver_done *done, void *aux);
+/* Takes 'request'. */
+void driver_migrate(struct driver *, struct migrate_request *request,
+                    driver_done *done, void *aux);
+void driver_migrate_abort(struct driver *, const char *uuid, driver_done *done,
+                          void *aux);
+void driver_migrate_set_downtime(struct driver *, const char *uuid, unsigned ms,
+                                 driver_done *done, void *aux);
+void driver_migrate_set_bandwidth(struct driver *, const char *uuid,
+                                  unsigned mib_s, driver_done *done, void *aux);
+void driver_migrate_postcopy(struct driver *, const char *uuid,
+                             driver_done *done, void *aux);
+void driver_job_get(struct driver *, const char *uuid, bool completed,
+                    driver_job_done *done, void *aux);
+void driver_suspend(struct driver *, const char *uuid, driver_done *done,
+                    void *aux);
+void driver_resume(struct driver *, const char *uuid, driver_done *done,
+                   void *aux);
+void driver_persist(struct driver *, const char *uuid, driver_done *done,
+                    void *aux);
+void driver_discard(struct driver *, const char *uuid, driver_done *done,
+                    void *aux);
+void driver_steer(struct driver *, const char *text, driver_text_done *done,
+                  void *aux);
+
+#endif
