@@ -1,0 +1,24 @@
+#ifndef DROVER_AGENT_INSTANCE_QUEUE_H
+#define DROVER_AGENT_INSTANCE_QUEUE_H
+
+/* Work for one instance queues behind each other; that for different ones does
+ * not.
+ *
+ * Threads: the loop. */
+
+struct instance_queue;
+
+struct instance_queue *instance_queue_create(void);
+void instance_queue_free(struct instance_queue *queue);
+
+/* Calls start(aux) when it is this work's turn: at once, if nothing is before
+ * it.  The turn lasts until instance_queue_leave(). */
+void instance_queue_enter(struct instance_queue *queue, const char *uuid,
+                          void (*start)(void *aux), void *aux);
+void instance_queue_leave(struct instance_queue *queue, const char *uuid);
+
+/* How much waits or works for it. */
+unsigned instance_queue_length(const struct instance_queue *queue,
+                               const char *uuid);
+
+#endif

@@ -1,0 +1,96 @@
+#ifndef DROVER_AGENT_MONITOR_H
+#define DROVER_AGENT_MONITOR_H
+
+/* The monitor of a running migration: a pure core.
+ *
+ * It is told what the hypervisor says and what time it is, and answers what to
+ * do; agent/migrate_monitor.c has the timer and does it.
+ * (spec/live-migration 4.6, 4.7, 7.2)
+ *
+ * Threads: no shared state. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drivers/driver.h"
+
+struct monitor_options {
+    double data_gb;
+    unsigned downtime_ms, downtime_steps, downtime_delay_s;
+    unsigned completion_timeout_s_per_gb; /* 0: none. */
+    bool timeout_forces_complete;         /* Else it aborts. */
+    bool permit_postcopy; /* The migration was started with the flag. */
+    unsigned save_interval_s;
+};
+
+/* One round's input. */
+struct monitor_input {
+    bool call_returned;         /* The migrate call is over ... */
+    enum error_code call_error; /* ... with this, ERR_NONE for success. */
+    bool stats_failed;          /* job_get answered 'stats_error'. */
+    enum error_code stats_error;
+    struct job_stats stats;
+    /* Evidence, where it was asked for (MONITOR_ASK_*). */
+    bool presence_known, peer_known;
+    enum guest_presence presence, peer_presence;
+    bool stop_seen;  /* A STOPPED event came, with ... */
+    int stop_detail; /* ... of enum stop_detail. */
+};
+
+/* What to do now; several at once. */
+enum monitor_action {
+    MONITOR_SET_DOWNTIME = 1 << 0, /* 'downtime_ms' */
+    MONITOR_SAVE_PROGRESS = 1 << 1,
+    MONITOR_LOG_PROGRESS = 1 << 2,
+    MONITOR_ABORT = 1 << 3,
+    MONITOR_SUSPEND = 1 << 4,      /* Force-complete without post-copy. */
+    MONITOR_POSTCOPY = 1 << 5,     /* Force-complete with it. */
+    MONITOR_ASK_PRESENCE = 1 << 6, /* Then another round with the answers. */
+    MONITOR_ASK_PEER = 1 << 7,
+};
+
+enum monitor_outcome {
+    MONITOR_RUNNING,
+    MONITOR_COMPLETED,   /* It runs at the destination; nothing less. */
+    MONITOR_FAILED,      /* It runs, or ended, at the source. */
+    MONITOR_CANCELLED,   /* As failed; somebody asked for it. */
+    MONITOR_GUEST_ENDED, /* It runs nowhere: it shut down or crashed. */
+};
+
+struct monitor_output {
+    unsigned actions; /* Of enum monitor_action. */
+    enum monitor_outcome outcome;
+    unsigned downtime_ms;
+};
+
+struct monitor;
+struct monitor *monitor_create(const struct monitor_options *options,
+                               uint64_t start_ms);
+void monitor_free(struct monitor *monitor);
+CLEANUP_FUNC(struct monitor, monitor_free)
+
+void monitor_run(struct monitor *monitor, uint64_t now_ms,
+                 const struct monitor_input *input, struct monitor_output *ret);
+
+/* Somebody wants it to complete now, or to stop. */
+void monitor_force_complete(struct monitor *monitor);
+void monitor_note_abort(struct monitor *monitor);
+/* The switch happened: neither abort nor time-out from now on. */
+void monitor_note_postcopy(struct monitor *monitor);
+bool monitor_is_postcopy(const struct monitor *monitor);
+
+/* Last downtime step that was set; to go on with after a restart. */
+int monitor_downtime_step(const struct monitor *monitor);
+void monitor_set_downtime_step(struct monitor *monitor, int step);
+
+/* The next round is due after this many ms. */
+unsigned monitor_interval_ms(const struct monitor *monitor,
+                             const struct job_stats *stats);
+
+/* data_gb of a guest: RAM and the files of 'disk_bytes'. */
+double monitor_data_gb(int memory_mb, const int64_t *disk_bytes, size_t n);
+
+/* Progress in per cent as Nova counts it: of memory; 0 when unknown. */
+int monitor_progress(const struct job_stats *stats);
+
+#endif

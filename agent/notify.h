@@ -1,0 +1,58 @@
+#ifndef DROVER_AGENT_NOTIFY_H
+#define DROVER_AGENT_NOTIFY_H
+
+/* Announces what happens to instances, in Nova's two formats.
+ * (spec/live-migration 1.9)
+ *
+ * Threads: the loop. */
+
+#include "conf/conf.h"
+#include "rpc/notifier.h"
+#include "rpc/object.h"
+
+/* One row an event: name, legacy event type (after "compute.instance."),
+ * versioned action (after "instance."), and whether fixed_ips are in the legacy
+ * payload. */
+#define NOTIFY_EVENTS                                                          \
+    NOTIFY_EVENT(PRE, "live_migration.pre", "live_migration_pre", true)        \
+    NOTIFY_EVENT(POST, "live_migration._post", "live_migration_post", true)    \
+    NOTIFY_EVENT(POST_DEST, "live_migration.post.dest",                        \
+                 "live_migration_post_dest", true)                             \
+    NOTIFY_EVENT(ROLLBACK, "live_migration._rollback",                         \
+                 "live_migration_rollback", false)                             \
+    NOTIFY_EVENT(ROLLBACK_DEST, "live_migration.rollback.dest",                \
+                 "live_migration_rollback_dest", true)                         \
+    NOTIFY_EVENT(ABORT, "live.migration.abort", "live_migration_abort", false) \
+    NOTIFY_EVENT(FORCE_COMPLETE, "live.migration.force.complete",              \
+                 "live_migration_force_complete", false)
+enum notify_event {
+#define NOTIFY_EVENT(NAME, LEGACY, VERSIONED, FIXED_IPS) NOTIFY_##NAME,
+    NOTIFY_EVENTS
+#undef NOTIFY_EVENT
+        NOTIFY_N_EVENTS
+};
+enum notify_phase { NOTIFY_START, NOTIFY_END };
+
+struct notify;
+struct notify *notify_create(struct notifier *notifier,
+                             const struct conf *conf);
+void notify_free(struct notify *notify);
+
+/* Sends what notification_format asks for. */
+void notify_instance(struct notify *notify, const struct json *context,
+                     enum notify_event event, enum notify_phase phase,
+                     const struct object *instance);
+
+/* "compute.<method>" / compute.exception, priority ERROR: method 'function' of
+ * the agent failed.  'args' may be null and is not sent whole: secrets. */
+void notify_exception(struct notify *notify, const struct json *context,
+                      const char *function, const struct object *instance,
+                      const struct error *error);
+
+/* The payloads, for tests. */
+struct json *notify_legacy_payload(const struct object *instance,
+                                   bool with_fixed_ips);
+struct json *notify_versioned_payload(const struct object *instance,
+                                      const struct json *context);
+
+#endif

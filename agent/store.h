@@ -1,0 +1,55 @@
+#ifndef DROVER_AGENT_STORE_H
+#define DROVER_AGENT_STORE_H
+
+/* The state that survives: documents in one SQLite database.
+ *
+ * Tables of (id, key, body), the body being JSON text.  Everything is read at
+ * start, into the modules that own it (agent/journal.h, agent/records_local.h);
+ * from then on they keep it in memory and write through.  A write is on disk,
+ * power cut or not, when its 'done' is called: WAL, synchronous FULL, on a
+ * thread of its own.  (spec/library-notes 6)
+ *
+ * Threads: the loop. */
+
+#include <stdint.h>
+
+#include "agent/base/completion.h"
+#include "agent/base/error.h"
+
+struct store;
+
+enum store_table {
+    STORE_INSTANCES,
+    STORE_MIGRATIONS,
+    STORE_OPERATIONS,
+    STORE_N_TABLES
+};
+
+/* Opens or makes the database; ":memory:" is allowed.  Runs on the caller's
+ * thread, at start only.  A damaged database, or one of a newer drover, is
+ * ERR_STORAGE with the way out in the message; nothing is changed then. */
+struct error *store_open(const char *path, struct completion_queue *q,
+                         struct store **ret) WARN_UNUSED;
+
+/* Waits until all is written, and closes. */
+void store_close(struct store *store);
+
+/* Calls 'visit' for every document, by id.  At start only. */
+struct error *store_load(struct store *store, enum store_table table,
+                         void (*visit)(void *aux, int64_t id, const char *key,
+                                       const char *body),
+                         void *aux) WARN_UNUSED;
+
+/* The next unused id of a table; never given twice, not even after a
+ * restart of an agent that wrote nothing under it since. */
+int64_t store_next_id(struct store *store, enum store_table table);
+
+/* Puts (or replaces) a document, or with a null 'body' deletes it.  Writes
+ * happen in order; those of one loop iteration share a transaction.  'done'
+ * (may be null) is called on the loop, with ERR_STORAGE if it is not on disk.
+ * Takes 'body'. */
+void store_put(struct store *store, enum store_table table, int64_t id,
+               const char *key, char *body,
+               void (*done)(void *aux, struct error *error), void *aux);
+
+#endif
