@@ -1,0 +1,84 @@
+#ifndef DROVER_AGENT_AGENT_H
+#define DROVER_AGENT_AGENT_H
+
+/* The agent of one host: everything that its parts need of each other.
+ *
+ * main.c wires one up on a loop, a bus and a driver; a test wires two up in one
+ * process.  There is no global state.
+ *
+ * Threads: the loop. */
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "agent/instance_queue.h"
+#include "agent/notify.h"
+#include "agent/op.h"
+#include "agent/records.h"
+#include "agent/records_local.h"
+#include "agent/slots.h"
+#include "agent/store.h"
+#include "conf/conf.h"
+#include "drivers/driver.h"
+#include "rpc/client.h"
+#include "rpc/notifier.h"
+#include "rpc/server.h"
+
+struct link;
+
+struct agent {
+    uv_loop_t *loop;
+    struct completion_queue *q;
+    const struct conf *conf;
+
+    struct driver *driver;
+    char *node;         /* The hypervisor's name of this host; null: not known
+                         * yet. */
+    bool guests_listed; /* libvirt was asked since it was last reached. */
+
+    struct store *store;
+    struct records *records;
+    struct records_local *local; /* Null with a control plane. */
+    struct op_engine *ops;
+    struct instance_queue *queue;
+    struct slots *outgoing; /* max_concurrent_live_migrations */
+
+    struct transport *transport;
+    struct link *link; /* Null in tests: the transport is another. */
+    struct rpc_server *server;
+    struct rpc_client *client;
+    struct notifier *notifier;
+    struct notify *notify;
+
+    int64_t started_us; /* Wall time. */
+    bool stopping;
+};
+
+/* What an agent is made of; all borrowed for its life but 'store', which it
+ * closes. */
+struct agent_parts {
+    struct completion_queue *q;
+    const struct conf *conf;
+    struct transport *transport;
+    struct link *link; /* Or null. */
+    struct store *store;
+};
+
+/* Makes the agent and loads its state and driver, touching nothing of the
+ * world. */
+struct error *agent_create(const struct agent_parts *parts,
+                           struct agent **ret) WARN_UNUSED;
+
+/* Lists the guests, settles what the journal holds, and then calls 'ready':
+ * only now may requests be consumed. */
+void agent_start(struct agent *agent, void (*ready)(void *aux), void *aux);
+
+/* No new requests; 'stopped' when those under way are answered, or 'grace_ms'
+ * is over.  Migrations are left to libvirt and the journal. */
+void agent_stop(struct agent *agent, unsigned grace_ms,
+                void (*stopped)(void *aux), void *aux);
+
+/* After agent_stop(); the loop must run once more. */
+void agent_free(struct agent *agent);
+
+#endif

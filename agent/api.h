@@ -1,0 +1,66 @@
+#ifndef DROVER_AGENT_API_H
+#define DROVER_AGENT_API_H
+
+/* What droverctl asks of an agent: namespace "drover" 1.0 on topic compute,
+ * and the same methods on the control socket (agent/ctl.h).
+ *
+ * Method              arguments                  answer
+ * status              -                          see agent/status.c
+ * host_show           -                          {host, node, driver, version,
+ *     hypervisor_type, hypervisor_version, libvirt_version, hypervisor_up,
+ *     arch, cpu_model, cpu_xml, n_cpus, memory_mb, memory_free_mb,
+ *     disk_total_gb, disk_free_gb, n_instances, uptime_s}
+ * instance_list       -                          [instance summary]
+ * instance_show       instance (name, UUID or the beginning of one)
+ *                     -> summary + disks: [{target, path, format,
+ *                     virtual_size, allocated_size, backing_path, device}]
+ *   summary: {uuid, name, display_name, host, vm_state, task_state,
+ *     power_state (text), memory_mb, vcpus, progress}
+ * migrate             instance, dest (null: choose), block_migration (null:
+ *                     find out), disk_over_commit, check (only check)
+ *                     -> migration; with check: {dest, data, rules: [{host,
+ *                     ok, reason}]}
+ * migration_list      instance (optional)        [migration]
+ * migration_show      migration (UUID, beginning of one, or an instance: its
+ *                     newest)                    migration
+ *   migration: {uuid, id, instance_uuid, instance_name, status, type, source,
+ *     dest, created_at, updated_at, step, error, progress, memory_total,
+ *     memory_processed, memory_remaining, disk_total, disk_processed,
+ *     disk_remaining, rate (bytes/s), elapsed_ms, downtime_ms, iteration,
+ *     total_ms}; what is not known is null
+ * migration_abort, migration_force_complete      migration -> null
+ * op_list             -                          see op_engine_list()
+ * fake                command (text)             {answer}
+ * fault_set           name, action               null
+ * fault_list          -                          [{name, action, n_passed}]
+ *
+ * A method that names an instance or migration this host does not have answers
+ * InstanceNotFound or MigrationNotFound: droverctl asks all hosts at once and
+ * takes the one that knows.
+ *
+ * Threads: the loop. */
+
+#include "agent/agent.h"
+
+struct api_call;
+
+/* The table, for the RPC server. */
+extern const struct rpc_method api_methods[];
+
+/* The same for the control socket: 'args' is borrowed; 'done' is called once,
+ * now or later, with an answer or an error, both its to free. */
+void api_call_local(struct agent *agent, const char *method,
+                    const struct json *args,
+                    void (*done)(void *aux, struct json *result,
+                                 struct error *error),
+                    void *aux);
+
+/* For the methods' own files. */
+struct agent *api_agent(const struct api_call *call);
+const struct json *api_args(const struct api_call *call);
+const struct json *api_context(const struct api_call *call); /* Never null. */
+const struct log_context *api_log(const struct api_call *call);
+void api_reply(struct api_call *call, struct json *result); /* Takes both. */
+void api_fail(struct api_call *call, struct error *error);  /* Takes both. */
+
+#endif

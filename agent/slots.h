@@ -1,0 +1,25 @@
+#ifndef DROVER_AGENT_SLOTS_H
+#define DROVER_AGENT_SLOTS_H
+
+/* A limited number of places, given out first come, first served.
+ * (spec/live-migration 4.1)
+ *
+ * Threads: the loop. */
+
+#include <stdbool.h>
+
+struct slots;
+struct slot; /* A place, or one's wait for it. */
+
+struct slots *slots_create(unsigned n); /* 0: no limit. */
+void slots_free(struct slots *slots);
+
+/* Calls granted(aux) when a place is free: at once, if one is. */
+struct slot *slots_request(struct slots *slots, void (*granted)(void *aux),
+                           void *aux);
+bool slot_is_granted(const struct slot *slot);
+
+/* Gives the place back, or leaves the queue.  Null is fine. */
+void slot_release(struct slot *slot);
+
+#endif
