@@ -1,0 +1,53 @@
+#ifndef DROVER_DRIVERS_DISK_H
+#define DROVER_DRIVERS_DISK_H
+
+/* Local files of guests: storage probes, and the directory and empty disks
+ * that a destination makes for a block migration.  (spec/live-migration 2.5,
+ * 3.3, 5.3)
+ *
+ * Everything a peer names is opened component by component from one of the
+ * operator's directories, never through a symbolic link, and everything is
+ * made with O_EXCL: a request can neither reach nor replace what exists.
+ * Whether a guest still uses the files is for the caller to know.
+ *
+ * Threads: a store is read-only after its creation; any.  May block. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+#include "drivers/driver.h"
+
+struct disk_store;
+
+/* The paths are copied; 'images_paths' ends with null, and may be null. */
+struct disk_store *disk_store_create(const char *instances_path,
+                                     const char *const *images_paths);
+void disk_store_free(struct disk_store *store);
+CLEANUP_FUNC(struct disk_store, disk_store_free)
+
+/* As the entries of the same name of struct driver_ops. ERR_INVALID: the path
+ * or name is refused; ERR_STORAGE: the file system said no. */
+struct error *disk_probe_create(const struct disk_store *store,
+                                const char *directory,
+                                char **ret_name) WARN_UNUSED;
+struct error *disk_probe_exists(const struct disk_store *store,
+                                const char *directory, const char *name,
+                                bool *ret) WARN_UNUSED;
+struct error *disk_probe_remove(const struct disk_store *store,
+                                const char *directory,
+                                const char *name) WARN_UNUSED;
+struct error *disk_prepare(const struct disk_store *store,
+                           const struct prepare_request *request) WARN_UNUSED;
+
+/* The caller has made sure that no guest uses them.  Files on another file
+ * system inside the directory are left, with ERR_STORAGE. */
+struct error *disk_unprepare(const struct disk_store *store,
+                             const struct prepare_request *request) WARN_UNUSED;
+
+/* Size of, and room for ordinary users on, the file system of instances_path,
+ * in GiB. */
+struct error *disk_space(const struct disk_store *store, int64_t *ret_total_gb,
+                         int64_t *ret_free_gb) WARN_UNUSED;
+
+#endif
