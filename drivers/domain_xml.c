@@ -1,0 +1,251 @@
+#include <config.h>
+
+#include "drivers/domain_xml.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <string.h>
+
+#include "drivers/driver.h"
+#include "drivers/xml.h"
+
+#define NOVA_NAMESPACE "http://openstack.org/xmlns/libvirt/nova/"
+
+static bool is_uuid(const char *text);
+static char *parse_title(const xmlNode *domain);
+static int parse_memory_mb(const xmlNode *domain);
+static int parse_vcpus(const xmlNode *domain);
+static void parse_disks(const xmlNode *devices, struct guest *guest);
+static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
+static char *source_path(const xmlNode *holder, bool *ret_is_block);
+static bool has_tcp_serial(const xmlNode *devices);
+static bool has_host_filesystem(const xmlNode *devices);
+static int topology_number(const xmlNode *topology, const char *name);
+
+struct error *
+domain_xml_parse(const char *xml, size_t size, struct guest **ret)
+{
+    AUTO_XML doc = NULL;
+    struct error *error = xml_parse(xml, size, "domain", &doc);
+    if (error) {
+        return error;
+    }
+
+    const xmlNode *domain = xmlDocGetRootElement(doc);
+    const xmlNode *devices = xml_child(domain, "devices");
+    CLEANUP(guest_free_at) struct guest *guest = xzalloc(sizeof *guest);
+
+    guest->uuid = xml_text(xml_child(domain, "uuid"));
+    guest->name = xml_text(xml_child(domain, "name"));
+    if (!guest->uuid || !is_uuid(guest->uuid)) {
+        return error_new(ERR_VALUE, "domain has no uuid");
+    }
+    if (!guest->name) {
+        return error_new(ERR_VALUE, "domain '%s' has no name", guest->uuid);
+    }
+    guest->title = parse_title(domain);
+    guest->memory_mb = parse_memory_mb(domain);
+    guest->n_vcpus = parse_vcpus(domain);
+    if (guest->memory_mb < 0 || guest->n_vcpus < 0) {
+        return error_new(ERR_VALUE, "memory or vcpu of '%s' is no size",
+                         guest->uuid);
+    }
+    guest->has_nvram = xml_child(xml_child(domain, "os"), "nvram");
+    guest->has_hostdev = xml_child(devices, "hostdev");
+    guest->has_shared_fs = has_host_filesystem(devices);
+    guest->has_serial_tcp = has_tcp_serial(devices);
+    parse_disks(devices, guest);
+
+    *ret = steal(&guest);
+    return NULL;
+}
+
+struct error *
+domain_xml_parse_host(const char *xml, size_t size, struct host_info *info)
+{
+    AUTO_XML doc = NULL;
+    struct error *error = xml_parse(xml, size, "capabilities", &doc);
+    if (error) {
+        return error;
+    }
+
+    const xmlNode *host = xml_child(xmlDocGetRootElement(doc), "host");
+    xmlNode *cpu = xml_child(host, "cpu");
+    if (!cpu) {
+        return error_new(ERR_VALUE, "capabilities have no host cpu");
+    }
+    const xmlNode *topology = xml_child(cpu, "topology");
+
+    info->arch = xml_text(xml_child(cpu, "arch"));
+    if (!info->arch) {
+        return error_new(ERR_VALUE, "host cpu has no arch");
+    }
+    info->cpu_model = xml_text(xml_child(cpu, "model"));
+    info->cpu_vendor = xml_text(xml_child(cpu, "vendor"));
+    info->cpu_xml = info->cpu_model ? xml_format_node(doc, cpu) : NULL;
+    info->n_sockets = topology_number(topology, "sockets");
+    info->n_cores = topology_number(topology, "cores");
+    info->n_threads = topology_number(topology, "threads");
+    return NULL;
+}
+
+static bool
+is_uuid(const char *text)
+{
+    size_t i = 0;
+
+    for (; text[i]; i++) {
+        bool is_dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if (i >= 36 ||
+            (is_dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))) {
+            return false;
+        }
+    }
+    return i == 36;
+}
+
+static char *
+parse_title(const xmlNode *domain)
+{
+    char *title = xml_text(xml_child(domain, "title"));
+    const xmlNode *nova = xml_child(xml_child(domain, "metadata"), "instance");
+
+    if (!title && nova && nova->ns && nova->ns->href &&
+        strncmp((const char *)nova->ns->href, NOVA_NAMESPACE,
+                strlen(NOVA_NAMESPACE)) == 0) {
+        title = xml_text(xml_child(nova, "name"));
+    }
+    return title;
+}
+
+/* libvirt writes KiB, but takes and may one day write others. */
+static int
+parse_memory_mb(const xmlNode *domain)
+{
+    static const struct {
+        const char *name;
+        int64_t bytes;
+    } units[] = {
+        {"KiB", 1 << 10}, {"k", 1 << 10},   {"b", 1},
+        {"bytes", 1},     {"KB", 1000},     {"MB", 1000000},
+        {"M", 1 << 20},   {"MiB", 1 << 20}, {"GB", 1000000000},
+        {"G", 1 << 30},   {"GiB", 1 << 30}, {"TiB", INT64_C(1) << 40},
+    };
+    const xmlNode *memory = xml_child(domain, "memory");
+    AUTO_FREE text = xml_text(memory);
+    AUTO_FREE unit = xml_attr(memory, "unit");
+
+    for (size_t i = 0; i < N_ELEMENTS(units); i++) {
+        if (str_eq(unit ? unit : "KiB", units[i].name)) {
+            int64_t n = xml_number(text, INT64_MAX / units[i].bytes);
+            int64_t mb = n < 0 ? -1 : n * units[i].bytes >> 20;
+            return mb > INT_MAX ? -1 : (int)mb;
+        }
+    }
+    return -1;
+}
+
+static int
+parse_vcpus(const xmlNode *domain)
+{
+    const xmlNode *vcpu = xml_child(domain, "vcpu");
+    AUTO_FREE most = xml_text(vcpu);
+    AUTO_FREE current = xml_attr(vcpu, "current");
+
+    return (int)xml_number(current ? current : most, INT_MAX);
+}
+
+static void
+parse_disks(const xmlNode *devices, struct guest *guest)
+{
+    size_t n_room = 0;
+
+    xml_for_each (disk, devices, "disk") {
+        if (guest->n_disks == n_room) {
+            guest->disks = xgrow(guest->disks, &n_room, sizeof *guest->disks);
+        }
+        struct guest_disk *ret = &guest->disks[guest->n_disks++];
+        *ret = (struct guest_disk){NULL};
+        parse_disk(disk, ret);
+    }
+}
+
+static void
+parse_disk(const xmlNode *disk, struct guest_disk *ret)
+{
+    const xmlNode *backing = xml_child(disk, "backingStore");
+    bool backing_is_block;
+
+    ret->target = xml_attr(xml_child(disk, "target"), "dev");
+    if (!ret->target) {
+        ret->target = xstrdup("");
+    }
+    ret->device = xml_attr(disk, "device");
+    if (!ret->device) {
+        ret->device = xstrdup("disk");
+    }
+    ret->format = xml_attr(xml_child(disk, "driver"), "type");
+    if (!ret->format) {
+        ret->format = xstrdup("raw");
+    }
+    ret->path = source_path(disk, &ret->is_block_device);
+    ret->serial = xml_text(xml_child(disk, "serial"));
+    ret->readonly = xml_child(disk, "readonly");
+    ret->shareable = xml_child(disk, "shareable");
+
+    ret->backing_path = source_path(backing, &backing_is_block);
+    if (ret->backing_path) {
+        ret->backing_format = xml_attr(xml_child(backing, "format"), "type");
+    }
+}
+
+/* Of a <disk> or a <backingStore>; null unless its type says that it is local:
+ * a network disk may have attributes of the same names. */
+static char *
+source_path(const xmlNode *holder, bool *ret_is_block)
+{
+    const xmlNode *source = xml_child(holder, "source");
+
+    *ret_is_block = xml_attr_is(holder, "type", "block");
+    if (*ret_is_block) {
+        return xml_attr(source, "dev");
+    }
+    return xml_attr_is(holder, "type", "file") ? xml_attr(source, "file")
+                                               : NULL;
+}
+
+static bool
+has_tcp_serial(const xmlNode *devices)
+{
+    static const char *const names[] = {"serial", "console"};
+
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        xml_for_each (node, devices, names[i]) {
+            if (xml_attr_is(node, "type", "tcp")) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* A directory of this host's; what is block or file backed is storage. */
+static bool
+has_host_filesystem(const xmlNode *devices)
+{
+    xml_for_each (node, devices, "filesystem") {
+        if (!xml_has_attr(node, "type") || xml_attr_is(node, "type", "mount")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+topology_number(const xmlNode *topology, const char *name)
+{
+    AUTO_FREE text = xml_attr(topology, name);
+    int64_t n = xml_number(text, INT_MAX);
+
+    return n > 0 ? (int)n : 1;
+}
