@@ -27,7 +27,8 @@ void disk_store_free(struct disk_store *store);
 CLEANUP_FUNC(struct disk_store, disk_store_free)
 
 /* As the entries of the same name of struct driver_ops. ERR_INVALID: the path
- * or name is refused; ERR_STORAGE: the file system said no. */
+ * or name is refused; ERR_NOT_FOUND: a directory is missing; ERR_STORAGE: the
+ * file system said no. */
 struct error *disk_probe_create(const struct disk_store *store,
                                 const char *directory,
                                 char **ret_name) WARN_UNUSED;
