@@ -3,12 +3,12 @@
 
 /* JSON, strict and exact.
  *
- * The only user of cJSON, which it gives what that lacks: input is checked
- * byte by byte before it is parsed (UTF-8, control characters, numbers,
- * nesting, "\u0000", text after the value), integers survive to 64 bits and
- * longer ones keep their digits, names are case-sensitive, of duplicate names
- * the last wins as it does at the peers, and what is printed is always
- * compact, valid UTF-8.  (spec/rpc-wire 2.1 and appendix B)
+ * The only user of cJSON, whose trees it keeps and prints, and which it gives
+ * what that lacks: a parser that takes nothing but JSON (UTF-8, control
+ * characters, numbers, nesting, text after the value; "\u0000" is refused, as
+ * C strings end there), numbers that keep their text and so their digits,
+ * case-sensitive names, of duplicate names the last as at the peers, and
+ * compact, valid UTF-8 in print.  (spec/rpc-wire 2.1 and appendix B)
  *
  * A struct json is a tree with one owner.  A value that is put into an object
  * or array belongs to it from then on; one that is looked up is borrowed.
@@ -55,8 +55,8 @@ struct json *json_double(double value); /* Not finite: null. */
 struct json *json_object(void);
 struct json *json_array(void);
 
-/* A string.  Bytes that are no UTF-8 become U+FFFD, one for each; null gives
- * JSON's null. */
+/* A string.  Bytes that are no UTF-8, and NULs, become U+FFFD, one for each;
+ * null gives JSON's null. */
 struct json *json_string(const char *s);
 struct json *json_string_n(const char *s, size_t size);
 
@@ -81,6 +81,12 @@ double json_get_double(const struct json *json);
 struct json *json_get(const struct json *object, const char *name);
 struct json *json_set(struct json *object, const char *name,
                       struct json *value);
+
+/* json_set() with a value that stays its owner's, unchanged, for as long as
+ * 'object' lives: for what is only to be printed. */
+void json_set_borrowed(struct json *object, const char *name,
+                       const struct json *value);
+
 struct json *json_detach(struct json *object, const char *name); /* or null */
 void json_remove(struct json *object, const char *name);
 bool json_has(const struct json *object, const char *name);

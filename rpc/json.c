@@ -1,0 +1,572 @@
+#include <config.h>
+
+#include "rpc/json.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "rpc/json_build.h"
+#include "rpc/utf8.h"
+
+/* A struct json is a cJSON item.  Every number is a raw item, that is its
+ * text: cJSON's own numbers are doubles, which lose integers beyond 2^53 and
+ * are printed as floats or as another number from 10^15 on (1.7.15). */
+
+/* Most messages fit; the printer doubles it as needed. */
+#define PRINT_ROOM 2048
+
+static cJSON *node(const struct json *json);
+static struct json *json_of(cJSON *item);
+static struct json *number(const char *fmt, ...) PRINTF_FORMAT(1, 2);
+static bool is_int_text(const char *text);
+static bool whole_number(const char *text, int64_t *ret);
+static bool numbers_equal(const char *a, const char *b);
+static bool members_equal(const struct json *a, const struct json *b);
+static cJSON **members_sorted(const struct json *object, size_t n);
+static void forget_name(cJSON *item);
+
+void
+json_init(void)
+{
+    cJSON_Hooks hooks = {.malloc_fn = xmalloc, .free_fn = free};
+
+    cJSON_InitHooks(&hooks);
+}
+
+char *
+json_print(const struct json *json, size_t *ret_size)
+{
+    char *text = cJSON_PrintBuffered(node(json), PRINT_ROOM, false);
+
+    assert(text);
+    if (ret_size) {
+        *ret_size = strlen(text);
+    }
+    return text;
+}
+
+void
+json_free(struct json *json)
+{
+    cJSON_Delete(node(json));
+}
+
+struct json *
+json_copy(const struct json *json)
+{
+    return json_of(cJSON_Duplicate(node(json), true));
+}
+
+bool
+json_equal(const struct json *a, const struct json *b)
+{
+    if (!a || !b) {
+        return a == b;
+    }
+    if ((node(a)->type & 0xff) != (node(b)->type & 0xff)) {
+        return false;
+    }
+    if (json_is_number(a)) {
+        return numbers_equal(node(a)->valuestring, node(b)->valuestring);
+    }
+    if (json_is_string(a)) {
+        return str_eq(json_get_string(a), json_get_string(b));
+    }
+    if (json_is_object(a)) {
+        return members_equal(a, b);
+    }
+
+    struct json *x = json_first(a), *y = json_first(b);
+    while (x && y && json_equal(x, y)) {
+        x = json_next(x);
+        y = json_next(y);
+    }
+    return !x && !y;
+}
+
+struct json *
+json_null(void)
+{
+    return json_of(cJSON_CreateNull());
+}
+
+struct json *
+json_bool(bool value)
+{
+    return json_of(cJSON_CreateBool(value));
+}
+
+struct json *
+json_int(int64_t value)
+{
+    return number("%" PRId64, value);
+}
+
+struct json *
+json_uint(uint64_t value)
+{
+    return number("%" PRIu64, value);
+}
+
+struct json *
+json_double(double value)
+{
+    char text[64];
+
+    if (!isfinite(value)) {
+        return json_null();
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) {
+            break;
+        }
+    }
+    /* A float stays a float at the peer. */
+    return number("%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
+struct json *
+json_object(void)
+{
+    return json_of(cJSON_CreateObject());
+}
+
+struct json *
+json_array(void)
+{
+    return json_of(cJSON_CreateArray());
+}
+
+struct json *
+json_string(const char *s)
+{
+    return s ? json_string_n(s, strlen(s)) : json_null();
+}
+
+struct json *
+json_string_n(const char *s, size_t size)
+{
+    return json_build_string(utf8_clean(s, size));
+}
+
+bool
+json_is_null(const struct json *json)
+{
+    return cJSON_IsNull(node(json));
+}
+
+bool
+json_is_bool(const struct json *json)
+{
+    return cJSON_IsBool(node(json));
+}
+
+bool
+json_is_number(const struct json *json)
+{
+    return cJSON_IsRaw(node(json));
+}
+
+bool
+json_is_int(const struct json *json)
+{
+    int64_t value;
+
+    return json_is_number(json) &&
+           whole_number(node(json)->valuestring, &value);
+}
+
+bool
+json_is_string(const struct json *json)
+{
+    return cJSON_IsString(node(json));
+}
+
+bool
+json_is_object(const struct json *json)
+{
+    return cJSON_IsObject(node(json));
+}
+
+bool
+json_is_array(const struct json *json)
+{
+    return cJSON_IsArray(node(json));
+}
+
+bool
+json_is_true(const struct json *json)
+{
+    return cJSON_IsTrue(node(json));
+}
+
+const char *
+json_get_string(const struct json *json)
+{
+    return json_is_string(json) ? node(json)->valuestring : NULL;
+}
+
+int64_t
+json_get_int(const struct json *json)
+{
+    int64_t value = 0;
+
+    return json_is_number(json) && whole_number(node(json)->valuestring, &value)
+               ? value
+               : 0;
+}
+
+double
+json_get_double(const struct json *json)
+{
+    double value =
+        json_is_number(json) ? strtod(node(json)->valuestring, NULL) : 0;
+
+    return isfinite(value) ? value : 0;
+}
+
+struct json *
+json_get(const struct json *object, const char *name)
+{
+    return json_is_object(object)
+               ? json_of(cJSON_GetObjectItemCaseSensitive(node(object), name))
+               : NULL;
+}
+
+struct json *
+json_set(struct json *object, const char *name, struct json *value)
+{
+    assert(json_is_object(object) && value != object);
+    AUTO_FREE clean = utf8_clean(name, strlen(name));
+    cJSON *item = node(value ? value : json_null());
+    cJSON *old = cJSON_GetObjectItemCaseSensitive(node(object), clean);
+
+    forget_name(item);
+    if (old) {
+        item->string = steal(&clean);
+        cJSON_ReplaceItemViaPointer(node(object), old, item);
+    } else {
+        json_build_append(object, steal(&clean), json_of(item));
+    }
+    return object;
+}
+
+void
+json_set_borrowed(struct json *object, const char *name,
+                  const struct json *value)
+{
+    cJSON *item = cJSON_CreateNull();
+
+    if (value) {
+        item->type = (node(value)->type & 0xff) | cJSON_IsReference;
+        item->child = node(value)->child;
+        item->valuestring = node(value)->valuestring;
+    }
+    json_set(object, name, json_of(item));
+}
+
+struct json *
+json_detach(struct json *object, const char *name)
+{
+    cJSON *item = node(json_get(object, name));
+
+    if (item) {
+        cJSON_DetachItemViaPointer(node(object), item);
+        forget_name(item);
+    }
+    return json_of(item);
+}
+
+void
+json_remove(struct json *object, const char *name)
+{
+    json_free(json_detach(object, name));
+}
+
+bool
+json_has(const struct json *object, const char *name)
+{
+    return json_get(object, name) != NULL;
+}
+
+void
+json_set_string(struct json *object, const char *name, const char *value)
+{
+    json_set(object, name, json_string(value));
+}
+
+void
+json_set_int(struct json *object, const char *name, int64_t value)
+{
+    json_set(object, name, json_int(value));
+}
+
+void
+json_set_bool(struct json *object, const char *name, bool value)
+{
+    json_set(object, name, json_bool(value));
+}
+
+void
+json_set_null(struct json *object, const char *name)
+{
+    json_set(object, name, NULL);
+}
+
+const char *
+json_string_of(const struct json *object, const char *name)
+{
+    return json_get_string(json_get(object, name));
+}
+
+int64_t
+json_int_of(const struct json *object, const char *name)
+{
+    return json_get_int(json_get(object, name));
+}
+
+bool
+json_bool_of(const struct json *object, const char *name)
+{
+    return json_is_true(json_get(object, name));
+}
+
+size_t
+json_size(const struct json *container)
+{
+    size_t n = 0;
+
+    json_for_each (value, container) {
+        n++;
+    }
+    return n;
+}
+
+struct json *
+json_at(const struct json *array, size_t i)
+{
+    struct json *value = json_first(array);
+
+    while (value && i-- > 0) {
+        value = json_next(value);
+    }
+    return value;
+}
+
+struct json *
+json_append(struct json *array, struct json *value)
+{
+    assert(json_is_array(array) && value != array);
+    cJSON *item = node(value ? value : json_null());
+
+    forget_name(item);
+    json_build_append(array, NULL, json_of(item));
+    return array;
+}
+
+struct json *
+json_first(const struct json *container)
+{
+    return container ? json_of(node(container)->child) : NULL;
+}
+
+struct json *
+json_next(const struct json *value)
+{
+    return json_of(node(value)->next);
+}
+
+const char *
+json_name(const struct json *member)
+{
+    return node(member)->string;
+}
+
+struct json *
+json_build_string(char *text)
+{
+    cJSON *item = cJSON_CreateNull();
+
+    item->type = cJSON_String;
+    item->valuestring = text;
+    return json_of(item);
+}
+
+struct json *
+json_build_number(char *text)
+{
+    cJSON *item = cJSON_CreateNull();
+
+    item->type = cJSON_Raw;
+    item->valuestring = text;
+    return json_of(item);
+}
+
+void
+json_build_append(struct json *container, char *name, struct json *value)
+{
+    cJSON *parent = node(container), *item = node(value);
+
+    /* cJSON's list: the first item's 'prev' is the last item. */
+    item->string = name;
+    item->next = NULL;
+    if (!parent->child) {
+        parent->child = item;
+    } else {
+        cJSON *last = parent->child->prev;
+        last->next = item;
+        item->prev = last;
+    }
+    parent->child->prev = item;
+}
+
+void
+json_build_drop_duplicates(struct json *object, size_t n)
+{
+    if (n < 2) {
+        return;
+    }
+
+    cJSON **sorted = members_sorted(object, n);
+    for (size_t i = 0; i + 1 < n; i++) {
+        if (strcmp(sorted[i]->string, sorted[i + 1]->string) == 0) {
+            cJSON_Delete(cJSON_DetachItemViaPointer(node(object), sorted[i]));
+        }
+    }
+    free(sorted);
+}
+
+static cJSON *
+node(const struct json *json)
+{
+    return (cJSON *)(void *)json;
+}
+
+static struct json *
+json_of(cJSON *item)
+{
+    return (struct json *)(void *)item;
+}
+
+static struct json *
+number(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    char *text = xvasprintf(fmt, args);
+    va_end(args);
+    return json_build_number(text);
+}
+
+static bool
+is_int_text(const char *text)
+{
+    return strpbrk(text, ".eE") == NULL;
+}
+
+/* Is it whole, and does it fit?  "1e3" and "2.0" are whole, too. */
+static bool
+whole_number(const char *text, int64_t *ret)
+{
+    if (is_int_text(text)) {
+        errno = 0;
+        *ret = strtoll(text, NULL, 10);
+        return errno == 0;
+    }
+
+    double value = strtod(text, NULL);
+    if (!(value >= -0x1p63 && value < 0x1p63) || value != floor(value)) {
+        return false;
+    }
+    *ret = (int64_t)value;
+    return true;
+}
+
+static bool
+numbers_equal(const char *a, const char *b)
+{
+    int64_t x, y;
+
+    if (strcmp(a, b) == 0) {
+        return true;
+    }
+    if (whole_number(a, &x) && whole_number(b, &y)) {
+        return x == y;
+    }
+    /* Long integers differ if their digits do, as there are no leading zeros;
+     * as doubles they might not. */
+    return !(is_int_text(a) && is_int_text(b)) &&
+           strtod(a, NULL) == strtod(b, NULL);
+}
+
+static bool
+members_equal(const struct json *a, const struct json *b)
+{
+    size_t n = json_size(a);
+
+    if (n != json_size(b)) {
+        return false;
+    }
+
+    cJSON **x = members_sorted(a, n), **y = members_sorted(b, n);
+    bool equal = true;
+    for (size_t i = 0; equal && i < n; i++) {
+        equal = strcmp(x[i]->string, y[i]->string) == 0 &&
+                json_equal(json_of(x[i]), json_of(y[i]));
+    }
+    free(x);
+    free(y);
+    return equal;
+}
+
+struct member {
+    cJSON *item;
+    size_t i;
+};
+
+static int
+compare_members(const void *a_, const void *b_)
+{
+    const struct member *a = a_, *b = b_;
+    int order = strcmp(a->item->string, b->item->string);
+
+    return order ? order : a->i < b->i ? -1 : 1;
+}
+
+/* The members by name; those of one name in their order.  The array is the
+ * caller's. */
+static cJSON **
+members_sorted(const struct json *object, size_t n)
+{
+    struct member *members = xcalloc(n, sizeof *members);
+    size_t i = 0;
+
+    json_for_each (member, object) {
+        members[i] = (struct member){node(member), i};
+        i++;
+    }
+    qsort(members, n, sizeof *members, compare_members);
+
+    cJSON **sorted = xcalloc(n, sizeof(cJSON *));
+    for (i = 0; i < n; i++) {
+        sorted[i] = members[i].item;
+    }
+    free(members);
+    return sorted;
+}
+
+static void
+forget_name(cJSON *item)
+{
+    free(item->string);
+    item->string = NULL;
+}
