@@ -302,7 +302,11 @@ driver_load(struct completion_queue *q, const char *directory, const char *name,
             void *aux, struct driver **ret) WARN_UNUSED;
 
 /* Waits for the calls under way, but not for migrations of which the
- * hypervisor takes care: their threads are left behind at exit. */
+ * hypervisor takes care: their threads are left behind at exit.  After it no
+ * 'done' and no 'on_event' is called any more, also of calls that have ended:
+ * their results are freed, and every 'aux' stays its owner's.  Completions
+ * that are on their way when it returns need the queue to run, or be closed,
+ * before their memory goes. */
 void driver_close(struct driver *driver);
 
 const char *driver_name(const struct driver *driver);

@@ -1,0 +1,147 @@
+#include <config.h>
+
+#include "drivers/driver.h"
+
+#include <stdlib.h>
+
+static void text_array_free(char **texts, size_t n);
+
+void
+guest_free(struct guest *guest)
+{
+    if (!guest) {
+        return;
+    }
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        struct guest_disk *disk = &guest->disks[i];
+
+        free(disk->target);
+        free(disk->device);
+        free(disk->path);
+        free(disk->format);
+        free(disk->backing_path);
+        free(disk->backing_format);
+        free(disk->serial);
+    }
+    free(guest->disks);
+    free(guest->uuid);
+    free(guest->name);
+    free(guest->title);
+    free(guest);
+}
+
+struct guest *
+guest_copy(const struct guest *guest)
+{
+    struct guest *copy = xmemdup(guest, sizeof *guest);
+
+    copy->uuid = xstrdup_null(guest->uuid);
+    copy->name = xstrdup_null(guest->name);
+    copy->title = xstrdup_null(guest->title);
+    copy->disks = xmemdup(guest->disks, guest->n_disks * sizeof *guest->disks);
+    for (size_t i = 0; i < copy->n_disks; i++) {
+        struct guest_disk *disk = &copy->disks[i];
+
+        disk->target = xstrdup_null(disk->target);
+        disk->device = xstrdup_null(disk->device);
+        disk->path = xstrdup_null(disk->path);
+        disk->format = xstrdup_null(disk->format);
+        disk->backing_path = xstrdup_null(disk->backing_path);
+        disk->backing_format = xstrdup_null(disk->backing_format);
+        disk->serial = xstrdup_null(disk->serial);
+    }
+    return copy;
+}
+
+void
+guest_list_free(struct guest_list *list)
+{
+    if (!list) {
+        return;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        guest_free(list->guests[i]);
+    }
+    free(list->guests);
+    free(list);
+}
+
+void
+host_info_free(struct host_info *info)
+{
+    if (!info) {
+        return;
+    }
+    free(info->hostname);
+    free(info->hypervisor_type);
+    free(info->arch);
+    free(info->cpu_model);
+    free(info->cpu_vendor);
+    free(info->cpu_xml);
+    free(info);
+}
+
+void
+prepare_request_free(struct prepare_request *request)
+{
+    if (!request) {
+        return;
+    }
+    for (size_t i = 0; i < request->n_disks; i++) {
+        struct prepare_disk *disk = &request->disks[i];
+
+        free(disk->path);
+        free(disk->format);
+        free(disk->backing_path);
+        free(disk->backing_format);
+    }
+    free(request->disks);
+    free(request->uuid);
+    free(request->directory);
+    free(request);
+}
+
+struct prepare_request *
+prepare_request_copy(const struct prepare_request *r)
+{
+    struct prepare_request *copy = xmemdup(r, sizeof *r);
+
+    copy->uuid = xstrdup_null(r->uuid);
+    copy->directory = xstrdup_null(r->directory);
+    copy->disks = xmemdup(r->disks, r->n_disks * sizeof *r->disks);
+    for (size_t i = 0; i < copy->n_disks; i++) {
+        struct prepare_disk *disk = &copy->disks[i];
+
+        disk->path = xstrdup_null(disk->path);
+        disk->format = xstrdup_null(disk->format);
+        disk->backing_path = xstrdup_null(disk->backing_path);
+        disk->backing_format = xstrdup_null(disk->backing_format);
+    }
+    return copy;
+}
+
+void
+migrate_request_free(struct migrate_request *request)
+{
+    if (!request) {
+        return;
+    }
+    text_array_free(request->disks, request->n_disks);
+    free(request->uuid);
+    free(request->dest_uri);
+    free(request->migrate_uri);
+    free(request->vnc_listen);
+    free(request->spice_listen);
+    free(request->serial_listen);
+    free(request->serial_ports);
+    free(request);
+}
+
+static void
+text_array_free(char **texts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(texts[i]);
+    }
+    free(texts);
+}
