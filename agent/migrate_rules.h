@@ -1,0 +1,98 @@
+#ifndef DROVER_AGENT_MIGRATE_RULES_H
+#define DROVER_AGENT_MIGRATE_RULES_H
+
+/* What may move, how, and where to: the decisions of the checks, without
+ * asking anything of anybody. (spec/live-migration 2.2, 2.5, 2.6, 4.2, 4.5)
+ *
+ * Threads: no shared state. */
+
+#include "drivers/driver.h"
+
+/* Of enum migrate_flag. (4.2)  'n_disks' is how many a block migration would
+ * copy: with none it is none. */
+struct migrate_rules_options {
+    bool tunnelled, native_tls;
+    bool permit_post_copy, permit_auto_converge;
+};
+unsigned migrate_rules_flags(const struct migrate_rules_options *options,
+                             bool block_migration, size_t n_disks,
+                             const char *vm_state);
+
+/* Whether a block migration copies this disk: a local file or device that the
+ * guest alone writes to. */
+bool migrate_rules_is_copied(const struct guest_disk *disk);
+
+/* Their targets ("vda"), for struct migrate_request; the caller's, as are the
+ * strings.  Null and 0 if there is none. */
+char **migrate_rules_disks(const struct guest *guest, size_t *ret_n);
+
+/* Storage, as the source sees it. (2.5) */
+enum migrate_block { MIGRATE_BLOCK_AUTO, MIGRATE_BLOCK_NO, MIGRATE_BLOCK_YES };
+struct migrate_storage {
+    const char *host;             /* Ours; named in errors. */
+    const char *uuid;             /* Of the instance. */
+    const char *image_type;       /* images_type here ... */
+    const char *dest_image_type;  /* ... and there; null: not said. */
+    bool is_shared_instance_path; /* The probe file was seen. */
+    bool is_volume_backed;
+    size_t n_disks; /* Local ones. */
+    bool has_volumes, tunnelled;
+    enum migrate_block block; /* What is wanted. */
+};
+struct migrate_storage_answer {
+    bool is_shared_block_storage, block_migration;
+};
+/* ERR_INVALID_LOCAL_STORAGE, ERR_INVALID_SHARED_STORAGE,
+ * ERR_MIGRATION_PRE_CHECK; '*ret' is set only on success. */
+struct error *
+migrate_rules_storage(const struct migrate_storage *storage,
+                      struct migrate_storage_answer *ret) WARN_UNUSED;
+
+/* Disk space. (2.6) */
+
+/* disk_available_mb of a destination. */
+int64_t migrate_rules_disk_available_mb(const struct host_info *host,
+                                        bool over_commit, int64_t reserved_mb);
+/* Bytes that the copied disks of 'guest' need. */
+int64_t migrate_rules_disk_need(const struct guest *guest, bool over_commit);
+/* ERR_MIGRATION_PRE_CHECK with both numbers. */
+struct error *migrate_rules_check_disk(const char *uuid, int64_t available_mb,
+                                       int64_t need_bytes) WARN_UNUSED;
+
+/* ERR_MIGRATION_PRE_CHECK, with the device named, if the guest has one that
+ * can't move. */
+struct error *
+migrate_rules_check_devices(const struct guest *guest) WARN_UNUSED;
+
+/* A host that might take a guest, and what the guest needs. (2.1, 2.2) */
+struct migrate_candidate {
+    const char *host; /* Service host name. */
+    bool up;          /* It answered lately. */
+    int64_t memory_free_mb;
+    const char *hypervisor_type; /* "QEMU" */
+    int64_t hypervisor_version;
+};
+struct migrate_demand {
+    const char *uuid;
+    const char *source; /* Service host name. */
+    int memory_mb;
+    const char *hypervisor_type; /* Of the source. */
+    int64_t hypervisor_version;
+    bool skip_version_check;
+};
+
+/* Null if 'candidate' will do; the same for a host that was chosen and for one
+ * that is forced.  ERR_UNABLE_TO_MIGRATE_TO_SELF,
+ * ERR_DESTINATION_HYPERVISOR_TOO_OLD, ERR_MIGRATION_PRE_CHECK. */
+struct error *
+migrate_rules_check_candidate(const struct migrate_candidate *candidate,
+                              const struct migrate_demand *demand) WARN_UNUSED;
+
+/* The host with the most free memory of those that will do; of equals the
+ * first by name.  ERR_NO_VALID_HOST says why each won't. */
+struct error *
+migrate_rules_choose_destination(const struct migrate_candidate *candidates,
+                                 size_t n, const struct migrate_demand *demand,
+                                 size_t *ret_index) WARN_UNUSED;
+
+#endif
