@@ -1,0 +1,131 @@
+#include <config.h>
+
+#include "drivers/libvirt_internal.h"
+
+#include "drivers/disk.h"
+
+/* The libvirt driver: real guests.  See libvirt_internal.h for its parts. */
+
+static struct error *
+libvirt_open(const struct driver_options *options, void **ret_state)
+{
+    const char *uri = options->connection_uri;
+    struct libvirt *state = xzalloc(sizeof *state);
+
+    state->uri = xstrdup(uri && *uri ? uri : "qemu:///system");
+    state->virt_type = xstrdup(options->virt_type ? options->virt_type : "");
+    state->store =
+        disk_store_create(options->instances_path, options->images_paths);
+    state->event = options->event;
+    state->event_aux = options->event_aux;
+
+    libvirt_event_ref();
+    state->keeper = libvirt_keeper_start(state);
+    *ret_state = state;
+    return NULL;
+}
+
+static void
+libvirt_close(void *state_)
+{
+    struct libvirt *state = state_;
+
+    libvirt_keeper_stop(state->keeper);
+    libvirt_event_unref();
+    disk_store_free(state->store);
+    free(state->uri);
+    free(state->virt_type);
+    free(state);
+}
+
+static bool
+libvirt_is_connected(void *state)
+{
+    return libvirt_connection_is_up(state);
+}
+
+static struct error *
+libvirt_probe_create(void *state_, const char *directory, char **ret_name)
+{
+    const struct libvirt *state = state_;
+
+    return disk_probe_create(state->store, directory, ret_name);
+}
+
+static struct error *
+libvirt_probe_exists(void *state_, const char *directory, const char *name,
+                     bool *ret)
+{
+    const struct libvirt *state = state_;
+
+    return disk_probe_exists(state->store, directory, name, ret);
+}
+
+static struct error *
+libvirt_probe_remove(void *state_, const char *directory, const char *name)
+{
+    const struct libvirt *state = state_;
+
+    return disk_probe_remove(state->store, directory, name);
+}
+
+static struct error *
+libvirt_prepare(void *state_, const struct prepare_request *request)
+{
+    const struct libvirt *state = state_;
+
+    return disk_prepare(state->store, request);
+}
+
+/* Files go only once the hypervisor has said that no guest is on them: one
+ * that can't be asked may be running it. */
+static struct error *
+libvirt_unprepare(void *state_, const struct prepare_request *request)
+{
+    struct libvirt *state = state_;
+    AUTO_CONNECTION connection = NULL;
+    enum guest_presence presence;
+    struct error *error = libvirt_connection_get(state, &connection);
+
+    if (!error) {
+        error = libvirt_guest_presence(connection, request->uuid, &presence);
+    }
+    if (error) {
+        return error_wrap(error, "look for guest '%s'", request->uuid);
+    }
+    if (presence != GUEST_ABSENT && presence != GUEST_OFF &&
+        presence != GUEST_MIGRATED) {
+        return error_new(ERR_INVALID, "guest '%s' is active here",
+                         request->uuid);
+    }
+    return disk_unprepare(state->store, request);
+}
+
+const struct driver_ops drover_driver = {
+    .abi = DRIVER_ABI,
+    .name = "libvirt",
+    .open = libvirt_open,
+    .close = libvirt_close,
+    .is_connected = libvirt_is_connected,
+    .host_get = libvirt_host_get,
+    .host_uptime = libvirt_host_uptime,
+    .compare_cpu = libvirt_host_compare_cpu,
+    .guest_list = libvirt_guest_list,
+    .guest_get = libvirt_guest_get,
+    .peer_presence = libvirt_guest_peer_presence,
+    .probe_create = libvirt_probe_create,
+    .probe_exists = libvirt_probe_exists,
+    .probe_remove = libvirt_probe_remove,
+    .prepare = libvirt_prepare,
+    .unprepare = libvirt_unprepare,
+    .migrate = libvirt_migrate,
+    .migrate_abort = libvirt_migrate_abort,
+    .migrate_set_downtime = libvirt_migrate_set_downtime,
+    .migrate_set_bandwidth = libvirt_migrate_set_bandwidth,
+    .migrate_postcopy = libvirt_migrate_postcopy,
+    .job_get = libvirt_migrate_job_get,
+    .suspend = libvirt_guest_suspend,
+    .resume = libvirt_guest_resume,
+    .persist = libvirt_guest_persist,
+    .discard = libvirt_guest_discard,
+};
