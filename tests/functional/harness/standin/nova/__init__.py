@@ -1,0 +1,1 @@
+"""Stands in for Nova where the RPC library looks for exception classes."""
