@@ -11,6 +11,7 @@
  *
  * Threads: the loop. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/base/completion.h"
@@ -31,10 +32,17 @@ enum store_table {
 struct error *store_open(const char *path, struct completion_queue *q,
                          struct store **ret) WARN_UNUSED;
 
-/* Waits until all is written, and closes. */
+/* Waits until all is written, and closes.  The 'done' of what was written last
+ * are called when the completion queue is next drained; the memory goes then.
+ * Null is fine. */
 void store_close(struct store *store);
+CLEANUP_FUNC(struct store, store_close)
 
-/* Calls 'visit' for every document, by id.  At start only. */
+/* The queue by which 'done' comes: who needs to put off a call can use it. */
+struct completion_queue *store_queue(struct store *store);
+
+/* Calls 'visit' for every document, by id.  Waits for the writes that are
+ * under way: at start only. */
 struct error *store_load(struct store *store, enum store_table table,
                          void (*visit)(void *aux, int64_t id, const char *key,
                                        const char *body),
@@ -46,10 +54,18 @@ int64_t store_next_id(struct store *store, enum store_table table);
 
 /* Puts (or replaces) a document, or with a null 'body' deletes it.  Writes
  * happen in order; those of one loop iteration share a transaction.  'done'
- * (may be null) is called on the loop, with ERR_STORAGE if it is not on disk.
- * Takes 'body'. */
+ * (may be null) is called on the loop, with ERR_STORAGE (the callee's to free)
+ * if it is not on disk; the next write may succeed.  Takes 'body'. */
 void store_put(struct store *store, enum store_table table, int64_t id,
                const char *key, char *body,
                void (*done)(void *aux, struct error *error), void *aux);
+
+/* For tests: stands between the store and the disk.  It is called with
+ * 'is_done' false when a document is put ('body' is null for a deletion): if
+ * it answers false the document is not written, and 'done' gets an error; and
+ * with 'is_done' true right before 'done'. */
+typedef bool store_tap(void *aux, bool is_done, enum store_table table,
+                       int64_t id, const char *body);
+void store_set_tap(struct store *store, store_tap *tap, void *aux);
 
 #endif

@@ -27,7 +27,8 @@ static const struct error_class classes[ERR_N_CODES] = {
 #undef ERROR_CODE
 };
 
-static struct error *error_newv(enum error_code, const char *fmt, va_list);
+static struct error *error_newv(enum error_code, const char *fmt, va_list)
+    PRINTF_FORMAT(2, 0);
 static void append_arg(const struct error *, const char *name, size_t size,
                        FILE *);
 
