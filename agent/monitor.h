@@ -25,9 +25,12 @@ struct monitor_options {
 
 /* One round's input. */
 struct monitor_input {
-    bool call_returned;         /* The migrate call is over ... */
-    enum error_code call_error; /* ... with this, ERR_NONE for success. */
-    bool stats_failed;          /* job_get answered 'stats_error'. */
+    /* The migrate call is over with this, ERR_NONE for success; or it was
+     * lost with an earlier run of the agent and the job is over, and then
+     * 'call_error' is any error: nobody knows. */
+    bool call_returned;
+    enum error_code call_error;
+    bool stats_failed; /* job_get answered 'stats_error'. */
     enum error_code stats_error;
     struct job_stats stats;
     /* Evidence, where it was asked for (MONITOR_ASK_*). */
@@ -43,15 +46,19 @@ enum monitor_action {
     MONITOR_SAVE_PROGRESS = 1 << 1,
     MONITOR_LOG_PROGRESS = 1 << 2,
     MONITOR_ABORT = 1 << 3,
-    MONITOR_SUSPEND = 1 << 4,      /* Force-complete without post-copy. */
-    MONITOR_POSTCOPY = 1 << 5,     /* Force-complete with it. */
-    MONITOR_ASK_PRESENCE = 1 << 6, /* Then another round with the answers. */
+    MONITOR_SUSPEND = 1 << 4,  /* Force-complete without post-copy. */
+    MONITOR_POSTCOPY = 1 << 5, /* Force-complete with it. */
+    /* Then another round with the answer; without it if there was none. */
+    MONITOR_ASK_PRESENCE = 1 << 6,
     MONITOR_ASK_PEER = 1 << 7,
+    /* Post-copy broke: try to go on with it (MIGRATE_POSTCOPY_RESUME). */
+    MONITOR_RESUME_POSTCOPY = 1 << 8,
 };
 
 enum monitor_outcome {
     MONITOR_RUNNING,
-    MONITOR_COMPLETED,   /* It runs at the destination; nothing less. */
+    MONITOR_COMPLETED,   /* It runs at the destination; or it did, and what
+                          * there is of it is there. */
     MONITOR_FAILED,      /* It runs, or ended, at the source. */
     MONITOR_CANCELLED,   /* As failed; somebody asked for it. */
     MONITOR_GUEST_ENDED, /* It runs nowhere: it shut down or crashed. */
