@@ -3,10 +3,6 @@
 #include "rpc/json.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,19 +11,15 @@
 #include "rpc/json_build.h"
 #include "rpc/utf8.h"
 
-/* A struct json is a cJSON item.  Every number is a raw item, that is its
- * text: cJSON's own numbers are doubles, which lose integers beyond 2^53 and
- * are printed as floats or as another number from 10^15 on (1.7.15). */
+/* A struct json is a cJSON item.  Every number is a raw item, that is its text
+ * (see rpc/json_number.c). */
 
 /* Most messages fit; the printer doubles it as needed. */
 #define PRINT_ROOM 2048
 
 static cJSON *node(const struct json *json);
 static struct json *json_of(cJSON *item);
-static struct json *number(const char *fmt, ...) PRINTF_FORMAT(1, 2);
-static bool is_int_text(const char *text);
-static bool whole_number(const char *text, int64_t *ret);
-static bool numbers_equal(const char *a, const char *b);
+static struct json *borrow(const struct json *value);
 static bool members_equal(const struct json *a, const struct json *b);
 static cJSON **members_sorted(const struct json *object, size_t n);
 static void forget_name(cJSON *item);
@@ -74,7 +66,7 @@ json_equal(const struct json *a, const struct json *b)
         return false;
     }
     if (json_is_number(a)) {
-        return numbers_equal(node(a)->valuestring, node(b)->valuestring);
+        return json_numbers_equal(a, b);
     }
     if (json_is_string(a)) {
         return str_eq(json_get_string(a), json_get_string(b));
@@ -101,36 +93,6 @@ struct json *
 json_bool(bool value)
 {
     return json_of(cJSON_CreateBool(value));
-}
-
-struct json *
-json_int(int64_t value)
-{
-    return number("%" PRId64, value);
-}
-
-struct json *
-json_uint(uint64_t value)
-{
-    return number("%" PRIu64, value);
-}
-
-struct json *
-json_double(double value)
-{
-    char text[64];
-
-    if (!isfinite(value)) {
-        return json_null();
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) {
-            break;
-        }
-    }
-    /* A float stays a float at the peer. */
-    return number("%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
 struct json *
@@ -176,15 +138,6 @@ json_is_number(const struct json *json)
 }
 
 bool
-json_is_int(const struct json *json)
-{
-    int64_t value;
-
-    return json_is_number(json) &&
-           whole_number(node(json)->valuestring, &value);
-}
-
-bool
 json_is_string(const struct json *json)
 {
     return cJSON_IsString(node(json));
@@ -212,25 +165,6 @@ const char *
 json_get_string(const struct json *json)
 {
     return json_is_string(json) ? node(json)->valuestring : NULL;
-}
-
-int64_t
-json_get_int(const struct json *json)
-{
-    int64_t value = 0;
-
-    return json_is_number(json) && whole_number(node(json)->valuestring, &value)
-               ? value
-               : 0;
-}
-
-double
-json_get_double(const struct json *json)
-{
-    double value =
-        json_is_number(json) ? strtod(node(json)->valuestring, NULL) : 0;
-
-    return isfinite(value) ? value : 0;
 }
 
 struct json *
@@ -263,14 +197,7 @@ void
 json_set_borrowed(struct json *object, const char *name,
                   const struct json *value)
 {
-    cJSON *item = cJSON_CreateNull();
-
-    if (value) {
-        item->type = (node(value)->type & 0xff) | cJSON_IsReference;
-        item->child = node(value)->child;
-        item->valuestring = node(value)->valuestring;
-    }
-    json_set(object, name, json_of(item));
+    json_set(object, name, value ? borrow(value) : NULL);
 }
 
 struct json *
@@ -283,6 +210,37 @@ json_detach(struct json *object, const char *name)
         forget_name(item);
     }
     return json_of(item);
+}
+
+struct json *
+json_detach_prefixed(struct json *object, const char *prefix)
+{
+    struct json *moved = json_object();
+    size_t size = strlen(prefix);
+
+    for (struct json *next, *member = json_first(object); member;
+         member = next) {
+        const char *name = json_name(member);
+
+        next = json_next(member);
+        if (strncmp(name, prefix, size) == 0) {
+            AUTO_FREE rest = xstrdup(name + size);
+            cJSON_DetachItemViaPointer(node(object), node(member));
+            forget_name(node(member));
+            json_build_append(moved, steal(&rest), member);
+        }
+    }
+    return moved;
+}
+
+void
+json_add_prefixed(struct json *object, const char *prefix,
+                  const struct json *members)
+{
+    json_for_each (member, members) {
+        json_build_append(object, xasprintf("%s%s", prefix, json_name(member)),
+                          borrow(member));
+    }
 }
 
 void
@@ -410,6 +368,12 @@ json_build_number(char *text)
     return json_of(item);
 }
 
+const char *
+json_number_text(const struct json *json)
+{
+    return json_is_number(json) ? node(json)->valuestring : NULL;
+}
+
 void
 json_build_append(struct json *container, char *name, struct json *value)
 {
@@ -456,56 +420,16 @@ json_of(cJSON *item)
     return (struct json *)(void *)item;
 }
 
+/* A value that shares its content with 'value'. */
 static struct json *
-number(const char *fmt, ...)
+borrow(const struct json *value)
 {
-    va_list args;
+    cJSON *item = cJSON_CreateNull();
 
-    va_start(args, fmt);
-    char *text = xvasprintf(fmt, args);
-    va_end(args);
-    return json_build_number(text);
-}
-
-static bool
-is_int_text(const char *text)
-{
-    return strpbrk(text, ".eE") == NULL;
-}
-
-/* Is it whole, and does it fit?  "1e3" and "2.0" are whole, too. */
-static bool
-whole_number(const char *text, int64_t *ret)
-{
-    if (is_int_text(text)) {
-        errno = 0;
-        *ret = strtoll(text, NULL, 10);
-        return errno == 0;
-    }
-
-    double value = strtod(text, NULL);
-    if (!(value >= -0x1p63 && value < 0x1p63) || value != floor(value)) {
-        return false;
-    }
-    *ret = (int64_t)value;
-    return true;
-}
-
-static bool
-numbers_equal(const char *a, const char *b)
-{
-    int64_t x, y;
-
-    if (strcmp(a, b) == 0) {
-        return true;
-    }
-    if (whole_number(a, &x) && whole_number(b, &y)) {
-        return x == y;
-    }
-    /* Long integers differ if their digits do, as there are no leading zeros;
-     * as doubles they might not. */
-    return !(is_int_text(a) && is_int_text(b)) &&
-           strtod(a, NULL) == strtod(b, NULL);
+    item->type = (node(value)->type & 0xff) | cJSON_IsReference;
+    item->child = node(value)->child;
+    item->valuestring = node(value)->valuestring;
+    return json_of(item);
 }
 
 static bool

@@ -88,6 +88,13 @@ void json_set_borrowed(struct json *object, const char *name,
                        const struct json *value);
 
 struct json *json_detach(struct json *object, const char *name); /* or null */
+
+/* Moves the members whose names begin with 'prefix' to a new object, the
+ * caller's, without it; and the way back, each borrowed as above, none of
+ * which 'object' may have already.  O(n), whatever a peer sent. */
+struct json *json_detach_prefixed(struct json *object, const char *prefix);
+void json_add_prefixed(struct json *object, const char *prefix,
+                       const struct json *members);
 void json_remove(struct json *object, const char *name);
 bool json_has(const struct json *object, const char *name);
 
