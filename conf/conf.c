@@ -82,8 +82,8 @@ conf_load(const char *path, conf_warn_fn *warn, void *aux, struct conf **ret)
 {
     struct loader loader = {.name = path, .warn = warn, .aux = aux};
     AUTO_FREE text = NULL;
-    size_t size;
-    bool is_public;
+    size_t size = 0;
+    bool is_public = false;
     struct error *error = read_file(path, &text, &size, &is_public);
 
     return error ? error : load_into(text, size, is_public, &loader, ret);
