@@ -18,6 +18,10 @@ unsigned migrate_rules_flags(const struct migrate_rules_options *options,
                              bool block_migration, size_t n_disks,
                              const char *vm_state);
 
+/* Connections of a migration with these flags when 'wanted' are configured: 0,
+ * for libvirt's own way, where libvirt can't have several. */
+unsigned migrate_rules_n_parallel(unsigned wanted, unsigned flags);
+
 /* Whether a block migration copies this disk: a local file or device that the
  * guest alone writes to. */
 bool migrate_rules_is_copied(const struct guest_disk *disk);

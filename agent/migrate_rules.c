@@ -1,0 +1,321 @@
+#include <config.h>
+
+#include "agent/migrate_rules.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB (INT64_C(1) << 20)
+
+/* How many hosts an error explains. */
+#define EXPLAINED_MAX 16
+
+static bool is_shared_by_nature(const char *image_type);
+static bool is_kept_in_files(const char *image_type);
+static bool is_block_storage_shared(const struct migrate_storage *storage);
+static struct error *check_block(const struct migrate_storage *storage,
+                                 bool is_shared);
+static struct error *storage_error(enum error_code code, const char *host,
+                                   const char *reason);
+static struct error *check_memory(const struct migrate_candidate *candidate,
+                                  const struct migrate_demand *demand);
+static bool is_better(const struct migrate_candidate *a,
+                      const struct migrate_candidate *b);
+
+unsigned
+migrate_rules_flags(const struct migrate_rules_options *options,
+                    bool block_migration, size_t n_disks, const char *vm_state)
+{
+    unsigned flags = 0;
+
+    /* Without a list of disks libvirt would copy all, volumes too. */
+    if (block_migration && n_disks > 0) {
+        flags |= MIGRATE_BLOCK;
+    }
+    if (options->tunnelled) {
+        flags |= MIGRATE_TUNNELLED;
+    }
+    if (options->native_tls) {
+        flags |= MIGRATE_TLS;
+    }
+    if (options->permit_post_copy) {
+        /* A guest that does not run dirties nothing: it needs no help. */
+        flags |= str_eq(vm_state, "paused") ? 0 : MIGRATE_POSTCOPY;
+    } else if (options->permit_auto_converge) {
+        flags |= MIGRATE_AUTO_CONVERGE;
+    }
+    return flags;
+}
+
+unsigned
+migrate_rules_n_parallel(unsigned wanted, unsigned flags)
+{
+    bool has_one = flags & (MIGRATE_TUNNELLED | MIGRATE_POSTCOPY);
+
+    return wanted > 1 && !has_one ? wanted : 0;
+}
+
+bool
+migrate_rules_is_copied(const struct guest_disk *disk)
+{
+    return disk->path && !disk->readonly && !disk->shareable &&
+           !str_eq(disk->device, "cdrom");
+}
+
+char **
+migrate_rules_disks(const struct guest *guest, size_t *ret_n)
+{
+    char **targets = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        if (migrate_rules_is_copied(&guest->disks[i])) {
+            targets = xrealloc(targets, (n + 1) * sizeof *targets);
+            targets[n++] = xstrdup(guest->disks[i].target);
+        }
+    }
+    *ret_n = n;
+    return targets;
+}
+
+/* Storage. */
+
+struct error *
+migrate_rules_storage(const struct migrate_storage *storage,
+                      struct migrate_storage_answer *ret)
+{
+    bool is_block_shared = is_block_storage_shared(storage);
+    bool is_shared = is_block_shared || storage->is_shared_instance_path;
+    bool block = storage->block == MIGRATE_BLOCK_AUTO
+                     ? !is_shared
+                     : storage->block == MIGRATE_BLOCK_YES;
+    struct error *error = NULL;
+
+    if (block) {
+        error = check_block(storage, is_shared);
+    } else if (!is_shared) {
+        error = storage_error(ERR_INVALID_SHARED_STORAGE, storage->host,
+                              "Shared storage live-migration requires either "
+                              "shared storage or boot-from-volume with no "
+                              "local disks.");
+    }
+    if (!error) {
+        ret->is_shared_block_storage = is_block_shared;
+        ret->block_migration = block;
+    }
+    return error;
+}
+
+static struct error *
+check_block(const struct migrate_storage *storage, bool is_shared)
+{
+    if (is_shared) {
+        return storage_error(ERR_INVALID_LOCAL_STORAGE, storage->host,
+                             "Block migration can not be used with shared "
+                             "storage.");
+    }
+    if (storage->has_volumes && storage->tunnelled) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "Cannot block migrate instance %s with mapped "
+                         "volumes. Selective block device migration is not "
+                         "supported with tunnelled block migrations.",
+                         storage->uuid);
+    }
+    return NULL;
+}
+
+/* Nova names the host where its message says path. */
+static struct error *
+storage_error(enum error_code code, const char *host, const char *reason)
+{
+    struct error *error = error_new(code, "%s", reason);
+
+    error_set_arg(error, "path", host);
+    return error_set_arg(error, "reason", reason);
+}
+
+static bool
+is_block_storage_shared(const struct migrate_storage *storage)
+{
+    if (str_eq(storage->image_type, storage->dest_image_type) &&
+        is_shared_by_nature(storage->image_type)) {
+        return true;
+    }
+    if (storage->is_shared_instance_path &&
+        is_kept_in_files(storage->image_type)) {
+        return true;
+    }
+    return storage->is_volume_backed && storage->n_disks == 0;
+}
+
+static bool
+is_shared_by_nature(const char *image_type)
+{
+    return str_eq(image_type, "rbd");
+}
+
+static bool
+is_kept_in_files(const char *image_type)
+{
+    return str_eq(image_type, "default") || str_eq(image_type, "qcow2") ||
+           str_eq(image_type, "raw") || str_eq(image_type, "flat");
+}
+
+/* Disk space. */
+
+int64_t
+migrate_rules_disk_available_mb(const struct host_info *host, bool over_commit,
+                                int64_t reserved_mb)
+{
+    int64_t gb =
+        over_commit ? host->disk_free_gb : host->disk_available_least_gb;
+
+    return gb * 1024 - reserved_mb;
+}
+
+int64_t
+migrate_rules_disk_need(const struct guest *guest, bool over_commit)
+{
+    int64_t need = 0;
+
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        const struct guest_disk *disk = &guest->disks[i];
+        int64_t size = over_commit ? disk->allocated_size : disk->virtual_size;
+        if (migrate_rules_is_copied(disk) && size > 0 &&
+            __builtin_add_overflow(need, size, &need)) {
+            return INT64_MAX;
+        }
+    }
+    return need;
+}
+
+struct error *
+migrate_rules_check_disk(const char *uuid, int64_t available_mb,
+                         int64_t need_bytes)
+{
+    /* A destination that has less than it reserves for itself has none. */
+    int64_t available = 0;
+
+    if (available_mb > 0 &&
+        __builtin_mul_overflow(available_mb, MIB, &available)) {
+        available = INT64_MAX;
+    }
+    if (need_bytes <= available) {
+        return NULL;
+    }
+    return error_new(ERR_MIGRATION_PRE_CHECK,
+                     "Unable to migrate %s: Disk of instance is too "
+                     "large(available on destination host:%" PRId64
+                     " < need:%" PRId64 ")",
+                     uuid, available, need_bytes);
+}
+
+/* Devices. */
+
+struct error *
+migrate_rules_check_devices(const struct guest *guest)
+{
+    if (guest->has_hostdev) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "instance %s has a device of its host (hostdev), "
+                         "which can't move",
+                         guest->uuid);
+    }
+    if (guest->has_shared_fs) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "instance %s has a directory of its host "
+                         "(filesystem, by 9p or virtiofs), which can't move",
+                         guest->uuid);
+    }
+    return NULL;
+}
+
+/* Destinations. */
+
+struct error *
+migrate_rules_check_candidate(const struct migrate_candidate *candidate,
+                              const struct migrate_demand *demand)
+{
+    if (str_eq(candidate->host, demand->source)) {
+        struct error *error =
+            error_new(ERR_UNABLE_TO_MIGRATE_TO_SELF, "it is the source itself");
+        error_set_arg(error, "instance_id", demand->uuid);
+        return error_set_arg(error, "host", candidate->host);
+    }
+    if (!candidate->up) {
+        return error_new(ERR_MIGRATION_PRE_CHECK, "host %s does not answer",
+                         candidate->host);
+    }
+    if (!str_eq(candidate->hypervisor_type, demand->hypervisor_type)) {
+        return error_new(
+            ERR_MIGRATION_PRE_CHECK, "hypervisor of host %s is '%s', not '%s'",
+            candidate->host,
+            candidate->hypervisor_type ? candidate->hypervisor_type : "unknown",
+            demand->hypervisor_type ? demand->hypervisor_type : "unknown");
+    }
+    if (!demand->skip_version_check &&
+        candidate->hypervisor_version < demand->hypervisor_version) {
+        return error_new(ERR_DESTINATION_HYPERVISOR_TOO_OLD,
+                         "hypervisor of host %s has version %" PRId64
+                         ", older than %" PRId64,
+                         candidate->host, candidate->hypervisor_version,
+                         demand->hypervisor_version);
+    }
+    return check_memory(candidate, demand);
+}
+
+struct error *
+migrate_rules_choose_destination(const struct migrate_candidate *candidates,
+                                 size_t n, const struct migrate_demand *demand,
+                                 size_t *ret_index)
+{
+    AUTO_FREE reasons = xstrdup("");
+    const struct migrate_candidate *best = NULL;
+    size_t n_refused = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct migrate_candidate *candidate = &candidates[i];
+        AUTO_ERROR error = migrate_rules_check_candidate(candidate, demand);
+
+        if (!error) {
+            best = !best || is_better(candidate, best) ? candidate : best;
+        } else if (error_code(error) != ERR_UNABLE_TO_MIGRATE_TO_SELF &&
+                   n_refused++ < EXPLAINED_MAX) {
+            char *longer = xasprintf("%s%s%s", reasons, *reasons ? "; " : "",
+                                     error_message(error));
+            free(reasons);
+            reasons = longer;
+        }
+    }
+    if (!best) {
+        return error_new(ERR_NO_VALID_HOST, "%s",
+                         *reasons ? reasons : "no other host is known");
+    }
+    *ret_index = (size_t)(best - candidates);
+    return NULL;
+}
+
+/* As in Nova the guest must leave something over. */
+static struct error *
+check_memory(const struct migrate_candidate *candidate,
+             const struct migrate_demand *demand)
+{
+    if (candidate->memory_free_mb > demand->memory_mb) {
+        return NULL;
+    }
+    return error_new(ERR_MIGRATION_PRE_CHECK,
+                     "Unable to migrate %s to %s: Lack of memory(host:%" PRId64
+                     " <= instance:%d)",
+                     demand->uuid, candidate->host, candidate->memory_free_mb,
+                     demand->memory_mb);
+}
+
+static bool
+is_better(const struct migrate_candidate *a, const struct migrate_candidate *b)
+{
+    if (a->memory_free_mb != b->memory_free_mb) {
+        return a->memory_free_mb > b->memory_free_mb;
+    }
+    return strcmp(a->host, b->host) < 0;
+}
