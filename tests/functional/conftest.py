@@ -16,34 +16,35 @@ from harness.oslo import Listener, OsloClient, OsloServer  # noqa: E402
 from harness.process import tail  # noqa: E402
 from harness.raw import Raw  # noqa: E402
 
-# What runs where: each test in one of the two processes that 'run' starts.
+# What runs where: each test in one of the processes that 'run' starts, which
+# are one "here", one in a lab with "local" and one with "shared" storage.
 INSIDE = labs.is_inside()
+PART = os.environ.get('DROVER_LAB_STORAGE', 'here')
+
+
+def part_of(item):
+    if not item.get_closest_marker('libvirt'):
+        return 'here'
+    return 'shared' if item.get_closest_marker('shared') else 'local'
 
 
 def pytest_configure(config):
     config.addinivalue_line(
         'markers', 'libvirt: needs two hosts with libvirt, runs in the lab')
     config.addinivalue_line(
-        'markers', 'droverd: needs the agent to be built')
-    config.addinivalue_line(
-        'markers', 'shared: needs the lab with shared storage (--shared)')
+        'markers', 'shared: with libvirt, needs a lab with shared storage')
     config.drover_counts = {'passed': 0, 'failed': 0, 'skipped': 0,
-                            'elsewhere': 0}
+                            'for_here': 0, 'for_local': 0, 'for_shared': 0}
 
 
 def pytest_collection_modifyitems(config, items):
-    kept, elsewhere = [], []
-    for item in items:
-        is_libvirt = item.get_closest_marker('libvirt') is not None
-        (kept if is_libvirt == INSIDE else elsewhere).append(item)
-        if (item.get_closest_marker('shared')
-                and os.environ.get('DROVER_LAB_STORAGE', 'shared')
-                != 'shared'):
-            item.add_marker(pytest.mark.skip(reason='the lab is not shared'))
-    config.drover_counts['elsewhere'] = len(elsewhere)
+    elsewhere = [item for item in items if part_of(item) != PART]
+    if PART == 'here':
+        for item in elsewhere:
+            config.drover_counts['for_' + part_of(item)] += 1
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
-        items[:] = kept
+        items[:] = [item for item in items if part_of(item) == PART]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -226,16 +226,17 @@ storage_make() {
 # Prints "kvm" if a guest boots with it, else "qemu".  That /dev/kvm is there
 # proves nothing.
 probe_kvm() {
-    if [ -w /dev/kvm ] && timeout 5 qemu-system-x86_64 -accel kvm -machine q35 \
-            -m 128 -nodefaults -display none -serial stdio \
+    local virt=qemu said
+    if [ -w /dev/kvm ]; then
+        exec {said}< <(exec timeout 5 qemu-system-x86_64 -accel kvm \
+            -machine q35 -m 128 -nodefaults -display none -serial stdio \
             -kernel "$DROVER_LAB_GUEST/vmlinuz" \
             -initrd "$DROVER_LAB_GUEST/initrd" \
-            -append "console=ttyS0 quiet" </dev/null 2>/dev/null |
-            grep -q -m 1 '^tick'; then
-        echo kvm
-    else
-        echo qemu
+            -append "console=ttyS0 quiet" </dev/null 2>/dev/null)
+        ! grep -q '^tick' <&"$said" || virt=kvm
+        kill $! 2>/dev/null || :
     fi
+    echo $virt
 }
 
 # Runs as process 1 of the lab; what it leaves behind ends with it.
@@ -287,6 +288,7 @@ inside() {
 
     # Ctrl-C is for the command, which alone decides what it means.
     trap : INT QUIT
+    disown -a # The shell shall not talk of it when one of them is killed.
     "$@" || status=$?
     exit $status
 }

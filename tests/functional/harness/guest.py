@@ -207,6 +207,8 @@ class Guest:
             if host.state_of(self.name) is not None:
                 host.virsh('destroy', self.name, check=False)
                 host.virsh('undefine', self.name, check=False)
+        # Not before: a shared disk stays as long as somebody has it open.
+        for host in self.lab.hosts.values():
             host.run('rm', '-rf', self.directory,
                      self.lab.instances / (self.uuid + '_resize'))
         run(['rm', '-f', self.lab.directory / (self.name + '.xml')])
