@@ -39,6 +39,10 @@ struct link_options {
     size_t max_queue_bytes; /* Held while the broker takes nothing. */
 };
 
+/* ERR_CONFIG for a host name that cannot be part of a routing key: "*" and
+ * "#" would be wildcards. (spec/rpc-wire 1.1) */
+struct error *link_check_server(const char *server) WARN_UNUSED;
+
 struct link *link_create(struct completion_queue *q,
                          const struct link_options *options);
 

@@ -31,6 +31,8 @@ enum publish_outcome {
     PUBLISH_NO_ROUTE, /* Mandatory, and no queue took it. */
     PUBLISH_EXPIRED,  /* 'deadline_ms' passed before it could be sent. */
     PUBLISH_DROPPED,  /* No room, or the transport closes. */
+    PUBLISH_LOST,     /* Sent, but the connection went before the broker said
+                       * that it has it: it may have arrived. */
 };
 
 /* To be published.  The transport owns it and frees it after 'settled'. */
@@ -48,6 +50,14 @@ struct message {
     /* Called once, on the loop; may be null. */
     void (*settled)(struct message *message, enum publish_outcome outcome);
     void *aux;
+
+    /* The transport's own, while it has the message. */
+    struct message *next, *prev;
+    uint64_t number; /* Order in which it was handed over. */
+    uint64_t tag;    /* Of the broker's confirm. */
+    unsigned n_sent, n_refused;
+    bool returned;
+    enum publish_outcome outcome;
 };
 
 struct message *message_create(enum message_class class, const char *exchange,
@@ -55,6 +65,22 @@ struct message *message_create(enum message_class class, const char *exchange,
                                size_t size); /* Takes 'body'. */
 void message_free(struct message *message);
 CLEANUP_FUNC(struct message, message_free)
+
+/* Calls 'settled', then frees the message. */
+void message_settle(struct message *message, enum publish_outcome outcome);
+
+/* Messages in a row; zeroed is empty. */
+struct message_list {
+    struct message *head, *tail;
+    size_t n;
+};
+void message_list_append(struct message_list *list, struct message *message);
+/* Puts 'message' where its number belongs; quick near the head. */
+void message_list_insert(struct message_list *list, struct message *message);
+void message_list_remove(struct message_list *list, struct message *message);
+struct message *message_list_pop(struct message_list *list); /* or null */
+/* Appends all of 'from', which is empty then. */
+void message_list_move(struct message_list *to, struct message_list *from);
 
 /* As received.  'tag' names it to transport_ack() and so on, which must be
  * called once for each delivery of a request queue; deliveries of the reply

@@ -1,0 +1,492 @@
+#include <config.h>
+
+#include "rpc/link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/worker.h"
+#include "rpc/link_internal.h"
+#include "rpc/uuid.h"
+
+/* Each end of a link has a thread; see rpc/link_internal.h. */
+struct link {
+    struct completion_queue *q;
+    struct link_settings settings;
+    struct link_thread consumer, publisher;
+    struct transport transport;
+    bool is_up, is_closing;
+    void (*closed)(void *aux);
+    void *closed_aux;
+};
+
+/* What the threads post; the first member is what the queue knows. */
+struct deliveries {
+    struct completion completion;
+    struct link *link;
+    struct inbound *first;
+};
+
+struct settled {
+    struct completion completion;
+    struct link *link;
+    struct message_list list;
+};
+
+struct state_change {
+    struct completion completion;
+    struct link *link;
+};
+
+static void settings_copy(struct link_settings *, const struct link_options *);
+static void settings_close(struct link_settings *);
+static struct transport_url *url_copy(const struct transport_url *);
+static char *random_name(const char *prefix);
+static void start_thread(struct link_thread *, void (*run)(void *));
+static void close_thread(struct link *, struct link_thread *, unsigned grace_ms,
+                         void (*done)(void *));
+static void publisher_ended(void *aux);
+static void consumer_ended(void *aux);
+static void join(struct link_thread *);
+static struct command *command_create(enum command_type);
+static void command_deliver(struct completion *);
+static void deliveries_deliver(struct completion *);
+static void settled_deliver(struct completion *);
+static void state_deliver(struct completion *);
+static void transport_publish(void *state, struct message *);
+static void transport_settle(void *state, uint64_t tag, enum transport_settle);
+static void transport_count(void *state, const char *topic,
+                            void (*done)(void *aux, int n), void *aux);
+
+static const struct transport_ops transport_ops = {
+    .publish = transport_publish,
+    .settle = transport_settle,
+    .count_servers = transport_count,
+};
+
+struct error *
+link_check_server(const char *server)
+{
+    if (!*server || strpbrk(server, "*#") || strlen(server) > 200) {
+        return error_new(ERR_CONFIG,
+                         "host name '%.200s' cannot be an address on the bus",
+                         server);
+    }
+    return NULL;
+}
+
+struct link *
+link_create(struct completion_queue *q, const struct link_options *options)
+{
+    struct link *link = xzalloc(sizeof *link);
+
+    link->q = q;
+    settings_copy(&link->settings, options);
+    link_thread_init(&link->consumer, link, &link->settings, q, "consume");
+    link_thread_init(&link->publisher, link, &link->settings, q, "publish");
+    link->transport = (struct transport){
+        .ops = &transport_ops,
+        .state = link,
+        .reply_queue = link->settings.reply_queue,
+    };
+    return link;
+}
+
+void
+link_start(struct link *link)
+{
+    start_thread(&link->consumer, link_consumer_run);
+    start_thread(&link->publisher, link_publisher_run);
+}
+
+void
+link_consume(struct link *link)
+{
+    link_thread_tell(&link->consumer, command_create(COMMAND_CONSUME));
+}
+
+void
+link_cancel(struct link *link, void (*done)(void *aux), void *aux)
+{
+    struct command *command = command_create(COMMAND_CANCEL);
+
+    command->done = done;
+    command->aux = aux;
+    link_thread_tell(&link->consumer, command);
+}
+
+/* The publisher first: it may wait for confirms, and meanwhile acknowledgements
+ * must still get out. */
+void
+link_close(struct link *link, unsigned grace_ms, void (*closed)(void *aux),
+           void *aux)
+{
+    link->is_closing = true;
+    link->closed = closed;
+    link->closed_aux = aux;
+    close_thread(link, &link->publisher, grace_ms, publisher_ended);
+}
+
+struct transport *
+link_transport(struct link *link)
+{
+    return &link->transport;
+}
+
+struct link_status
+link_status(struct link *link)
+{
+    struct link_status status = {0};
+    struct link_thread *c = &link->consumer, *p = &link->publisher;
+
+    uv_mutex_lock(&c->mutex);
+    status.consuming = c->status.up;
+    status.n_connects = c->status.n_connects;
+    status.n_disconnects = c->status.n_disconnects;
+    status.n_cancels = c->status.n_cancels;
+    memcpy(status.broker, c->status.broker, sizeof status.broker);
+    memcpy(status.last_error, c->status.last_error, sizeof status.last_error);
+    uv_mutex_unlock(&c->mutex);
+
+    uv_mutex_lock(&p->mutex);
+    status.publishing = p->status.up;
+    status.blocked = p->status.blocked;
+    status.n_connects += p->status.n_connects;
+    status.n_disconnects += p->status.n_disconnects;
+    status.n_returns = p->status.n_returns;
+    status.n_dropped = p->status.n_dropped;
+    status.n_queued = p->outbox.n;
+    status.n_queued_bytes = p->outbox.bytes;
+    status.n_unconfirmed = p->status.n_unconfirmed;
+    if (!*status.last_error) {
+        memcpy(status.last_error, p->status.last_error,
+               sizeof status.last_error);
+    }
+    uv_mutex_unlock(&p->mutex);
+    return status;
+}
+
+/* A thread also rests while it connects, which takes a while by itself. */
+bool
+link_threads_ticked(struct link *link)
+{
+    unsigned s = link->settings.o.heartbeat_s;
+    uint64_t limit_ms = (s > 30 ? s : 30) * 1000ull;
+    uint64_t now_ms = clock_now_ms();
+    const struct link_thread *threads[] = {&link->consumer, &link->publisher};
+
+    for (size_t i = 0; i < N_ELEMENTS(threads); i++) {
+        uint64_t tick_ms =
+            __atomic_load_n(&threads[i]->tick_ms, __ATOMIC_RELAXED);
+        if (threads[i]->running && now_ms > tick_ms + limit_ms) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+link_post_deliveries(struct link_thread *thread, struct inbound *first)
+{
+    struct deliveries *d = xzalloc(sizeof *d);
+
+    d->completion.deliver = deliveries_deliver;
+    d->link = thread->link;
+    d->first = first;
+    completion_post(thread->q, &d->completion);
+}
+
+void
+link_post_settled(struct link_thread *thread, struct message_list *list)
+{
+    struct settled *s = xzalloc(sizeof *s);
+
+    s->completion.deliver = settled_deliver;
+    s->link = thread->link;
+    message_list_move(&s->list, list);
+    completion_post(thread->q, &s->completion);
+}
+
+void
+link_post_state(struct link_thread *thread)
+{
+    struct state_change *change = xzalloc(sizeof *change);
+
+    change->completion.deliver = state_deliver;
+    change->link = thread->link;
+    completion_post(thread->q, &change->completion);
+}
+
+void
+link_post_command(struct link_thread *thread, struct command *command)
+{
+    completion_post(thread->q, &command->completion);
+}
+
+static void
+settings_copy(struct link_settings *s, const struct link_options *options)
+{
+    const char *topic = options->topic;
+
+    s->o = *options;
+    s->o.url = url_copy(options->url);
+    s->o.name = xstrdup(options->name);
+    s->o.exchange = xstrdup(options->exchange);
+    s->o.topic = xstrdup_null(topic);
+    s->o.server = xstrdup_null(options->server);
+    s->o.ssl_ca_file = xstrdup_null(options->ssl_ca_file);
+    s->o.ssl_cert_file = xstrdup_null(options->ssl_cert_file);
+    s->o.ssl_key_file = xstrdup_null(options->ssl_key_file);
+    s->reply_queue = random_name("reply");
+    if (topic) {
+        s->topic_queue = xstrdup(topic);
+        s->server_queue = xasprintf("%s.%s", topic, options->server);
+        s->fanout_exchange = xasprintf("%s_fanout", topic);
+        s->fanout_queue = random_name(s->fanout_exchange);
+    }
+}
+
+static void
+settings_close(struct link_settings *s)
+{
+    transport_url_free((struct transport_url *)s->o.url);
+    free((char *)s->o.name);
+    free((char *)s->o.exchange);
+    free((char *)s->o.topic);
+    free((char *)s->o.server);
+    free((char *)s->o.ssl_ca_file);
+    free((char *)s->o.ssl_cert_file);
+    free((char *)s->o.ssl_key_file);
+    free(s->reply_queue);
+    free(s->topic_queue);
+    free(s->server_queue);
+    free(s->fanout_exchange);
+    free(s->fanout_queue);
+}
+
+/* Without the options of the query, which have become settings by now. */
+static struct transport_url *
+url_copy(const struct transport_url *url)
+{
+    struct transport_url *copy = xzalloc(sizeof *copy);
+
+    copy->n_hosts = url->n_hosts;
+    copy->vhost = xstrdup(url->vhost);
+    copy->hosts = xcalloc(url->n_hosts, sizeof *copy->hosts);
+    for (size_t i = 0; i < url->n_hosts; i++) {
+        const struct transport_host *from = &url->hosts[i];
+
+        copy->hosts[i] = (struct transport_host){
+            .user = xstrdup_null(from->user),
+            .password = xstrdup_null(from->password),
+            .host = xstrdup(from->host),
+            .port = from->port,
+        };
+    }
+    return copy;
+}
+
+static char *
+random_name(const char *prefix)
+{
+    char hex[UUID_SIZE];
+
+    return xasprintf("%s_%s", prefix, uuid_generate_hex(hex));
+}
+
+static void
+start_thread(struct link_thread *thread, void (*run)(void *))
+{
+    thread->running = true;
+    worker_thread_start(&thread->thread, thread->role, run, thread);
+}
+
+static void
+close_thread(struct link *link, struct link_thread *thread, unsigned grace_ms,
+             void (*done)(void *))
+{
+    struct command *command = command_create(COMMAND_CLOSE);
+
+    command->grace_ms = grace_ms;
+    command->done = done;
+    command->aux = link;
+    if (thread->running) {
+        link_thread_tell(thread, command);
+    } else {
+        completion_post(link->q, &command->completion);
+    }
+}
+
+static void
+publisher_ended(void *aux)
+{
+    struct link *link = aux;
+
+    join(&link->publisher);
+    close_thread(link, &link->consumer, 0, consumer_ended);
+}
+
+static void
+consumer_ended(void *aux)
+{
+    struct link *link = aux;
+    void (*closed)(void *) = link->closed;
+    void *closed_aux = link->closed_aux;
+    struct message_list left = {0};
+    struct message *message;
+
+    join(&link->consumer);
+    while ((message = outbox_pop(&link->publisher.outbox))) {
+        message_list_append(&left, message);
+    }
+    while ((message = message_list_pop(&left))) {
+        message_settle(message, PUBLISH_DROPPED);
+    }
+    while (link->consumer.commands) {
+        struct command *command = link->consumer.commands;
+
+        link->consumer.commands = command->next;
+        command->n = -1;
+        command->completion.deliver(&command->completion);
+    }
+    link_thread_close(&link->consumer);
+    link_thread_close(&link->publisher);
+    settings_close(&link->settings);
+    free(link);
+    closed(closed_aux);
+}
+
+/* It has posted its last completion and is about to end. */
+static void
+join(struct link_thread *thread)
+{
+    if (thread->running) {
+        uv_thread_join(&thread->thread);
+        thread->running = false;
+    }
+}
+
+static struct command *
+command_create(enum command_type type)
+{
+    struct command *command = xzalloc(sizeof *command);
+
+    command->completion.deliver = command_deliver;
+    command->type = type;
+    return command;
+}
+
+static void
+command_deliver(struct completion *completion)
+{
+    struct command *command =
+        container_of(completion, struct command, completion);
+
+    if (command->counted) {
+        command->counted(command->aux, command->n);
+    }
+    if (command->done) {
+        command->done(command->aux);
+    }
+    free(command->queue);
+    free(command);
+}
+
+static void
+deliveries_deliver(struct completion *completion)
+{
+    struct deliveries *d =
+        container_of(completion, struct deliveries, completion);
+    struct link *link = d->link;
+    struct inbound *next;
+
+    for (struct inbound *in = d->first; in; in = next) {
+        const struct transport_events *to =
+            in->is_reply ? &link->transport.client : &link->transport.server;
+
+        next = in->next;
+        if (in->is_reply && to->reply) {
+            to->reply(to->aux, &in->delivery);
+        } else if (!in->is_reply && to->request) {
+            to->request(to->aux, &in->delivery);
+        } else if (!in->is_reply) {
+            transport_settle(link, in->delivery.tag, TRANSPORT_REQUEUE);
+        }
+        free(in);
+    }
+    free(d);
+}
+
+static void
+settled_deliver(struct completion *completion)
+{
+    struct settled *s = container_of(completion, struct settled, completion);
+    struct message *message;
+
+    while ((message = message_list_pop(&s->list))) {
+        message_settle(message, message->outcome);
+    }
+    free(s);
+}
+
+static void
+state_deliver(struct completion *completion)
+{
+    struct state_change *change =
+        container_of(completion, struct state_change, completion);
+    struct link *link = change->link;
+    struct link_status status = link_status(link);
+    bool is_up = status.consuming && status.publishing && !status.blocked;
+
+    free(change);
+    if (is_up == link->is_up) {
+        return;
+    }
+    link->is_up = is_up;
+    const struct transport_events *to[] = {&link->transport.server,
+                                           &link->transport.client};
+    for (size_t i = 0; i < N_ELEMENTS(to); i++) {
+        if (to[i]->state) {
+            to[i]->state(to[i]->aux, is_up);
+        }
+    }
+}
+
+static void
+transport_publish(void *state, struct message *message)
+{
+    struct link *link = state;
+    struct message_list dropped = {0};
+    struct message *each;
+
+    link_thread_publish(&link->publisher, message, &dropped);
+    for (each = dropped.head; each; each = each->next) {
+        each->outcome = PUBLISH_DROPPED;
+    }
+    if (dropped.head) {
+        /* Not from within the call: the caller may be in the middle of it. */
+        link_post_settled(&link->publisher, &dropped);
+    }
+}
+
+static void
+transport_settle(void *state, uint64_t tag, enum transport_settle how)
+{
+    struct link *link = state;
+
+    link_thread_settle(&link->consumer, tag, how);
+}
+
+static void
+transport_count(void *state, const char *topic, void (*done)(void *aux, int n),
+                void *aux)
+{
+    struct link *link = state;
+    struct command *command = command_create(COMMAND_COUNT);
+
+    command->queue = xstrdup(topic);
+    command->counted = done;
+    command->aux = aux;
+    link_thread_tell(&link->consumer, command);
+}

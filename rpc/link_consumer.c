@@ -1,0 +1,580 @@
+#include <config.h>
+
+#include "rpc/link_internal.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "rpc/ack_window.h"
+
+LOG_MODULE(link_consumer);
+
+/* A delivery's tag on the loop also tells the channel on which it is valid:
+ * the broker hands out the same numbers again on the next. */
+#define GENERATION_SHIFT 48
+#define DELIVERY_TAG_MASK ((1ull << GENERATION_SHIFT) - 1)
+
+/* What goes to the loop at once: enough to save wake-ups, little enough not to
+ * hold it up. */
+#define BATCH_N 64
+#define BATCH_BYTES (1u << 20)
+
+/* Without requests for so long, the bindings are made sure of: when the
+ * exchange was deleted and made again, the broker tells no one. */
+#define CHECK_MS 60000
+
+/* A channel that the broker closes again so soon takes the connection along,
+ * for the pause that a reconnect has. */
+#define CHANNEL_LIFE_MS 10000
+
+#define REPLY_TAG "r"
+
+struct consumed_queue {
+    const char *name, *consumer_tag;
+    struct queue_spec spec;
+    bool consuming;
+};
+
+enum { QUEUE_TOPIC, QUEUE_SERVER, QUEUE_FANOUT, N_REQUEST_QUEUES };
+
+struct consumer {
+    struct link_thread *thread;
+    struct reconnect *reconnect;
+    struct conn *conn; /* Null while there is none. */
+    uint64_t generation;
+    uint64_t channel_opened_ms, checked_ms;
+    bool wanted;             /* Requests are to be consumed. */
+    struct command *closing; /* Owned; null until told to. */
+    struct consumed_queue reply, requests[N_REQUEST_QUEUES];
+    unsigned n_requests; /* 0: nothing is served. */
+    struct ack_window window;
+    struct inbound *batch, **batch_tail;
+    unsigned batch_n;
+    size_t batch_bytes;
+    bool cancelled; /* Some queue of ours was: look for which. */
+};
+
+static void consumer_init(struct consumer *, struct link_thread *);
+static void connect_step(struct consumer *);
+static struct error *serve_step(struct consumer *);
+static void lose(struct consumer *, struct error *);
+static struct error *set_up(struct consumer *);
+static struct error *set_up_topology(struct consumer *);
+static struct error *declare_and_bind(struct consumer *,
+                                      struct consumed_queue *,
+                                      const char *exchange, const char *key);
+static struct error *open_session(struct consumer *);
+static struct error *consume_requests(struct consumer *);
+static struct error *consume_queue(struct consumer *, struct consumed_queue *);
+static struct error *cancel_requests(struct consumer *);
+static struct error *check_bindings(struct consumer *);
+static struct error *restore_cancelled(struct consumer *);
+static struct error *carry_out(struct consumer *, struct mail);
+static struct error *carry_out_command(struct consumer *, struct command *);
+static struct error *settle(struct consumer *, const struct settle *, size_t n);
+static struct error *send_acks(struct consumer *);
+static void close_down(struct consumer *);
+static void delete_own(struct consumer *, struct consumed_queue *);
+static void flush_batch(struct consumer *);
+static void on_deliver(void *aux, struct inbound *in);
+static void on_oversized(void *aux, uint64_t tag);
+static void on_cancelled(void *aux, const char *consumer_tag);
+static void on_blocked(void *aux, bool blocked);
+static void on_returned(void *aux, const char *key, const char *body, size_t n);
+static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
+
+void
+link_consumer_run(void *aux)
+{
+    struct consumer consumer, *c = &consumer;
+
+    consumer_init(c, aux);
+    while (!c->closing) {
+        if (c->conn) {
+            struct error *error = serve_step(c);
+            if (error) {
+                lose(c, error);
+            }
+        } else {
+            connect_step(c);
+        }
+    }
+    close_down(c);
+}
+
+static void
+consumer_init(struct consumer *c, struct link_thread *thread)
+{
+    const struct link_settings *s = thread->settings;
+
+    *c = (struct consumer){
+        .thread = thread,
+        .reconnect = link_thread_reconnect(thread),
+        .reply = {s->reply_queue, REPLY_TAG, {s->reply_queue, true}, false},
+        .requests =
+            {
+                [QUEUE_TOPIC] = {s->topic_queue, "1", {s->topic_queue}},
+                [QUEUE_SERVER] = {s->server_queue, "2", {s->server_queue}},
+                [QUEUE_FANOUT] =
+                    {s->fanout_queue, "3", {s->fanout_queue, true}, false},
+            },
+        .n_requests = s->o.topic ? N_REQUEST_QUEUES : 0,
+    };
+    c->batch_tail = &c->batch;
+}
+
+/* Commands are carried out without a connection, too. */
+static void
+connect_step(struct consumer *c)
+{
+    struct error *error = carry_out(c, link_thread_take(c->thread));
+
+    error_free(error); /* Null: nothing is sent. */
+    if (c->closing) {
+        return;
+    }
+    c->conn = link_thread_connect(c->thread, c->reconnect);
+    if (!c->conn) {
+        return;
+    }
+    c->conn->events = (struct conn_events){
+        .deliver = on_deliver,
+        .oversized = on_oversized,
+        .returned = on_returned,
+        .confirmed = on_confirmed,
+        .cancelled = on_cancelled,
+        .blocked = on_blocked,
+        .aux = c,
+    };
+    error = set_up(c);
+    if (error) {
+        link_thread_failed(c->thread, error);
+        reconnect_failed(c->reconnect, clock_now_ms());
+        conn_free(steal(&c->conn));
+        return;
+    }
+    reconnect_connected(c->reconnect, clock_now_ms());
+    log_info(NULL, "consuming from %s", c->thread->status.broker);
+    link_thread_report(c->thread, true, false);
+}
+
+static struct error *
+serve_step(struct consumer *c)
+{
+    struct error *error = carry_out(c, link_thread_take(c->thread));
+
+    if (!error) {
+        error = conn_drain(c->conn);
+    }
+    flush_batch(c);
+    if (!error && c->conn->main_closed) {
+        log_warn(NULL, "channel closed by the broker: %d %s", c->conn->code,
+                 c->conn->reason);
+        if (clock_now_ms() - c->channel_opened_ms < CHANNEL_LIFE_MS) {
+            return error_new(ERR_INTERNAL, "channel closed again: %d %s",
+                             c->conn->code, c->conn->reason);
+        }
+        error = conn_reopen_main(c->conn);
+        if (!error) {
+            error = open_session(c);
+        }
+    }
+    if (!error) {
+        error = send_acks(c);
+    }
+    if (!error && c->cancelled) {
+        error = restore_cancelled(c);
+    }
+    if (!error && clock_now_ms() - c->checked_ms >= CHECK_MS) {
+        error = check_bindings(c);
+    }
+    if (!error) {
+        error = conn_heartbeat(c->conn);
+    }
+    if (!error && !c->closing) {
+        link_thread_wait(
+            c->thread, conn_fd(c->conn), POLLIN,
+            conn_has_more(c->conn) ? 0 : link_thread_rest_ms(c->thread));
+    }
+    return error;
+}
+
+static void
+lose(struct consumer *c, struct error *error)
+{
+    flush_batch(c);
+    link_thread_failed(c->thread, error);
+    conn_free(steal(&c->conn));
+    reconnect_lost(c->reconnect, clock_now_ms());
+    link_thread_report(c->thread, false, false);
+}
+
+static struct error *
+set_up(struct consumer *c)
+{
+    struct error *error = set_up_topology(c);
+
+    return error ? error : open_session(c);
+}
+
+/* In the order in which the peers do it. (spec/rpc-wire 1.1) */
+static struct error *
+set_up_topology(struct consumer *c)
+{
+    const struct link_settings *s = c->thread->settings;
+    struct error *error = NULL;
+
+    if (c->n_requests) {
+        error = declare_and_bind(c, &c->requests[QUEUE_TOPIC], s->o.exchange,
+                                 s->topic_queue);
+        if (!error) {
+            error = declare_and_bind(c, &c->requests[QUEUE_SERVER],
+                                     s->o.exchange, s->server_queue);
+        }
+        if (!error) {
+            error = declare_and_bind(c, &c->requests[QUEUE_FANOUT],
+                                     s->fanout_exchange, s->topic_queue);
+        }
+    }
+    if (!error) {
+        error = conn_declare_queue(c->conn, &c->reply.spec);
+    }
+    if (!error) {
+        conn_close_side(c->conn);
+    }
+    c->checked_ms = clock_now_ms();
+    return error;
+}
+
+static struct error *
+declare_and_bind(struct consumer *c, struct consumed_queue *queue,
+                 const char *exchange, const char *key)
+{
+    bool is_fanout = queue == &c->requests[QUEUE_FANOUT];
+    struct error *error = conn_declare_exchange(c->conn, exchange, is_fanout);
+
+    if (!error) {
+        error = conn_declare_queue(c->conn, &queue->spec);
+    }
+    if (!error) {
+        error = conn_bind(c->conn, queue->name, exchange, key);
+    }
+    return error;
+}
+
+/* What a channel holds: its limit and its consumers. */
+static struct error *
+open_session(struct consumer *c)
+{
+    unsigned prefetch = c->thread->settings->o.prefetch;
+
+    c->generation++;
+    c->channel_opened_ms = clock_now_ms();
+    ack_window_reset(&c->window);
+    c->cancelled = false;
+    c->reply.consuming = false;
+    for (unsigned i = 0; i < c->n_requests; i++) {
+        c->requests[i].consuming = false;
+    }
+    amqp_basic_qos(c->conn->amqp, CHANNEL_MAIN, 0,
+                   (uint16_t)(prefetch ? prefetch : 64), false);
+    struct error *error =
+        conn_result(c->conn, CHANNEL_MAIN, "set the prefetch count");
+    if (!error) {
+        error = consume_queue(c, &c->reply);
+    }
+    if (!error && c->wanted) {
+        error = consume_requests(c);
+    }
+    return error;
+}
+
+static struct error *
+consume_requests(struct consumer *c)
+{
+    struct error *error = NULL;
+
+    for (unsigned i = 0; i < c->n_requests && !error; i++) {
+        error = consume_queue(c, &c->requests[i]);
+    }
+    return error;
+}
+
+static struct error *
+consume_queue(struct consumer *c, struct consumed_queue *queue)
+{
+    if (queue->consuming) {
+        return NULL;
+    }
+    queue->consuming = true; /* Before: deliveries come first. */
+    return conn_consume(c->conn, queue->name, queue->consumer_tag);
+}
+
+/* Afterwards all that was delivered has been passed on. */
+static struct error *
+cancel_requests(struct consumer *c)
+{
+    struct error *error = NULL;
+
+    for (unsigned i = 0; i < c->n_requests && !error; i++) {
+        struct consumed_queue *queue = &c->requests[i];
+
+        if (queue->consuming) {
+            queue->consuming = false;
+            error = conn_cancel(c->conn, queue->consumer_tag);
+        }
+    }
+    if (!error) {
+        error = conn_drain(c->conn);
+    }
+    flush_batch(c);
+    return error;
+}
+
+static struct error *
+check_bindings(struct consumer *c)
+{
+    c->checked_ms = clock_now_ms();
+    return c->n_requests ? set_up_topology(c) : NULL;
+}
+
+/* A queue was deleted underneath its consumer: make it again. */
+static struct error *
+restore_cancelled(struct consumer *c)
+{
+    c->cancelled = false;
+    struct error *error = set_up_topology(c);
+    if (!error) {
+        error = consume_queue(c, &c->reply);
+    }
+    if (!error && c->wanted) {
+        error = consume_requests(c);
+    }
+    return error;
+}
+
+static struct error *
+carry_out(struct consumer *c, struct mail mail)
+{
+    struct error *error = NULL;
+
+    if (c->conn) {
+        error = settle(c, mail.settles, mail.n_settles);
+    }
+    free(mail.settles);
+    while (mail.commands) {
+        struct command *command = mail.commands;
+
+        mail.commands = command->next;
+        struct error *next_error = carry_out_command(c, command);
+        if (error) {
+            error_free(next_error);
+        } else {
+            error = next_error;
+        }
+    }
+    return error;
+}
+
+static struct error *
+carry_out_command(struct consumer *c, struct command *command)
+{
+    struct error *error = NULL;
+    bool alive = c->conn && !c->conn->dead;
+
+    switch (command->type) {
+    case COMMAND_CONSUME:
+        c->wanted = true;
+        if (alive) {
+            error = consume_requests(c);
+        }
+        break;
+    case COMMAND_CANCEL:
+        c->wanted = false;
+        if (alive) {
+            error = cancel_requests(c);
+        }
+        break;
+    case COMMAND_COUNT:
+        command->n = alive ? conn_count_consumers(c->conn, command->queue) : -1;
+        if (alive) {
+            conn_close_side(c->conn);
+        }
+        break;
+    case COMMAND_CLOSE:
+        c->closing = command;
+        return NULL;
+    }
+    link_post_command(c->thread, command);
+    return error;
+}
+
+static struct error *
+settle(struct consumer *c, const struct settle *settles, size_t n)
+{
+    struct error *error = NULL;
+
+    for (size_t i = 0; i < n && !error; i++) {
+        uint64_t tag = settles[i].tag & DELIVERY_TAG_MASK;
+
+        if (settles[i].tag >> GENERATION_SHIFT != (c->generation & 0xffff)) {
+            continue; /* The broker has taken it back already. */
+        }
+        if (settles[i].how == TRANSPORT_ACK) {
+            ack_window_mark(&c->window, tag);
+        } else if (ack_window_forget(&c->window, tag)) {
+            bool requeue = settles[i].how == TRANSPORT_REQUEUE;
+
+            error = conn_status(
+                c->conn,
+                requeue ? amqp_basic_nack(c->conn->amqp, CHANNEL_MAIN, tag,
+                                          false, true)
+                        : amqp_basic_reject(c->conn->amqp, CHANNEL_MAIN, tag,
+                                            false),
+                "hand back");
+        }
+    }
+    return error;
+}
+
+static struct error *
+send_acks(struct consumer *c)
+{
+    struct error *error = NULL;
+    uint64_t tag;
+    bool multiple;
+
+    while (!error && ack_window_next(&c->window, &tag, &multiple)) {
+        error = conn_status(
+            c->conn, amqp_basic_ack(c->conn->amqp, CHANNEL_MAIN, tag, multiple),
+            "acknowledge");
+    }
+    return error;
+}
+
+/* Our own queues would linger for half an hour. (spec/rpc-wire 5.2.8) */
+static void
+close_down(struct consumer *c)
+{
+    if (c->conn) {
+        struct error *error = carry_out(c, link_thread_take(c->thread));
+        if (!error) {
+            error = cancel_requests(c);
+        }
+        if (!error) {
+            error = send_acks(c);
+        }
+        error_free(error);
+        delete_own(c, &c->reply);
+        if (c->n_requests) {
+            delete_own(c, &c->requests[QUEUE_FANOUT]);
+        }
+    }
+    conn_free(c->conn);
+    flush_batch(c);
+    ack_window_close(&c->window);
+    reconnect_free(c->reconnect);
+    link_thread_report(c->thread, false, false);
+    link_post_command(c->thread, c->closing);
+}
+
+static void
+delete_own(struct consumer *c, struct consumed_queue *queue)
+{
+    if (!c->conn->dead) {
+        AUTO_ERROR error = conn_delete_queue(c->conn, queue->name);
+        if (error) {
+            log_debug(NULL, "%s", error_message(error));
+        }
+    }
+}
+
+static void
+flush_batch(struct consumer *c)
+{
+    if (c->batch) {
+        link_post_deliveries(c->thread, steal(&c->batch));
+        c->batch_tail = &c->batch;
+        c->batch_n = 0;
+        c->batch_bytes = 0;
+    }
+}
+
+static void
+on_deliver(void *aux, struct inbound *in)
+{
+    struct consumer *c = aux;
+    uint64_t tag = in->delivery.tag;
+
+    ack_window_add(&c->window, tag);
+    if (in->is_reply) {
+        ack_window_mark(&c->window, tag); /* Whoever may want it. */
+    } else {
+        c->checked_ms = clock_now_ms();
+    }
+    in->delivery.tag = (c->generation & 0xffff) << GENERATION_SHIFT | tag;
+    in->next = NULL;
+    *c->batch_tail = in;
+    c->batch_tail = &in->next;
+    c->batch_n++;
+    c->batch_bytes += in->delivery.size;
+    if (c->batch_n >= BATCH_N || c->batch_bytes >= BATCH_BYTES) {
+        flush_batch(c);
+    }
+}
+
+static void
+on_oversized(void *aux, uint64_t tag)
+{
+    struct consumer *c = aux;
+
+    log_limited(LOG_LEVEL_WARN, NULL, "message rejected: it is too large");
+    ack_window_add(&c->window, tag);
+    ack_window_forget(&c->window, tag);
+    amqp_basic_reject(c->conn->amqp, CHANNEL_MAIN, tag, false);
+}
+
+static void
+on_cancelled(void *aux, const char *consumer_tag)
+{
+    struct consumer *c = aux;
+    struct consumed_queue *queues[] = {
+        &c->reply,
+        &c->requests[QUEUE_TOPIC],
+        &c->requests[QUEUE_SERVER],
+        &c->requests[QUEUE_FANOUT],
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(queues); i++) {
+        if (str_eq(queues[i]->consumer_tag, consumer_tag)) {
+            log_warn(NULL, "queue '%s' was deleted; making it again",
+                     queues[i]->name);
+            queues[i]->consuming = false;
+            c->cancelled = true;
+        }
+    }
+    uv_mutex_lock(&c->thread->mutex);
+    c->thread->status.n_cancels++;
+    uv_mutex_unlock(&c->thread->mutex);
+}
+
+static void
+on_blocked(void *aux UNUSED, bool blocked UNUSED)
+{
+    /* Only publishing is held up, and this connection does not publish. */
+}
+
+static void
+on_returned(void *aux UNUSED, const char *key UNUSED, const char *body UNUSED,
+            size_t size UNUSED)
+{
+}
+
+static void
+on_confirmed(void *aux UNUSED, uint64_t tag UNUSED, bool multiple UNUSED,
+             bool ok UNUSED)
+{
+}

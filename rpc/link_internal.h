@@ -1,0 +1,247 @@
+#ifndef DROVER_RPC_LINK_INTERNAL_H
+#define DROVER_RPC_LINK_INTERNAL_H
+
+/* What the parts of rpc/link.h share, and nobody else includes.
+ *
+ *   link.c          the loop's side: struct transport, state, closing
+ *   link_thread.c   a thread's mailbox, its waiting and reconnecting
+ *   link_consumer.c the thread that consumes
+ *   link_publisher.c the thread that publishes
+ *   link_amqp.c     one connection: login, declarations, outcome of calls
+ *   link_frames.c   frames in: messages assembled, unasked methods sorted
+ *
+ * Loop and thread meet in the thread's mailbox (struct link_thread, under its
+ * mutex), and in completions on the way back.  All else belongs to one side. */
+
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/framing.h>
+#else
+#include <amqp.h>
+#include <amqp_framing.h>
+#endif
+
+#include "rpc/link.h"
+#include "rpc/outbox.h"
+#include "rpc/reconnect.h"
+
+/* Settings: a deep copy that nobody changes, so all threads read it. */
+struct link_settings {
+    struct link_options o;
+    char *fanout_exchange, *topic_queue, *server_queue, *fanout_queue;
+    char *reply_queue;
+};
+
+/* ---- A connection (link_amqp.c); its thread's alone ---- */
+
+#define CHANNEL_MAIN 1
+#define CHANNEL_SIDE 2 /* For declarations: one that fails closes it. */
+
+/* A delivery that has left rabbitmq-c; one allocation. */
+struct inbound {
+    struct inbound *next;
+    bool is_reply;
+    struct delivery delivery; /* Its pointers lead into this block. */
+    char *fill;               /* Where the next byte of the body goes. */
+};
+
+/* What the frames mean to the owner of the connection. */
+struct conn_events {
+    /* Takes 'in'. */
+    void (*deliver)(void *aux, struct inbound *in);
+    /* A delivery that was too large and has been skipped. */
+    void (*oversized)(void *aux, uint64_t tag);
+    void (*returned)(void *aux, const char *routing_key, const char *body,
+                     size_t size);
+    void (*confirmed)(void *aux, uint64_t tag, bool multiple, bool ok);
+    void (*cancelled)(void *aux, const char *consumer_tag);
+    void (*blocked)(void *aux, bool blocked);
+    void *aux;
+};
+
+/* A message whose frames are coming in. */
+struct assembly {
+    enum { ASSEMBLY_NONE, ASSEMBLY_DELIVER, ASSEMBLY_RETURN } kind;
+    bool skipped, redelivered;
+    uint64_t tag;
+    char consumer_tag[16], routing_key[256];
+    uint64_t size, n_read;
+    struct inbound *in; /* Null before the header, and if skipped. */
+};
+
+struct conn {
+    amqp_connection_state_t amqp;
+    const struct link_settings *settings;
+    struct conn_events events;
+    struct assembly part;
+    bool dead;        /* Beyond use: only to be destroyed. */
+    bool main_closed; /* The broker closed CHANNEL_MAIN; 'code', 'reason'. */
+    bool side_open;
+    int code; /* Of the broker's last refusal; 0: it was none. */
+    char reason[256];
+    uint64_t last_write_ms;
+    bool *warned_mismatch; /* Lent by the thread: one warning is enough. */
+};
+
+struct queue_spec {
+    const char *name;
+    bool is_transient; /* Fanout and reply queues: they expire. */
+};
+
+/* Connects to one host, logs in, opens CHANNEL_MAIN.  'role' is for
+ * connection_name. */
+struct error *conn_open(const struct link_settings *settings,
+                        const struct transport_host *host, const char *role,
+                        bool *warned_mismatch, struct conn **ret) WARN_UNUSED;
+
+/* Closes politely if it is alive; null is fine. */
+void conn_free(struct conn *conn);
+
+int conn_fd(const struct conn *conn);
+struct error *conn_reopen_main(struct conn *conn) WARN_UNUSED;
+
+/* Declarations, on a channel of their own.  A mismatch (406) takes what is
+ * there as it is; a transient queue whose home is gone (404) is made anew. */
+struct error *conn_declare_exchange(struct conn *conn, const char *name,
+                                    bool is_fanout) WARN_UNUSED;
+struct error *conn_declare_queue(struct conn *conn,
+                                 const struct queue_spec *queue) WARN_UNUSED;
+struct error *conn_bind(struct conn *conn, const char *queue,
+                        const char *exchange, const char *key) WARN_UNUSED;
+struct error *conn_delete_queue(struct conn *conn,
+                                const char *queue) WARN_UNUSED;
+/* Consumers of a queue, by a passive declaration; -1 if that is unknown. */
+int conn_count_consumers(struct conn *conn, const char *queue);
+void conn_close_side(struct conn *conn);
+
+struct error *conn_consume(struct conn *conn, const char *queue,
+                           const char *consumer_tag) WARN_UNUSED;
+struct error *conn_cancel(struct conn *conn,
+                          const char *consumer_tag) WARN_UNUSED;
+
+/* The outcome of the last synchronous call on 'channel', as an error that
+ * starts with the formatted text.  Sets 'dead', 'code' and so on. */
+struct error *conn_result(struct conn *conn, amqp_channel_t channel,
+                          const char *fmt, ...) PRINTF_FORMAT(3, 4) WARN_UNUSED;
+/* The same of a call that returns an amqp_status. */
+struct error *conn_status(struct conn *conn, int status,
+                          const char *what) WARN_UNUSED;
+
+/* Sends a heartbeat if nothing was sent for half an interval. */
+struct error *conn_heartbeat(struct conn *conn) WARN_UNUSED;
+
+/* Keeps small writes together until it is undone. */
+void conn_cork(struct conn *conn, bool cork);
+
+/* link_frames.c: takes all frames that are there.  The broker may close
+ * CHANNEL_MAIN underway ('main_closed'): that is no error. */
+struct error *conn_drain(struct conn *conn) WARN_UNUSED;
+bool conn_has_more(const struct conn *conn); /* Though poll() may not say. */
+void assembly_reset(struct assembly *part);
+
+/* ---- A thread (link_thread.c) ---- */
+
+enum command_type {
+    COMMAND_CONSUME,
+    COMMAND_CANCEL,
+    COMMAND_COUNT,
+    COMMAND_CLOSE
+};
+
+/* From the loop to a thread; comes back as a completion, carried out. */
+struct command {
+    struct completion completion; /* First: it is posted. */
+    struct command *next;
+    enum command_type type;
+    char *queue;       /* To count. */
+    int n;             /* Its consumers. */
+    unsigned grace_ms; /* To close. */
+    void (*done)(void *aux);
+    void (*counted)(void *aux, int n);
+    void *aux;
+};
+
+struct settle {
+    uint64_t tag;
+    enum transport_settle how;
+};
+
+struct thread_status {
+    bool up, blocked;
+    char broker[128], last_error[256];
+    uint64_t n_connects, n_disconnects, n_cancels, n_returns, n_dropped;
+    size_t n_unconfirmed;
+};
+
+struct link_thread {
+    struct link *link; /* To put into completions; never followed. */
+    const struct link_settings *settings;
+    struct completion_queue *q;
+    const char *role;
+    int wakeup; /* eventfd: something is in the mailbox. */
+    uv_thread_t thread;
+    bool running;         /* The loop's. */
+    bool warned_mismatch; /* The thread's. */
+    uint64_t tick_ms;     /* Atomic: when the thread was last seen alive. */
+
+    uv_mutex_t mutex; /* Guards what follows. */
+    bool woken;
+    struct command *commands, **commands_tail;
+    struct settle *settles;
+    size_t n_settles, room_settles;
+    struct outbox outbox;
+    struct thread_status status;
+};
+
+void link_thread_init(struct link_thread *thread, struct link *link,
+                      const struct link_settings *settings,
+                      struct completion_queue *q, const char *role);
+void link_thread_close(struct link_thread *thread);
+
+/* The loop's side of the mailbox. */
+void link_thread_tell(struct link_thread *thread, struct command *command);
+void link_thread_settle(struct link_thread *thread, uint64_t tag,
+                        enum transport_settle how);
+void link_thread_publish(struct link_thread *thread, struct message *message,
+                         struct message_list *dropped);
+
+/* The thread's side. */
+struct mail {
+    struct command *commands; /* The taker's. */
+    struct settle *settles;   /* The taker's to free. */
+    size_t n_settles;
+};
+struct mail link_thread_take(struct link_thread *thread);
+
+/* Waits for 'events' of 'fd' (-1: none), for mail, or for 'timeout_ms'. */
+void link_thread_wait(struct link_thread *thread, int fd, short events,
+                      uint64_t timeout_ms);
+
+/* How long a connection may rest before it wants attention. */
+unsigned link_thread_rest_ms(const struct link_thread *thread);
+
+/* Tells the loop, once, when 'up' or 'blocked' have changed. */
+void link_thread_report(struct link_thread *thread, bool up, bool blocked);
+void link_thread_failed(struct link_thread *thread, struct error *error);
+
+/* A state machine for the hosts of the settings; the caller's. */
+struct reconnect *link_thread_reconnect(struct link_thread *thread);
+
+/* Does what 'reconnect' says next: waits, or connects to one host.  Null: take
+ * the mail and call again.  The caller owes a reconnect_connected() or
+ * reconnect_failed() for what is returned, once it knows. */
+struct conn *link_thread_connect(struct link_thread *thread,
+                                 struct reconnect *reconnect);
+
+/* ---- What the threads run, and what they post ---- */
+
+void link_consumer_run(void *thread);  /* link_consumer.c */
+void link_publisher_run(void *thread); /* link_publisher.c */
+
+/* link.c; called by the threads. */
+void link_post_deliveries(struct link_thread *thread, struct inbound *first);
+void link_post_settled(struct link_thread *thread, struct message_list *list);
+void link_post_state(struct link_thread *thread);
+void link_post_command(struct link_thread *thread, struct command *command);
+
+#endif

@@ -1,0 +1,579 @@
+#include <config.h>
+
+#include "rpc/link_internal.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+
+LOG_MODULE(link_publisher);
+
+/* Written before the socket is looked at again. */
+#define BATCH_N 64
+
+/* Sent and not yet confirmed: with so many the broker is left to catch up. */
+#define UNCONFIRMED_MAX 2048
+
+/* A message that has been on so many channels when they were closed is taken
+ * for the reason. */
+#define REFUSED_MAX 3
+
+#define EXPIRE_MS 500
+#define NOT_FOUND 404
+
+/* Names that have been declared on this connection. */
+struct names {
+    char **names;
+    size_t n, room;
+};
+
+struct publisher {
+    struct link_thread *thread;
+    struct reconnect *reconnect;
+    struct conn *conn; /* Null while there is none. */
+    struct names exchanges, queues;
+    struct message_list unconfirmed; /* In the order of their tags. */
+    struct message_list settled;     /* To be told to the loop. */
+    uint64_t last_tag, expired_ms, n_returns;
+    bool blocked;
+    struct command *closing; /* Owned; null until told to. */
+    uint64_t close_at_ms;
+};
+
+static void connect_step(struct publisher *);
+static struct error *start_channel(struct publisher *);
+static struct error *serve_step(struct publisher *);
+static void wait_for_work(struct publisher *, bool more);
+static void take_commands(struct publisher *);
+static bool is_done(struct publisher *);
+static void lose(struct publisher *, struct error *);
+static void recover_unconfirmed(struct publisher *, bool refused,
+                                const char *exchange);
+static bool is_worth_resending(const struct publisher *, struct message *,
+                               bool refused, const char *exchange);
+static struct error *restart_channel(struct publisher *);
+static struct error *publish_batch(struct publisher *, bool *ret_more);
+static size_t pop_batch(struct publisher *, struct message **batch);
+static bool can_write(const struct publisher *);
+static void put_back(struct publisher *, struct message *);
+static struct error *publish(struct publisher *, struct message *);
+static struct error *declare_for(struct publisher *, const struct message *);
+static int send_message(struct publisher *, const struct message *);
+static void expire(struct publisher *);
+static void settle(struct publisher *, struct message *, enum publish_outcome);
+static void flush_settled(struct publisher *);
+static void close_down(struct publisher *);
+static bool names_has(const struct names *, const char *name);
+static void names_add(struct names *, const char *name);
+static void names_clear(struct names *);
+static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
+static void on_returned(void *aux, const char *key, const char *body,
+                        size_t size);
+static void on_blocked(void *aux, bool blocked);
+static void on_deliver(void *aux, struct inbound *in);
+static void on_oversized(void *aux, uint64_t tag);
+static void on_cancelled(void *aux, const char *consumer_tag);
+
+void
+link_publisher_run(void *aux)
+{
+    struct publisher publisher = {
+        .thread = aux,
+        .reconnect = link_thread_reconnect(aux),
+    };
+    struct publisher *p = &publisher;
+
+    for (;;) {
+        take_commands(p);
+        expire(p);
+        if (is_done(p)) {
+            break;
+        }
+        if (p->conn) {
+            struct error *error = serve_step(p);
+            if (error) {
+                lose(p, error);
+            }
+        } else {
+            connect_step(p);
+        }
+        flush_settled(p);
+    }
+    close_down(p);
+}
+
+static void
+connect_step(struct publisher *p)
+{
+    p->conn = link_thread_connect(p->thread, p->reconnect);
+    if (!p->conn) {
+        return;
+    }
+    p->conn->events = (struct conn_events){
+        .deliver = on_deliver,
+        .oversized = on_oversized,
+        .returned = on_returned,
+        .confirmed = on_confirmed,
+        .cancelled = on_cancelled,
+        .blocked = on_blocked,
+        .aux = p,
+    };
+    struct error *error = start_channel(p);
+    if (error) {
+        link_thread_failed(p->thread, error);
+        reconnect_failed(p->reconnect, clock_now_ms());
+        conn_free(steal(&p->conn));
+        return;
+    }
+    reconnect_connected(p->reconnect, clock_now_ms());
+    log_info(NULL, "publishing to %s", p->thread->status.broker);
+    link_thread_report(p->thread, true, false);
+}
+
+static struct error *
+start_channel(struct publisher *p)
+{
+    p->last_tag = 0;
+    p->blocked = false;
+    names_clear(&p->exchanges);
+    names_clear(&p->queues);
+    amqp_confirm_select(p->conn->amqp, CHANNEL_MAIN);
+    return conn_result(p->conn, CHANNEL_MAIN, "ask for confirms");
+}
+
+static struct error *
+serve_step(struct publisher *p)
+{
+    bool more = false;
+    struct error *error = conn_drain(p->conn);
+
+    if (!error && p->conn->main_closed) {
+        error = restart_channel(p);
+    }
+    if (!error) {
+        error = publish_batch(p, &more);
+    }
+    if (!error) {
+        error = conn_heartbeat(p->conn);
+    }
+    flush_settled(p);
+    if (!error) {
+        link_thread_report(p->thread, true, p->blocked);
+        wait_for_work(p, more);
+    }
+    return error;
+}
+
+/* Being able to write matters only while there is something to be sent. */
+static void
+wait_for_work(struct publisher *p, bool more)
+{
+    uint64_t timeout_ms = link_thread_rest_ms(p->thread);
+
+    uv_mutex_lock(&p->thread->mutex);
+    bool waiting = p->thread->outbox.n > 0;
+    p->thread->status.n_unconfirmed = p->unconfirmed.n;
+    p->thread->status.n_returns = p->n_returns;
+    uv_mutex_unlock(&p->thread->mutex);
+    if (conn_has_more(p->conn)) {
+        timeout_ms = 0;
+    } else if (p->blocked && waiting) {
+        timeout_ms = EXPIRE_MS;
+    }
+    if (p->closing && timeout_ms > EXPIRE_MS) {
+        timeout_ms = EXPIRE_MS;
+    }
+    link_thread_wait(p->thread, conn_fd(p->conn),
+                     more ? POLLIN | POLLOUT : POLLIN, timeout_ms);
+}
+
+static void
+take_commands(struct publisher *p)
+{
+    struct mail mail = link_thread_take(p->thread);
+
+    free(mail.settles); /* Always null: these are the consumer's. */
+    if (mail.commands) {
+        p->closing = mail.commands; /* The only one that comes here. */
+        p->close_at_ms = clock_now_ms() + p->closing->grace_ms;
+    }
+}
+
+static bool
+is_done(struct publisher *p)
+{
+    if (!p->closing) {
+        return false;
+    }
+    uv_mutex_lock(&p->thread->mutex);
+    bool idle = !p->thread->outbox.n && !p->unconfirmed.n;
+    uv_mutex_unlock(&p->thread->mutex);
+    return idle || clock_now_ms() >= p->close_at_ms;
+}
+
+static void
+lose(struct publisher *p, struct error *error)
+{
+    link_thread_failed(p->thread, error);
+    conn_free(steal(&p->conn));
+    recover_unconfirmed(p, false, NULL);
+    reconnect_lost(p->reconnect, clock_now_ms());
+    link_thread_report(p->thread, false, false);
+}
+
+/* Nobody knows whether these arrived: they go again, a request only once.  Its
+ * receiver drops the second by its _unique_id. (spec/rpc-wire 6.5)
+ * 'refused': it was not the network but the broker that did not want one of
+ * them; 'exchange', unless null, is the one of that. */
+static void
+recover_unconfirmed(struct publisher *p, bool refused, const char *exchange)
+{
+    struct message *message;
+
+    while ((message = message_list_pop(&p->unconfirmed))) {
+        message->returned = false;
+        if (is_worth_resending(p, message, refused, exchange)) {
+            put_back(p, message);
+        } else {
+            settle(p, message, PUBLISH_LOST);
+        }
+    }
+}
+
+static bool
+is_worth_resending(const struct publisher *p, struct message *message,
+                   bool refused, const char *exchange)
+{
+    message->n_refused += refused;
+    if (exchange && str_eq(message->exchange, exchange)) {
+        /* A fanout exchange goes with its last server, and comes back when it
+         * is declared.  Anything else will be refused again. */
+        message->n_sent--;
+        return p->conn->code == NOT_FOUND && message->n_refused < REFUSED_MAX;
+    }
+    return message->n_refused < REFUSED_MAX &&
+           (message->class != MESSAGE_REQUEST || message->n_sent < 2);
+}
+
+/* The broker closes the channel over one message and tells only its exchange:
+ * "... exchange 'NAME' in vhost ...". */
+static struct error *
+restart_channel(struct publisher *p)
+{
+    char exchange[256] = "";
+
+    log_warn(NULL, "channel closed by the broker: %d %s", p->conn->code,
+             p->conn->reason);
+    const char *name = strstr(p->conn->reason, "exchange '");
+    if (name) {
+        sscanf(name, "exchange '%255[^']", exchange);
+    }
+    recover_unconfirmed(p, true, *exchange ? exchange : NULL);
+    struct error *error = conn_reopen_main(p->conn);
+    return error ? error : start_channel(p);
+}
+
+static struct error *
+publish_batch(struct publisher *p, bool *ret_more)
+{
+    struct message *batch[BATCH_N];
+    struct error *error = NULL;
+
+    if (p->blocked || p->unconfirmed.n >= UNCONFIRMED_MAX) {
+        return NULL;
+    }
+    if (!can_write(p)) {
+        *ret_more = true;
+        return NULL;
+    }
+    size_t n = pop_batch(p, batch);
+    if (n > 1) {
+        conn_cork(p->conn, true);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (error || p->conn->main_closed) {
+            put_back(p, batch[i]);
+        } else {
+            error = publish(p, batch[i]);
+        }
+    }
+    if (n > 1 && !error) {
+        conn_cork(p->conn, false);
+    }
+    *ret_more = n == BATCH_N;
+    return error;
+}
+
+static size_t
+pop_batch(struct publisher *p, struct message **batch)
+{
+    size_t n = 0;
+
+    uv_mutex_lock(&p->thread->mutex);
+    while (n < BATCH_N && (batch[n] = outbox_pop(&p->thread->outbox))) {
+        n++;
+    }
+    uv_mutex_unlock(&p->thread->mutex);
+    return n;
+}
+
+/* A broker that is short of memory stops reading, and a write then waits for
+ * ever: better not to begin one. */
+static bool
+can_write(const struct publisher *p)
+{
+    struct pollfd fd = {.fd = conn_fd(p->conn), .events = POLLOUT};
+
+    return poll(&fd, 1, 0) == 1;
+}
+
+static void
+put_back(struct publisher *p, struct message *message)
+{
+    uv_mutex_lock(&p->thread->mutex);
+    outbox_put_back(&p->thread->outbox, message);
+    uv_mutex_unlock(&p->thread->mutex);
+}
+
+static struct error *
+publish(struct publisher *p, struct message *message)
+{
+    if (message->deadline_ms && message->deadline_ms <= clock_now_ms()) {
+        settle(p, message, PUBLISH_EXPIRED);
+        return NULL;
+    }
+    struct error *error = declare_for(p, message);
+    if (error) {
+        if (p->conn->dead) {
+            put_back(p, message);
+            return error;
+        }
+        log_limited(LOG_LEVEL_WARN, NULL, "not published: %s",
+                    error_message(error));
+        error_free(error);
+        settle(p, message, PUBLISH_DROPPED);
+        return NULL;
+    }
+    message->n_sent++;
+    message->tag = ++p->last_tag;
+    message_list_append(&p->unconfirmed, message);
+    return conn_status(p->conn, send_message(p, message), "publish");
+}
+
+/* Exchanges, and the queues of notifications, are there before the first
+ * message goes; the peers do it once a channel, too. (spec/rpc-wire 1.2) */
+static struct error *
+declare_for(struct publisher *p, const struct message *message)
+{
+    struct error *error = NULL;
+    const char *exchange = message->exchange, *key = message->routing_key;
+
+    if (!*exchange) {
+        return NULL;
+    }
+    if (!names_has(&p->exchanges, exchange)) {
+        error = conn_declare_exchange(p->conn, exchange, message->is_fanout);
+        if (!error) {
+            names_add(&p->exchanges, exchange);
+        }
+        conn_close_side(p->conn);
+    }
+    if (!error && message->declares_queue && !names_has(&p->queues, key)) {
+        const struct queue_spec queue = {.name = key};
+
+        error = conn_declare_queue(p->conn, &queue);
+        if (!error) {
+            error = conn_bind(p->conn, key, exchange, key);
+        }
+        if (!error) {
+            names_add(&p->queues, key);
+        }
+        conn_close_side(p->conn);
+    }
+    return error;
+}
+
+static int
+send_message(struct publisher *p, const struct message *message)
+{
+    char expiration[16];
+    amqp_basic_properties_t properties = {
+        ._flags = AMQP_BASIC_CONTENT_TYPE_FLAG |
+                  AMQP_BASIC_CONTENT_ENCODING_FLAG | AMQP_BASIC_HEADERS_FLAG |
+                  AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG,
+        .content_type = amqp_cstring_bytes("application/json"),
+        .content_encoding = amqp_cstring_bytes("utf-8"),
+        .delivery_mode = 2,
+    };
+
+    if (message->expiration_ms) {
+        snprintf(expiration, sizeof expiration, "%u", message->expiration_ms);
+        properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
+        properties.expiration = amqp_cstring_bytes(expiration);
+    }
+    return amqp_basic_publish(
+        p->conn->amqp, CHANNEL_MAIN, amqp_cstring_bytes(message->exchange),
+        amqp_cstring_bytes(message->routing_key), message->mandatory, false,
+        &properties,
+        (amqp_bytes_t){.len = message->size, .bytes = message->body});
+}
+
+/* While nothing is sent, what is too late by now makes room. */
+static void
+expire(struct publisher *p)
+{
+    struct message_list expired = {0};
+    struct message *message;
+    uint64_t now_ms = clock_now_ms();
+
+    if ((p->conn && !p->blocked) || now_ms - p->expired_ms < EXPIRE_MS) {
+        return;
+    }
+    p->expired_ms = now_ms;
+    uv_mutex_lock(&p->thread->mutex);
+    outbox_expire(&p->thread->outbox, now_ms, &expired);
+    uv_mutex_unlock(&p->thread->mutex);
+    while ((message = message_list_pop(&expired))) {
+        settle(p, message, PUBLISH_EXPIRED);
+    }
+    flush_settled(p);
+}
+
+static void
+settle(struct publisher *p, struct message *message,
+       enum publish_outcome outcome)
+{
+    message->outcome = outcome;
+    message_list_append(&p->settled, message);
+}
+
+static void
+flush_settled(struct publisher *p)
+{
+    if (p->settled.head) {
+        link_post_settled(p->thread, &p->settled);
+    }
+}
+
+static void
+close_down(struct publisher *p)
+{
+    struct message *message;
+
+    conn_free(p->conn);
+    while ((message = message_list_pop(&p->unconfirmed))) {
+        settle(p, message, PUBLISH_LOST);
+    }
+    uv_mutex_lock(&p->thread->mutex);
+    while ((message = outbox_pop(&p->thread->outbox))) {
+        settle(p, message, PUBLISH_DROPPED);
+    }
+    uv_mutex_unlock(&p->thread->mutex);
+    flush_settled(p);
+    names_clear(&p->exchanges);
+    names_clear(&p->queues);
+    reconnect_free(p->reconnect);
+    link_thread_report(p->thread, false, false);
+    link_post_command(p->thread, p->closing);
+}
+
+static bool
+names_has(const struct names *names, const char *name)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (!strcmp(names->names[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+names_add(struct names *names, const char *name)
+{
+    if (names->n == names->room) {
+        names->names = xgrow(names->names, &names->room, sizeof *names->names);
+    }
+    names->names[names->n++] = xstrdup(name);
+}
+
+static void
+names_clear(struct names *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        free(names->names[i]);
+    }
+    free(names->names);
+    *names = (struct names){0};
+}
+
+static void
+on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok)
+{
+    struct publisher *p = aux;
+    struct message *next;
+
+    for (struct message *m = p->unconfirmed.head; m && m->tag <= tag;
+         m = next) {
+        next = m->next;
+        if (!multiple && m->tag != tag) {
+            continue;
+        }
+        message_list_remove(&p->unconfirmed, m);
+        if (!ok && is_worth_resending(p, m, true, NULL)) {
+            put_back(p, m); /* The broker failed to take it. */
+        } else {
+            settle(p, m,
+                   !ok           ? PUBLISH_LOST
+                   : m->returned ? PUBLISH_NO_ROUTE
+                                 : PUBLISH_CONFIRMED);
+        }
+    }
+}
+
+/* Comes before the confirm and names no tag.  A body of ours is unique by its
+ * _unique_id. */
+static void
+on_returned(void *aux, const char *key, const char *body, size_t size)
+{
+    struct publisher *p = aux;
+
+    p->n_returns++;
+    for (struct message *m = p->unconfirmed.head; m; m = m->next) {
+        if (m->mandatory && !m->returned && m->size == size &&
+            !strcmp(m->routing_key, key) && !memcmp(m->body, body, size)) {
+            m->returned = true;
+            return;
+        }
+    }
+}
+
+static void
+on_blocked(void *aux, bool blocked)
+{
+    struct publisher *p = aux;
+
+    log_warn(NULL, "publishing is %s by the broker",
+             blocked ? "held up" : "resumed");
+    p->blocked = blocked;
+}
+
+static void
+on_deliver(void *aux UNUSED, struct inbound *in)
+{
+    free(in); /* This connection consumes nothing. */
+}
+
+static void
+on_oversized(void *aux UNUSED, uint64_t tag UNUSED)
+{
+}
+
+static void
+on_cancelled(void *aux UNUSED, const char *consumer_tag UNUSED)
+{
+}

@@ -1,0 +1,237 @@
+#include <config.h>
+
+#include "rpc/link_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+
+LOG_MODULE(link_thread);
+
+static uint32_t random_number(void *aux);
+static void wake(struct link_thread *thread);
+static void connected(struct link_thread *, const struct transport_host *);
+
+void
+link_thread_init(struct link_thread *thread, struct link *link,
+                 const struct link_settings *settings,
+                 struct completion_queue *q, const char *role)
+{
+    *thread = (struct link_thread){
+        .link = link,
+        .settings = settings,
+        .q = q,
+        .role = role,
+        .wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+        .tick_ms = clock_now_ms(),
+        .outbox = {.max_bytes = settings->o.max_queue_bytes},
+    };
+    if (thread->wakeup < 0) {
+        abort(); /* Out of descriptors at start: nothing would work. */
+    }
+    uv_mutex_init(&thread->mutex);
+    thread->commands_tail = &thread->commands;
+}
+
+void
+link_thread_close(struct link_thread *thread)
+{
+    close(thread->wakeup);
+    uv_mutex_destroy(&thread->mutex);
+    free(thread->settles);
+}
+
+void
+link_thread_tell(struct link_thread *thread, struct command *command)
+{
+    uv_mutex_lock(&thread->mutex);
+    command->next = NULL;
+    *thread->commands_tail = command;
+    thread->commands_tail = &command->next;
+    wake(thread);
+    uv_mutex_unlock(&thread->mutex);
+}
+
+void
+link_thread_settle(struct link_thread *thread, uint64_t tag,
+                   enum transport_settle how)
+{
+    uv_mutex_lock(&thread->mutex);
+    if (thread->n_settles == thread->room_settles) {
+        thread->settles = xgrow(thread->settles, &thread->room_settles,
+                                sizeof *thread->settles);
+    }
+    thread->settles[thread->n_settles++] = (struct settle){tag, how};
+    wake(thread);
+    uv_mutex_unlock(&thread->mutex);
+}
+
+void
+link_thread_publish(struct link_thread *thread, struct message *message,
+                    struct message_list *dropped)
+{
+    uv_mutex_lock(&thread->mutex);
+    outbox_push(&thread->outbox, message, dropped);
+    thread->status.n_dropped += dropped->n;
+    wake(thread);
+    uv_mutex_unlock(&thread->mutex);
+}
+
+struct mail
+link_thread_take(struct link_thread *thread)
+{
+    uv_mutex_lock(&thread->mutex);
+    struct mail mail = {
+        .commands = steal(&thread->commands),
+        .settles = steal(&thread->settles),
+        .n_settles = thread->n_settles,
+    };
+    thread->commands_tail = &thread->commands;
+    thread->n_settles = thread->room_settles = 0;
+    thread->woken = false;
+    uv_mutex_unlock(&thread->mutex);
+    return mail;
+}
+
+void
+link_thread_wait(struct link_thread *thread, int fd, short events,
+                 uint64_t timeout_ms)
+{
+    struct pollfd fds[] = {
+        {.fd = thread->wakeup, .events = POLLIN},
+        {.fd = fd, .events = events},
+    };
+    uint64_t n;
+
+    __atomic_store_n(&thread->tick_ms, clock_now_ms(), __ATOMIC_RELAXED);
+    if (poll(fds, 2, timeout_ms < 60000 ? (int)timeout_ms : 60000) < 0 &&
+        errno != EINTR) {
+        log_limited(LOG_LEVEL_ERROR, NULL, "poll failed, errno %d", errno);
+    }
+    if (fds[0].revents && read(thread->wakeup, &n, sizeof n) < 0 &&
+        errno != EAGAIN) {
+        log_limited(LOG_LEVEL_ERROR, NULL, "eventfd failed, errno %d", errno);
+    }
+}
+
+unsigned
+link_thread_rest_ms(const struct link_thread *thread)
+{
+    unsigned heartbeat_s = thread->settings->o.heartbeat_s;
+
+    return heartbeat_s ? heartbeat_s * 1000 / 4 : 15000;
+}
+
+void
+link_thread_report(struct link_thread *thread, bool up, bool blocked)
+{
+    uv_mutex_lock(&thread->mutex);
+    bool changed = thread->status.up != up || thread->status.blocked != blocked;
+    thread->status.n_disconnects += thread->status.up && !up;
+    thread->status.up = up;
+    thread->status.blocked = blocked;
+    uv_mutex_unlock(&thread->mutex);
+    if (changed) {
+        link_post_state(thread);
+    }
+}
+
+void
+link_thread_failed(struct link_thread *thread, struct error *error)
+{
+    log_limited(LOG_LEVEL_WARN, NULL, "%s: %s", thread->role,
+                error_message(error));
+    uv_mutex_lock(&thread->mutex);
+    snprintf(thread->status.last_error, sizeof thread->status.last_error, "%s",
+             error_message(error));
+    uv_mutex_unlock(&thread->mutex);
+    error_free(error);
+}
+
+struct reconnect *
+link_thread_reconnect(struct link_thread *thread)
+{
+    const struct link_options *o = &thread->settings->o;
+    const struct reconnect_options options = {
+        .n_hosts = o->url->n_hosts,
+        .base_ms = o->reconnect_base_ms,
+        .max_ms = o->reconnect_max_ms,
+        .random = random_number,
+    };
+
+    return reconnect_create(&options, clock_now_ms());
+}
+
+struct conn *
+link_thread_connect(struct link_thread *thread, struct reconnect *reconnect)
+{
+    uint64_t now_ms = clock_now_ms();
+    const struct transport_url *url = thread->settings->o.url;
+    struct conn *conn = NULL;
+    size_t i;
+
+    if (reconnect_run(reconnect, now_ms, &i) != RECONNECT_CONNECT) {
+        uint64_t due_ms = reconnect_due_ms(reconnect);
+        uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+
+        /* What waits to be sent may grow too old meanwhile. */
+        link_thread_wait(thread, -1, 0, wait_ms < 500 ? wait_ms : 500);
+        return NULL;
+    }
+    __atomic_store_n(&thread->tick_ms, now_ms, __ATOMIC_RELAXED);
+    struct error *error =
+        conn_open(thread->settings, &url->hosts[i], thread->role,
+                  &thread->warned_mismatch, &conn);
+    if (error) {
+        link_thread_failed(thread, error);
+        reconnect_failed(reconnect, clock_now_ms());
+        return NULL;
+    }
+    connected(thread, &url->hosts[i]);
+    return conn;
+}
+
+static uint32_t
+random_number(void *aux UNUSED)
+{
+    uint32_t number = 0;
+
+    if (getrandom(&number, sizeof number, 0) != sizeof number) {
+        number = (uint32_t)clock_wall_us();
+    }
+    return number;
+}
+
+/* One write is enough until the thread has looked. */
+static void
+wake(struct link_thread *thread)
+{
+    static const uint64_t one = 1;
+
+    if (!thread->woken) {
+        thread->woken = true;
+        if (write(thread->wakeup, &one, sizeof one) < 0) {
+            log_limited(LOG_LEVEL_ERROR, NULL, "eventfd failed, errno %d",
+                        errno);
+        }
+    }
+}
+
+static void
+connected(struct link_thread *thread, const struct transport_host *host)
+{
+    const char *vhost = thread->settings->o.url->vhost;
+
+    uv_mutex_lock(&thread->mutex);
+    thread->status.n_connects++;
+    snprintf(thread->status.broker, sizeof thread->status.broker, "%s:%d/%s",
+             host->host, host->port, str_eq(vhost, "/") ? "" : vhost);
+    uv_mutex_unlock(&thread->mutex);
+}
