@@ -19,6 +19,8 @@ libvirt_open(const struct driver_options *options, void **ret_state)
     state->event = options->event;
     state->event_aux = options->event_aux;
 
+    state->jobs = libvirt_job_cache_create();
+
     libvirt_event_ref();
     state->keeper = libvirt_keeper_start(state);
     *ret_state = state;
@@ -32,6 +34,7 @@ libvirt_close(void *state_)
 
     libvirt_keeper_stop(state->keeper);
     libvirt_event_unref();
+    libvirt_job_cache_free(state->jobs);
     disk_store_free(state->store);
     free(state->uri);
     free(state->virt_type);
@@ -123,7 +126,7 @@ const struct driver_ops drover_driver = {
     .migrate_set_downtime = libvirt_migrate_set_downtime,
     .migrate_set_bandwidth = libvirt_migrate_set_bandwidth,
     .migrate_postcopy = libvirt_migrate_postcopy,
-    .job_get = libvirt_migrate_job_get,
+    .job_get = libvirt_job_get,
     .suspend = libvirt_guest_suspend,
     .resume = libvirt_guest_resume,
     .persist = libvirt_guest_persist,

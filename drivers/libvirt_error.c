@@ -34,6 +34,7 @@ code_of(const virError *error, enum error_code otherwise)
     case VIR_ERR_NO_DOMAIN:
         return ERR_INSTANCE_NOT_FOUND;
     case VIR_ERR_OPERATION_INVALID:
+    case VIR_ERR_OPERATION_UNSUPPORTED:
     case VIR_ERR_INVALID_ARG:
         return ERR_INVALID;
     case VIR_ERR_CPU_INCOMPATIBLE:

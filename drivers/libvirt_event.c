@@ -222,10 +222,12 @@ on_lifecycle(virConnectPtr connection UNUSED, virDomainPtr domain, int event,
 
 static void
 on_job_completed(virConnectPtr connection UNUSED, virDomainPtr domain,
-                 virTypedParameterPtr params UNUSED, int n_params UNUSED,
-                 void *aux)
+                 virTypedParameterPtr params, int n_params, void *aux)
 {
-    libvirt_event_post(aux, DRIVER_EVENT_JOB_COMPLETED, 0, domain);
+    const struct libvirt *state = aux;
+
+    libvirt_job_note(state->jobs, domain, params, n_params);
+    libvirt_event_post(state, DRIVER_EVENT_JOB_COMPLETED, 0, domain);
 }
 
 /* False: an event that changes nothing that we know of. */

@@ -271,7 +271,8 @@ read_presence(virDomainPtr domain, const char *uuid,
 }
 
 /* Both sides of a migration can be paused for it, the source for the moment of
- * the switch.  Only the destination refuses to tell of the job. */
+ * the switch.  Only the destination refuses to tell of the job (libvirt 9.0
+ * calls that unsupported, others invalid). */
 static enum guest_presence
 paused_presence(virDomainPtr domain, int reason)
 {
@@ -285,13 +286,19 @@ paused_presence(virDomainPtr domain, int reason)
     case VIR_DOMAIN_PAUSED_MIGRATION:
     case VIR_DOMAIN_PAUSED_STARTING_UP:
     case VIR_DOMAIN_PAUSED_UNKNOWN:
-        return virDomainGetJobInfo(domain, &job) < 0 &&
-                       virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID
-                   ? GUEST_INCOMING
-                   : GUEST_ACTIVE;
+        break;
     default:
         return GUEST_ACTIVE;
     }
+
+    if (virDomainGetJobInfo(domain, &job) == 0) {
+        return GUEST_ACTIVE;
+    }
+    int code = virGetLastErrorCode();
+    return code == VIR_ERR_OPERATION_INVALID ||
+                   code == VIR_ERR_OPERATION_UNSUPPORTED
+               ? GUEST_INCOMING
+               : GUEST_ACTIVE;
 }
 
 static enum power_state

@@ -9,6 +9,7 @@
  *   libvirt_error.c       libvirt's errors as ours
  *   libvirt_host.c        facts of the host
  *   libvirt_guest.c       facts and states of guests
+ *   libvirt_job.c         statistics of jobs
  *   libvirt_migrate.c     the move and what steers it
  *
  * Threads: those of the callers, one that keeps the connection open, one that
@@ -23,14 +24,17 @@
 #include "drivers/driver.h"
 
 struct disk_store;
+struct libvirt_jobs;
 struct libvirt_keeper;
 
-/* The driver's state; all but the keeper is constant once open. */
+/* The driver's state; constant once open, but for what the last
+ * two point to. */
 struct libvirt {
     char *uri, *virt_type;
     struct disk_store *store;
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
+    struct libvirt_jobs *jobs;
     struct libvirt_keeper *keeper;
 };
 
@@ -140,7 +144,18 @@ struct error *libvirt_migrate_set_downtime(void *state, const char *uuid,
 struct error *libvirt_migrate_set_bandwidth(void *state, const char *uuid,
                                             unsigned mib_s);
 struct error *libvirt_migrate_postcopy(void *state, const char *uuid);
-struct error *libvirt_migrate_job_get(void *state, const char *uuid,
-                                      bool completed, struct job_stats *ret);
+
+/* libvirt_job.c */
+
+/* The final statistics of ended jobs, as an event tells them: the guest that
+ * was moved away takes libvirt's own with it. */
+struct libvirt_jobs *libvirt_job_cache_create(void);
+void libvirt_job_cache_free(struct libvirt_jobs *jobs);
+void libvirt_job_note(struct libvirt_jobs *jobs, virDomainPtr domain,
+                      virTypedParameterPtr params, int n_params);
+void libvirt_job_forget(struct libvirt_jobs *jobs, const char *uuid);
+
+struct error *libvirt_job_get(void *state, const char *uuid, bool completed,
+                              struct job_stats *ret);
 
 #endif

@@ -26,6 +26,7 @@ static void params_close(struct params *params);
 
 static struct error *migrate_domain(virDomainPtr domain,
                                     const struct migrate_request *request);
+static struct error *migrate_error(virDomainPtr domain, const char *uuid);
 static unsigned flags_of(const struct migrate_request *request);
 static bool copies_disks(const struct migrate_request *request);
 static void add_params(struct params *params,
@@ -34,8 +35,6 @@ static void add_string(struct params *params, const char *name,
                        const char *value);
 static void log_refused_xml(const char *uuid, const char *before,
                             const char *after);
-static void read_stats(const struct params *params, struct job_stats *ret);
-static enum job_type job_type_of(int type);
 
 /* On a connection of its own: a daemon serves a few calls of a connection at a
  * time, and this one lasts. */
@@ -46,6 +45,7 @@ libvirt_migrate(void *state_, const struct migrate_request *request)
     AUTO_CONNECTION connection = NULL;
     AUTO_DOMAIN domain = NULL;
 
+    libvirt_job_forget(state->jobs, request->uuid);
     struct error *error = libvirt_connection_open(state->uri, OPEN_TIMEOUT_S,
                                                   SILENCE_S, &connection);
     if (!error) {
@@ -108,35 +108,6 @@ libvirt_migrate_postcopy(void *state, const char *uuid)
     return error_wrap(error, "switch '%s' to post-copy", uuid);
 }
 
-struct error *
-libvirt_migrate_job_get(void *state, const char *uuid, bool completed,
-                        struct job_stats *ret)
-{
-    AUTO_DOMAIN domain = NULL;
-    AUTO_PARAMS params = {NULL};
-    int type = VIR_DOMAIN_JOB_NONE;
-    unsigned flags = completed ? VIR_DOMAIN_JOB_STATS_COMPLETED |
-                                     VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
-                               : 0;
-
-    struct error *error = libvirt_guest_find(state, uuid, &domain);
-    if (error) {
-        return error;
-    }
-    if (virDomainGetJobStats(domain, &type, &params.list, &params.n, flags) <
-        0) {
-        AUTO_ERROR reason = libvirt_error(ERR_INTERNAL, uuid);
-        /* QEMU between the last pass and the end of the job. */
-        if (!strstr(error_message(reason), "no RAM info was set")) {
-            return error_wrap(steal(&reason), "ask for the job of '%s'", uuid);
-        }
-        type = VIR_DOMAIN_JOB_NONE;
-    }
-    read_stats(&params, ret);
-    ret->type = job_type_of(type);
-    return NULL;
-}
-
 static struct error *
 migrate_domain(virDomainPtr domain, const struct migrate_request *request)
 {
@@ -162,18 +133,28 @@ migrate_domain(virDomainPtr domain, const struct migrate_request *request)
     }
 
     bool is_refused = virGetLastErrorCode() == VIR_ERR_CONFIG_UNSUPPORTED;
-    error = libvirt_error(ERR_MIGRATION, request->uuid);
+    error = migrate_error(domain, request->uuid);
     if (is_refused) {
         log_refused_xml(request->uuid, xml, edited);
     }
-    /* The source's daemon tells of the destination's transport with the same
-     * codes that the client uses for its own. */
-    if (error_code(error) == ERR_HYPERVISOR_UNAVAILABLE &&
-        virConnectIsAlive(virDomainGetConnect(domain)) == 1) {
-        AUTO_ERROR reason = error;
-        error = error_new(ERR_MIGRATION, "%s", error_message(reason));
-    }
     return error;
+}
+
+/* The source's daemon tells of the destination's transport and of a guest that
+ * is missing there with the same codes as of its own. */
+static struct error *
+migrate_error(virDomainPtr domain, const char *uuid)
+{
+    struct error *error = libvirt_error(ERR_MIGRATION, uuid);
+    enum error_code code = error_code(error);
+
+    if (code != ERR_INSTANCE_NOT_FOUND &&
+        (code != ERR_HYPERVISOR_UNAVAILABLE ||
+         virConnectIsAlive(virDomainGetConnect(domain)) != 1)) {
+        return error;
+    }
+    AUTO_ERROR reason = error;
+    return error_new(ERR_MIGRATION, "%s", error_message(reason));
 }
 
 static unsigned
@@ -267,67 +248,6 @@ log_refused_xml(const char *uuid, const char *before, const char *after)
     AUTO_FREE new = domain_edit_redact(after, strlen(after));
     log_debug(&context, "refused definition, before the edit: %s", old);
     log_debug(&context, "refused definition, after the edit: %s", new);
-}
-
-/* Every field is optional, and their order is not told. */
-static void
-read_stats(const struct params *params, struct job_stats *ret)
-{
-    const struct {
-        const char *name;
-        int64_t *ret;
-    } fields[] = {
-        {VIR_DOMAIN_JOB_TIME_ELAPSED, &ret->elapsed_ms},
-        {VIR_DOMAIN_JOB_DOWNTIME, &ret->downtime_ms},
-        {VIR_DOMAIN_JOB_DOWNTIME_NET, &ret->downtime_net_ms},
-        {VIR_DOMAIN_JOB_MEMORY_TOTAL, &ret->memory_total},
-        {VIR_DOMAIN_JOB_MEMORY_PROCESSED, &ret->memory_processed},
-        {VIR_DOMAIN_JOB_MEMORY_REMAINING, &ret->memory_remaining},
-        {VIR_DOMAIN_JOB_DISK_TOTAL, &ret->disk_total},
-        {VIR_DOMAIN_JOB_DISK_PROCESSED, &ret->disk_processed},
-        {VIR_DOMAIN_JOB_DISK_REMAINING, &ret->disk_remaining},
-        {VIR_DOMAIN_JOB_MEMORY_BPS, &ret->memory_bps},
-        {VIR_DOMAIN_JOB_DISK_BPS, &ret->disk_bps},
-        {VIR_DOMAIN_JOB_MEMORY_ITERATION, &ret->iteration},
-        {VIR_DOMAIN_JOB_MEMORY_DIRTY_RATE, &ret->dirty_rate_pages},
-        {VIR_DOMAIN_JOB_MEMORY_PAGE_SIZE, &ret->page_size},
-    };
-    unsigned long long value;
-    int percent;
-
-    for (size_t i = 0; i < N_ELEMENTS(fields); i++) {
-        *fields[i].ret = virTypedParamsGetULLong(params->list, params->n,
-                                                 fields[i].name, &value) == 1 &&
-                                 value <= INT64_MAX
-                             ? (int64_t)value
-                             : -1;
-    }
-    ret->auto_converge_percent =
-        virTypedParamsGetInt(params->list, params->n,
-                             VIR_DOMAIN_JOB_AUTO_CONVERGE_THROTTLE,
-                             &percent) == 1
-            ? percent
-            : -1;
-}
-
-static enum job_type
-job_type_of(int type)
-{
-    switch ((virDomainJobType)type) {
-    case VIR_DOMAIN_JOB_BOUNDED:
-        return JOB_BOUNDED;
-    case VIR_DOMAIN_JOB_UNBOUNDED:
-        return JOB_UNBOUNDED;
-    case VIR_DOMAIN_JOB_COMPLETED:
-        return JOB_COMPLETED;
-    case VIR_DOMAIN_JOB_FAILED:
-        return JOB_FAILED;
-    case VIR_DOMAIN_JOB_CANCELLED:
-        return JOB_CANCELLED;
-    case VIR_DOMAIN_JOB_NONE:
-    default:
-        return JOB_NONE;
-    }
 }
 
 static void
