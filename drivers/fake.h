@@ -1,0 +1,173 @@
+#ifndef DROVER_DRIVERS_FAKE_H
+#define DROVER_DRIVERS_FAKE_H
+
+/* The fake driver: as many guests as wanted, and a hypervisor that fails,
+ * hangs, and loses answers when told to.
+ *
+ * Hosts live in a world (drivers/fake_store.h): drivers that are opened with
+ * the same world are hosts that can send guests to each other, in one process
+ * or in several.  What is in the world:
+ *
+ *   HOST/UUID             a guest; at one host at any time
+ *   .hosts/HOST           a host there is
+ *   .down/HOST            its hypervisor can't be reached
+ *   .born/UUID            a guest that was made once, not to be made again
+ *   .incoming.HOST/UUID   a guest on its way to HOST
+ *   .files.HOST/PATH      a directory, disk or probe file
+ *   .shared               files of one host are seen by all
+ *
+ * Threads: one mutex guards the world and all drivers of the process; the
+ * functions below are called under it where not said otherwise.  Waiting is
+ * done on one condition, which tells of any change. */
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "drivers/disk_path.h"
+#include "drivers/driver.h"
+#include "drivers/fake_guest.h"
+#include "drivers/fake_store.h"
+
+/* What can be told to fail: the entries of struct driver_ops, and the moment
+ * in which a guest changes hosts. */
+#define FAKE_OPS                   \
+    FAKE_OP(host_get)              \
+    FAKE_OP(host_uptime)           \
+    FAKE_OP(compare_cpu)           \
+    FAKE_OP(guest_list)            \
+    FAKE_OP(guest_get)             \
+    FAKE_OP(peer_presence)         \
+    FAKE_OP(probe_create)          \
+    FAKE_OP(probe_exists)          \
+    FAKE_OP(probe_remove)          \
+    FAKE_OP(prepare)               \
+    FAKE_OP(unprepare)             \
+    FAKE_OP(migrate)               \
+    FAKE_OP(migrate_abort)         \
+    FAKE_OP(migrate_set_downtime)  \
+    FAKE_OP(migrate_set_bandwidth) \
+    FAKE_OP(migrate_postcopy)      \
+    FAKE_OP(job_get)               \
+    FAKE_OP(suspend)               \
+    FAKE_OP(resume)                \
+    FAKE_OP(persist)               \
+    FAKE_OP(discard)               \
+    FAKE_OP(transfer)
+
+enum fake_op {
+#define FAKE_OP(NAME) FAKE_##NAME,
+    FAKE_OPS
+#undef FAKE_OP
+        FAKE_N_OPS
+};
+
+struct fake_fault {
+    enum error_code code;
+    unsigned n_failures, slow_ms;
+    bool hangs;
+};
+
+/* A driver that is open. */
+struct fake {
+    struct fake *next;
+    struct fake_store *store;
+    char *host;
+    struct disk_roots roots;
+    unsigned memory_mb;       /* Of guests made at the start. */
+    int64_t dirty_mib_s;      /* Of guests that have no rate of their own */
+    int64_t link_mib_s;       /* What a migration can use. */
+    bool loses_answer;        /* Of the next migration. */
+    atomic_bool is_connected; /* Read without the mutex. */
+    struct fake_fault faults[FAKE_N_OPS];
+    void (*event)(void *aux, const struct driver_event *event);
+    void *event_aux;
+};
+
+/* The mutex, for the rest of the scope. */
+bool fake_lock(void);
+void fake_unlock(bool *locked);
+#define FAKE_LOCK CLEANUP(fake_unlock) UNUSED bool fake_locked_ = fake_lock()
+
+void fake_changed(void); /* Wakes who waits. */
+void fake_wait(uint64_t timeout_us);
+
+/* The start of each entry: does what was steered.  May wait. */
+struct error *fake_enter(struct fake *fake, enum fake_op op) WARN_UNUSED;
+
+/* The failure that is due, if any. */
+struct error *fake_take_failure(struct fake *fake, enum fake_op op) WARN_UNUSED;
+
+/* Tells the drivers of that host in this process. 'uuid' may be null. */
+void fake_emit(struct fake_store *store, const char *host,
+               enum driver_event_type type, int detail, const char *uuid);
+
+/* fake_look.c: what is where. */
+
+/* What 'host' says of a guest; '*ret' (may be null) is null for
+ * GUEST_ABSENT. */
+enum guest_presence fake_look(struct fake_store *store, const char *host,
+                              const char *uuid, struct fake_guest **ret);
+
+/* The guest that is at that host, or null, not counting one that arrives. */
+struct fake_guest *fake_guest_at(struct fake_store *store, const char *host,
+                                 const char *uuid);
+struct error *fake_guest_put(struct fake_store *store, const char *host,
+                             const struct fake_guest *guest) WARN_UNUSED;
+void fake_guest_remove(struct fake_store *store, const char *host,
+                       const char *uuid);
+
+/* The UUIDs of all that fake_look() would find. */
+void fake_guests_at(struct fake_store *store, const char *host,
+                    struct fake_names *ret);
+
+/* A new guest with its disk. */
+struct error *fake_guest_create(struct fake *fake,
+                                const struct fake_guest *guest) WARN_UNUSED;
+
+bool fake_host_is_up(struct fake_store *store, const char *host);
+char *fake_host_of_uri(const char *uri); /* Null: names none. */
+
+/* fake_files.c: entries of the table, which take the mutex themselves. */
+struct error *fake_probe_create(void *state, const char *directory,
+                                char **ret_name);
+struct error *fake_probe_exists(void *state, const char *directory,
+                                const char *name, bool *ret);
+struct error *fake_probe_remove(void *state, const char *directory,
+                                const char *name);
+struct error *fake_prepare(void *state, const struct prepare_request *request);
+struct error *fake_unprepare(void *state,
+                             const struct prepare_request *request);
+
+/* True if 'host' sees the file. */
+bool fake_file_exists(struct fake_store *store, const char *host,
+                      const char *path);
+struct error *fake_file_add(struct fake_store *store, const char *host,
+                            const char *path, const char *text) WARN_UNUSED;
+/* The paths with their texts, one a line, of what was made at 'host'. */
+char *fake_files_list(struct fake_store *store, const char *host);
+
+/* fake_migrate.c: entries again. */
+struct error *fake_migrate(void *state, const struct migrate_request *request);
+struct error *fake_migrate_abort(void *state, const char *uuid);
+struct error *fake_migrate_set_downtime(void *state, const char *uuid,
+                                        unsigned ms);
+struct error *fake_migrate_set_bandwidth(void *state, const char *uuid,
+                                         unsigned mib_s);
+struct error *fake_migrate_postcopy(void *state, const char *uuid);
+struct error *fake_job_get(void *state, const char *uuid, bool completed,
+                           struct job_stats *ret);
+
+/* True if the guest is between hosts, as post-copy leaves it; then '*ret' is
+ * what 'host' says, and '*ret_guest' (may be null) the guest as it left. */
+bool fake_is_postcopy(struct fake_store *store, const char *host,
+                      const char *uuid, enum guest_presence *ret,
+                      struct fake_guest **ret_guest);
+/* The UUIDs that only fake_is_postcopy() knows at their source. */
+void fake_postcopy_visit(struct fake_store *store, const char *host,
+                         void (*visit)(void *aux, const char *uuid), void *aux);
+void fake_migrations_free(struct fake_store *store);
+
+/* fake_steer.c */
+struct error *fake_steer(void *state, const char *text, char **ret);
+
+#endif
