@@ -1,0 +1,110 @@
+#ifndef DROVER_AGENT_OP_INTERNAL_H
+#define DROVER_AGENT_OP_INTERNAL_H
+
+/* What the parts of the step engine share: op.c (the engine and its list),
+ * op_machine.c (what happens next) and op_journal.c (rows to operations and
+ * back).  For nobody else. */
+
+#include "agent/op.h"
+
+/* A step that was left behind: not done after the commit, or not undone. */
+struct residue {
+    struct residue *next;
+    size_t pos;
+    bool is_undo;
+    struct error *error; /* The latest. */
+    unsigned tries;
+    uint64_t due_ms;
+};
+
+enum op_purpose { OP_RUN, OP_UNDO, OP_PROBE };
+
+struct op_ticket {
+    struct op *op; /* Null: nobody waits for it any more. */
+    enum op_purpose purpose;
+    struct residue *residue; /* Whose try it is; or null. */
+    bool is_late;            /* Timed out; what it says no longer counts. */
+};
+
+/* A row on its way to the disk. */
+struct op_record {
+    struct op *op; /* Null: nobody waits for it any more. */
+};
+
+struct op {
+    struct op *prev, *next;
+    struct op_engine *engine;
+    const struct op_type *type;
+    int64_t id;
+    char *key;
+    struct log_context log;
+    void *data;
+    int64_t started_us, finished_us;
+
+    size_t pos; /* The step that is run or undone. */
+    bool going_back, committed, finished;
+    bool restarted;
+    bool cancelled;           /* To turn back when the step ends. */
+    struct error *error;      /* Why it goes or will go back. */
+    struct error *last_error; /* Why the latest try failed; for people. */
+    unsigned tries;           /* Of what is under way, failed so far. */
+    struct residue *residue;  /* In the order in which they were left. */
+
+    /* At most one of these is under way: a record, a ticket (whose time-out
+     * the timer may hold), a pause (the timer). */
+    struct op_record *record;
+    void (*recorded)(struct op *op);
+    unsigned record_tries;
+    struct op_ticket *ticket;
+    uv_timer_t *timer; /* Null until first used. */
+    void (*timer_due)(struct op *op);
+    uint64_t due_ms; /* Of a pause; 0: there is none. */
+
+    void (*accepted)(void *aux, struct op *op, struct error *error);
+    void *accepted_aux;
+    bool is_accepted; /* It is in the journal, and the caller knows. */
+};
+
+struct known {
+    int64_t id, finished_us;
+    char *key;
+};
+
+struct op_engine {
+    uv_loop_t *loop;
+    struct store *store;
+    const struct op_type *const *types;
+    void *type_aux;
+    struct op *first, *last; /* By id; those with residue too. */
+    struct known *known;     /* Finished without residue. */
+    size_t n_known, n_known_room;
+    bool has_pause; /* For tests. */
+    unsigned pause_ms;
+};
+
+/* op.c */
+void op_engine_add(struct op_engine *engine, struct op *op);
+void op_engine_add_known(struct op_engine *engine, int64_t id, const char *key,
+                         int64_t finished_us);
+void op_retire(struct op *op);  /* Only its key is kept. */
+void op_discard(struct op *op); /* Out of the list and freed. */
+
+/* op_machine.c */
+void op_machine_start(struct op *op);  /* A new one. */
+void op_machine_resume(struct op *op); /* One that the journal held. */
+void op_machine_stop(struct op *op);   /* Before it is freed. */
+
+/* op_journal.c: the row's text; and what a row holds, added to the engine. */
+char *op_journal_format(const struct op *op);
+struct error *op_journal_parse(struct op_engine *engine, int64_t id,
+                               const char *key, const char *body) WARN_UNUSED;
+struct json *op_journal_residue(const struct op *op);
+void residue_free(struct residue *residue);
+
+static inline const struct step *
+op_step(const struct op *op)
+{
+    return &op->type->steps[op->pos];
+}
+
+#endif
