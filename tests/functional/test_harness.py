@@ -1,10 +1,13 @@
 """The harness itself: what it says of a good agent has to be worth something."""
 
+import os
 import time
 
 import pytest
 
-from harness.droverd import libconfig, merge
+from harness import droverd as agent
+from harness.droverd import Droverd, libconfig, merge
+from harness.guest import Ticks
 from harness.oslo import Failure, Raise, Timeout, Undeliverable
 from harness.raw import envelope, opened
 from harness.wait import wait_for
@@ -165,3 +168,137 @@ def test_configuration_is_libconfig():
         'host = "a\\"b";\n'
         'libvirt :\n{\n    uri = "x";\n    n = 2;\n    on = true;\n};\n'
         'list = [ "v2" ];\n')
+
+
+# ---- The agent's keeper -----------------------------------------------------
+
+# Stands in for the agent: does what AGENT says once it has told that it is
+# ready, and answers droverctl with its arguments.
+STANDIN = '''#!/usr/bin/python3
+import json, os, signal, socket, sys
+if sys.argv[0].endswith('droverctl'):
+    print(json.dumps(sys.argv[1:]))
+    sys.exit(0)
+print('says this and that', file=sys.stderr, flush=True)
+manner = os.environ.get('AGENT')
+if manner == 'dies':
+    sys.exit(3)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(manner == 'ends badly'))
+if manner != 'mute':
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    peer.sendto(b'STATUS=serving\\nREADY=1\\n', os.environ['NOTIFY_SOCKET'])
+while True:
+    signal.pause()
+'''
+
+
+@pytest.fixture
+def standin(tmp_path, monkeypatch):
+    """An agent that is started as AGENT=manner."""
+    monkeypatch.setenv('DROVER_BUILDDIR', str(tmp_path))
+    for name in ('droverd', 'droverctl'):
+        (tmp_path / name).write_text(STANDIN)
+        (tmp_path / name).chmod(0o755)
+    assert agent.is_built()
+    daemon = Droverd(tmp_path / 'run', 'hosta', 'rabbit://x/')
+    yield daemon
+    daemon.kill()
+
+
+def test_agent_is_ready_when_it_says_so(standin):
+    standin.start()
+    assert standin.is_running
+    assert 'says this and that' in standin.log_text()
+    standin.stop()
+    assert not standin.is_running
+
+
+def test_agent_that_dies_early_is_reported_with_its_log(standin):
+    with pytest.raises(AssertionError, match='status 3(.|\n)*this and that'):
+        standin.start(environment={'AGENT': 'dies'})
+
+
+def test_agent_that_does_not_get_ready_is_a_failure(standin):
+    with pytest.raises(AssertionError, match='did not say READY=1 within 1 s'):
+        standin.start(timeout=1, environment={'AGENT': 'mute'})
+
+
+def test_agent_has_to_end_with_status_0(standin):
+    standin.start(environment={'AGENT': 'ends badly'})
+    with pytest.raises(AssertionError, match='ended with status 1'):
+        standin.stop()
+
+
+def test_agent_can_be_killed_and_started_again(standin):
+    standin.start()
+    first = standin.pid
+    standin.kill()
+    assert not standin.is_running
+    standin.start()
+    assert standin.pid != first
+
+
+def test_droverctl_is_given_the_configuration(standin):
+    words = standin.ctl_json('migration', 'list')
+    assert words == ['--config-file', str(standin.config_file), 'migration',
+                     'list', '--json']
+    assert os.path.exists(words[1])
+
+
+# ---- Ticks ------------------------------------------------------------------
+
+@pytest.fixture
+def serial(tmp_path):
+    """A serial port: say(lines) and the Ticks that watch it."""
+    path = tmp_path / 'serial'
+    ticks = Ticks(path)
+
+    def say(*lines):
+        with open(path, 'a', encoding='ascii') as port:
+            port.write(''.join(line + '\n' for line in lines))
+
+    yield say, ticks
+    ticks.close()
+
+
+def tick(*numbers):
+    return ['tick %d %.2f' % (number, number / 20) for number in numbers]
+
+
+def test_ticks_without_a_fault(serial):
+    say, ticks = serial
+    say('guest up disk=none', *tick(1, 2, 3))
+    wait_for(lambda: ticks.last == 3, 5, 'three ticks')
+    assert ticks.faults() == []
+    assert ticks.lines == ['guest up disk=none']
+
+
+def test_boot_anew_is_no_fault(serial):
+    say, ticks = serial
+    say(*tick(1, 2, 1, 2, 3))
+    wait_for(lambda: ticks.last == 3, 5, 'three ticks')
+    assert ticks.faults() == []
+
+
+@pytest.mark.parametrize('lines, fault', [
+    (tick(1, 2, 4), 'tick 4 came after tick 2'),
+    (tick(1, 2, 3, 3, 4), 'tick 3 came after tick 3'),
+    (tick(1, 2, 3, 2, 4), 'tick 2 came after tick 3'),
+    (['disk bad piece 7', *tick(1, 4)], 'disk bad piece 7')])
+def test_ticks_lost_or_repeated_and_bad_disks_are_faults(serial, lines, fault):
+    say, ticks = serial
+    say(*lines)
+    wait_for(lambda: ticks.last == 4, 5, 'four ticks')
+    assert fault in ticks.faults()
+
+
+def test_longest_gap_is_told_by_our_own_clock(serial):
+    say, ticks = serial
+    for number in (1, 2, 3):
+        say(*tick(number))
+        wait_for(lambda: ticks.last == number, 5, 'a tick')
+        start = time.monotonic()
+        if number == 2:
+            wait_for(lambda: time.monotonic() > start + 0.3, 5, 'a pause')
+    assert 0.3 <= ticks.longest_gap() < 3
+    assert ticks.longest_gap(since=3) == 0
