@@ -37,6 +37,7 @@ static struct error *open_probes(const struct disk_store *,
                                  int *ret);
 static struct error *check_request(const struct disk_store *,
                                    const struct prepare_request *);
+static struct error *check_is_free(const struct disk_store *, const char *path);
 static struct error *find_backing(const struct disk_store *,
                                   const struct prepare_disk *, char **ret);
 static struct error *make_directory(const struct disk_store *,
@@ -158,7 +159,7 @@ disk_prepare(const struct disk_store *store,
     struct error *error = check_request(store, request);
     size_t n_made = 0;
 
-    if (error) {
+    if (error || request->only_check) {
         return error;
     }
     if (request->directory) {
@@ -320,8 +321,32 @@ check_request(const struct disk_store *store,
         if (!error) {
             error = find_backing(store, disk, &backing);
         }
+        if (!error) {
+            error = check_is_free(store, disk->path);
+        }
+    }
+    if (!error && request->directory) {
+        error = check_is_free(store, request->directory);
     }
     return error;
+}
+
+/* A missing parent is no obstacle: it may be the directory yet to be made. */
+static struct error *
+check_is_free(const struct disk_store *store, const char *path)
+{
+    AUTO_CLOSE parent = -1;
+    const char *name;
+    struct stat st;
+    AUTO_ERROR error = open_parent(store, path, &parent, &name);
+
+    if (error) {
+        return error_code(error) == ERR_NOT_FOUND ? NULL : steal(&error);
+    }
+    if (!fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW)) {
+        return exists_already(path);
+    }
+    return errno == ENOENT ? NULL : failed("look at", path);
 }
 
 /* '*ret' is null without one.  It must be there already: another guest's

@@ -16,7 +16,7 @@ static struct error *enter_probe(struct fake *, enum fake_op,
                                  char **ret_path);
 static struct error *check_disk(struct fake *, const struct prepare_request *,
                                 const struct prepare_disk *);
-static struct error *make(struct fake *, const char *path, const char *text);
+static struct error *check_is_free(struct fake *, const char *path);
 static void remove_tree(struct fake_store *, const char *host,
                         const char *path);
 static void remove_seen(struct fake *, const char *path);
@@ -95,16 +95,20 @@ fake_prepare(void *state, const struct prepare_request *request)
         error = check_disk(fake, request, &request->disks[i]);
     }
     if (!error && request->directory) {
-        error = make(fake, request->directory, "dir");
+        error = check_is_free(fake, request->directory);
     }
-    if (error) {
+    if (error || request->only_check) {
         return error;
+    }
+    if (request->directory) {
+        error =
+            fake_file_add(fake->store, fake->host, request->directory, "dir");
     }
     while (!error && n_made < request->n_disks) {
         const struct prepare_disk *disk = &request->disks[n_made];
         AUTO_FREE text = xasprintf("disk %s", disk->format);
 
-        error = make(fake, disk->path, text);
+        error = fake_file_add(fake->store, fake->host, disk->path, text);
         n_made += !error;
     }
     if (error) {
@@ -240,8 +244,9 @@ check_disk(struct fake *fake, const struct prepare_request *request,
         !fake_file_exists(fake->store, fake->host, parent)) {
         return error_new(ERR_NOT_FOUND, "there is no directory '%s'", parent);
     }
-    if (!given) {
-        return NULL;
+    error = check_is_free(fake, disk->path);
+    if (error || !given) {
+        return error;
     }
     AUTO_FREE backing =
         strchr(given, '/')
@@ -259,14 +264,14 @@ check_disk(struct fake *fake, const struct prepare_request *request,
 }
 
 static struct error *
-make(struct fake *fake, const char *path, const char *text)
+check_is_free(struct fake *fake, const char *path)
 {
     if (fake_file_exists(fake->store, fake->host, path)) {
         return error_set_arg(
             error_new(ERR_DESTINATION_DISK_EXISTS, "'%s' exists already", path),
             "path", path);
     }
-    return fake_file_add(fake->store, fake->host, path, text);
+    return NULL;
 }
 
 static void
