@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "agent/attach.h"
 #include "agent/instance_queue.h"
 #include "agent/notify.h"
 #include "agent/op.h"
@@ -42,6 +43,8 @@ struct agent {
     struct op_engine *ops;
     struct instance_queue *queue;
     struct slots *outgoing; /* max_concurrent_live_migrations */
+    const struct volume_ops *volumes;
+    const struct vif_ops *vifs;
 
     struct transport *transport;
     struct link *link; /* Null in tests: the transport is another. */

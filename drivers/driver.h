@@ -110,6 +110,8 @@ struct prepare_request {
     char *directory; /* Instance directory to make; null: none. */
     struct prepare_disk *disks;
     size_t n_disks;
+    bool only_check; /* prepare() makes nothing: it only says whether it
+                      * could. */
 };
 void prepare_request_free(struct prepare_request *request);
 CLEANUP_FUNC(struct prepare_request, prepare_request_free)

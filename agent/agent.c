@@ -1,0 +1,185 @@
+#include <config.h>
+
+#include "agent/agent.h"
+
+#include <stdlib.h>
+
+#include "agent/adopt.h"
+#include "agent/base/clock.h"
+#include "agent/conduct.h"
+#include "agent/handlers.h"
+#include "agent/incoming.h"
+#include "agent/migration.h"
+
+LOG_MODULE(agent);
+
+static const struct op_type *const op_types[] = {
+    &migrate_source_type, &incoming_type, &incoming_arrival_type,
+    &conduct_type,        NULL,
+};
+
+struct start_call {
+    struct agent *agent;
+    void (*ready)(void *aux);
+    void *aux;
+};
+
+static struct error *open_driver(struct agent *agent);
+static void create_bus_side(struct agent *agent);
+static bool has_driver(const struct conf *conf, const char *name);
+static void guests_listed(void *aux, struct error *error);
+static void on_driver_event(void *aux, const struct driver_event *event);
+
+struct error *
+agent_create(const struct agent_parts *parts, struct agent **ret)
+{
+    struct agent *agent = xzalloc(sizeof *agent);
+    struct error *error;
+
+    agent->q = parts->q;
+    agent->loop = completion_queue_loop(parts->q);
+    agent->conf = parts->conf;
+    agent->transport = parts->transport;
+    agent->link = parts->link;
+    agent->store = parts->store;
+    agent->volumes = &volume_none;
+    agent->vifs = &vif_none;
+    agent->started_us = clock_wall_us();
+    agent->queue = instance_queue_create();
+    agent->outgoing =
+        slots_create((unsigned)agent->conf->max_concurrent_live_migrations);
+
+    error = records_local_create(agent->store, agent->q, agent->conf->host,
+                                 agent->conf->availability_zone, &agent->local);
+    if (error) {
+        return error; /* The process ends: nothing is worth freeing. */
+    }
+    agent->records = records_local_records(agent->local);
+    create_bus_side(agent);
+    agent->ops = op_engine_create(agent->loop, agent->store, op_types, agent);
+    error = op_engine_load(agent->ops);
+    if (error) {
+        return error_wrap(error, "load the journal");
+    }
+    op_engine_prune(agent->ops, (unsigned)agent->conf->journal_retention);
+    error = open_driver(agent);
+    if (error) {
+        return error;
+    }
+    *ret = agent;
+    return NULL;
+}
+
+void
+agent_start(struct agent *agent, void (*ready)(void *aux), void *aux)
+{
+    struct start_call *call = xzalloc(sizeof *call);
+
+    call->agent = agent;
+    call->ready = ready;
+    call->aux = aux;
+    adopt_all(agent, guests_listed, call);
+}
+
+void
+agent_stop(struct agent *agent, unsigned grace_ms, void (*stopped)(void *aux),
+           void *aux)
+{
+    agent->stopping = true;
+    rpc_server_stop(agent->server, grace_ms, stopped, aux);
+}
+
+void
+agent_free(struct agent *agent)
+{
+    rpc_client_close(agent->client);
+    rpc_server_close(agent->server);
+    op_engine_close(agent->ops);
+    driver_close(agent->driver);
+    notify_free(agent->notify);
+    notifier_free(agent->notifier);
+    records_local_free(agent->local);
+    store_close(agent->store);
+    slots_free(agent->outgoing);
+    instance_queue_free(agent->queue);
+    free(agent->node);
+    free(agent);
+}
+
+static struct error *
+open_driver(struct agent *agent)
+{
+    const struct conf *conf = agent->conf;
+    struct driver_options options = {
+        .host = conf->host,
+        .connection_uri =
+            conf->libvirt.connection_uri ? conf->libvirt.connection_uri : "",
+        .virt_type = conf->libvirt.virt_type,
+        .instances_path = conf->instances_path,
+        .images_paths = (const char *const *)conf->images_paths,
+        .fake_world = conf->fake.world ? conf->fake.world : "",
+        .fake_guests = (unsigned)conf->fake.guests,
+        .fake_memory_mb = (unsigned)conf->fake.memory_mb,
+        .fake_dirty_rate_mib_s = (unsigned)conf->fake.dirty_rate,
+    };
+
+    return driver_load(agent->q, conf->driver_path, conf->compute_driver,
+                       &options, on_driver_event, agent, &agent->driver);
+}
+
+static void
+create_bus_side(struct agent *agent)
+{
+    const struct conf *conf = agent->conf;
+    struct rpc_server_options server = {
+        .max_held = (unsigned)conf->rpc_max_held,
+        .max_body = (unsigned)conf->rpc_max_body,
+    };
+    struct notifier_options notifier = {
+        .exchange = conf->control_exchange,
+        .messaging = has_driver(conf, "messaging"),
+        .messagingv2 = has_driver(conf, "messagingv2"),
+        .retry = conf->oslo_messaging_notifications.retry,
+    };
+
+    agent->server = rpc_server_create(agent->loop, agent->transport, &server);
+    agent->client = rpc_client_create(agent->loop, agent->transport);
+    agent->notifier = notifier_create(agent->transport, &notifier);
+    agent->notify = notify_create(agent->notifier, conf);
+    handlers_register(agent);
+}
+
+static bool
+has_driver(const struct conf *conf, const char *name)
+{
+    for (char **p = conf->oslo_messaging_notifications.driver; *p; p++) {
+        if (str_eq(*p, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A hypervisor that does not answer is no reason to be deaf: its operations
+ * ask again by themselves, and guests are adopted when it is back. */
+static void
+guests_listed(void *aux, struct error *error)
+{
+    struct start_call *call = aux;
+
+    error_free(error);
+    op_engine_resume(call->agent->ops);
+    rpc_server_start(call->agent->server);
+    call->ready(call->aux);
+    free(call);
+}
+
+static void
+on_driver_event(void *aux, const struct driver_event *event)
+{
+    struct agent *agent = aux;
+
+    if (!agent->stopping) {
+        adopt_event(agent, event);
+    }
+}

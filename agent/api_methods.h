@@ -1,0 +1,44 @@
+#ifndef DROVER_AGENT_API_METHODS_H
+#define DROVER_AGENT_API_METHODS_H
+
+/* Every method of agent/api.h, once: name and arguments; the function is
+ * api_<name>() in the file of its subject.
+ *
+ * Threads: the loop. */
+
+#include "agent/api.h"
+
+#define API_METHODS                                                       \
+    API_METHOD(status, NO_ARGS)                                           \
+    API_METHOD(host_show, NO_ARGS)                                        \
+    API_METHOD(instance_list, NO_ARGS)                                    \
+    API_METHOD(instance_show, ARG("instance"))                            \
+    API_METHOD(migrate, ARG("instance"), OPTIONAL("dest"),                \
+               OPTIONAL("block_migration"), OPTIONAL("disk_over_commit"), \
+               OPTIONAL("check"))                                         \
+    API_METHOD(migration_list, OPTIONAL("instance"))                      \
+    API_METHOD(migration_show, ARG("migration"))                          \
+    API_METHOD(migration_abort, ARG("migration"))                         \
+    API_METHOD(migration_force_complete, ARG("migration"))                \
+    API_METHOD(op_list, NO_ARGS)                                          \
+    API_METHOD(fake, ARG("command"))                                      \
+    API_METHOD(fault_set, ARG("name"), ARG("action"))                     \
+    API_METHOD(fault_list, NO_ARGS)
+
+#define API_METHOD(NAME, ...) void api_##NAME(struct api_call *call);
+API_METHODS
+#undef API_METHOD
+
+/* An argument as text; null when it is absent, null or no text. */
+const char *api_text(const struct api_call *call, const char *name);
+
+/* 1, 0, or -1 when absent or null; ERR_VALUE for anything else. */
+struct error *api_tristate(const struct api_call *call, const char *name,
+                           int *ret) WARN_UNUSED;
+
+/* The instance of this host that argument 'instance' names.
+ * ERR_INSTANCE_NOT_FOUND, ERR_INVALID if it names several. */
+struct error *api_find_instance(const struct api_call *call, const char *name,
+                                const struct object **ret) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,318 @@
+#include <config.h>
+
+#include "agent/api_methods.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/conduct.h"
+#include "agent/migration.h"
+#include "agent/placement.h"
+
+/* Starting. */
+
+static void
+started(void *aux, struct error *error, struct object *record)
+{
+    struct api_call *call = aux;
+
+    if (error) {
+        api_fail(call, error);
+        return;
+    }
+    api_reply(call, migration_describe(api_agent(call), record));
+    object_free(record);
+}
+
+static void
+checked(void *aux, struct error *error, char *dest, struct object *data,
+        struct json *rules)
+{
+    struct api_call *call = aux;
+    struct json *json = json_object();
+    AUTO_FREE reason = error ? error_text(error) : NULL;
+
+    json_set_bool(json, "ok", !error);
+    json_set_string(json, "reason", reason);
+    json_set_string(json, "dest", dest);
+    json_set(json, "data", data ? object_json_clean(data) : NULL);
+    json_set(json, "rules", rules);
+    error_free(error);
+    object_free(data);
+    free(dest);
+    api_reply(call, json);
+}
+
+static struct error *
+check_movable(const struct object *instance)
+{
+    const char *task = object_string(instance, "task_state");
+    int64_t power = object_int(instance, "power_state");
+
+    if (task) {
+        return error_set_arg(
+            error_set_arg(
+                error_set_arg(
+                    error_set_arg(error_new(ERR_INSTANCE_INVALID_STATE,
+                                            "it is busy (%s)", task),
+                                  "instance_uuid",
+                                  object_string(instance, "uuid")),
+                    "attr", "task_state"),
+                "state", task),
+            "method", "os-migrateLive");
+    }
+    if (power != POWER_RUNNING && power != POWER_PAUSED) {
+        return error_set_arg(
+            error_set_arg(
+                error_set_arg(
+                    error_set_arg(error_new(ERR_INSTANCE_INVALID_STATE,
+                                            "it does not run"),
+                                  "instance_uuid",
+                                  object_string(instance, "uuid")),
+                    "attr", "vm_state"),
+                "state", object_string(instance, "vm_state")),
+            "method", "os-migrateLive");
+    }
+    return NULL;
+}
+
+void
+api_migrate(struct api_call *call)
+{
+    const struct object *instance;
+    int block = -1, over_commit = -1, check = -1;
+
+    struct error *error =
+        api_find_instance(call, api_text(call, "instance"), &instance);
+    if (!error) {
+        error = api_tristate(call, "block_migration", &block);
+    }
+    if (!error) {
+        error = api_tristate(call, "disk_over_commit", &over_commit);
+    }
+    if (!error) {
+        error = api_tristate(call, "check", &check);
+    }
+    if (!error) {
+        error = check_movable(instance);
+    }
+    if (error) {
+        api_fail(call, error);
+        return;
+    }
+    if (check == 1) {
+        struct placement_request request = {
+            .context = api_context(call),
+            .instance = instance,
+            .dest = api_text(call, "dest"),
+            .block_migration = block,
+            .disk_over_commit = over_commit,
+        };
+        placement_find(api_agent(call), &request, api_log(call), checked, call);
+        return;
+    }
+    struct log_context log = *api_log(call);
+    snprintf(log.instance, sizeof log.instance, "%s",
+             object_string(instance, "uuid"));
+    struct conduct_request request = {
+        .context = api_context(call),
+        .instance = instance,
+        .dest = api_text(call, "dest"),
+        .block_migration = block,
+        .disk_over_commit = over_commit,
+    };
+    conduct_start(api_agent(call), &request, &log, started, call);
+}
+
+/* Looking. */
+
+static void
+migrations_known(void *aux, struct error *error, struct object **records,
+                 size_t n)
+{
+    struct api_call *call = aux;
+
+    if (error) {
+        api_fail(call, error);
+        return;
+    }
+    struct json *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_append(list, migration_describe(api_agent(call), records[i]));
+        object_free(records[i]);
+    }
+    free(records);
+    api_reply(call, list);
+}
+
+void
+api_migration_list(struct api_call *call)
+{
+    struct agent *agent = api_agent(call);
+    struct records *records = agent->records;
+    const char *name = api_text(call, "instance");
+    const char *uuid = name;
+    const struct object *instance = NULL;
+
+    /* One that moved away is known here by its UUID only. */
+    if (name && agent->local) {
+        size_t n;
+        instance = records_local_find(agent->local, name, &n);
+        uuid = instance ? object_string(instance, "uuid") : name;
+    }
+    records->ops->migration_list(records->state, api_context(call), uuid,
+                                 migrations_known, call);
+}
+
+/* One migration, by what a person calls it. */
+struct lookup {
+    struct api_call *call;
+    char *name;
+    char *instance_uuid; /* If the name is an instance's; else null. */
+    void (*found)(struct api_call *call, struct object *record); /* Takes. */
+};
+
+static bool
+is_meant(const struct lookup *lookup, const struct object *record)
+{
+    const char *uuid = object_string(record, "uuid");
+    const char *instance = object_string(record, "instance_uuid");
+    size_t size = strlen(lookup->name);
+
+    return str_eq(instance, lookup->instance_uuid) ||
+           str_eq(instance, lookup->name) ||
+           str_eq(object_string(record, "instance_name"), lookup->name) ||
+           (size >= 4 && uuid && strncmp(uuid, lookup->name, size) == 0);
+}
+
+static void
+lookup_known(void *aux, struct error *error, struct object **records, size_t n)
+{
+    struct lookup *lookup = aux;
+    struct object *found = NULL;
+
+    /* Newest first. */
+    for (size_t i = 0; i < n; i++) {
+        if (!found && is_meant(lookup, records[i])) {
+            found = steal(&records[i]);
+        }
+        object_free(records[i]);
+    }
+    free(records);
+    if (!error && !found) {
+        error = error_set_arg(error_new(ERR_MIGRATION_NOT_FOUND,
+                                        "host '%s' knows no such one",
+                                        api_agent(lookup->call)->conf->host),
+                              "migration_id", lookup->name);
+    }
+    if (error) {
+        api_fail(lookup->call, error);
+    } else {
+        lookup->found(lookup->call, found);
+    }
+    free(lookup->name);
+    free(lookup->instance_uuid);
+    free(lookup);
+}
+
+static void
+look_up(struct api_call *call,
+        void (*found)(struct api_call *call, struct object *record))
+{
+    struct agent *agent = api_agent(call);
+    const char *name = api_text(call, "migration");
+    const struct object *instance = NULL;
+    size_t n;
+
+    if (!name || !*name) {
+        api_fail(call, error_new(ERR_VALUE, "no migration is named"));
+        return;
+    }
+    struct lookup *lookup = xzalloc(sizeof *lookup);
+    lookup->call = call;
+    lookup->name = xstrdup(name);
+    lookup->found = found;
+    if (agent->local) {
+        instance = records_local_find(agent->local, name, &n);
+    }
+    if (instance) {
+        lookup->instance_uuid = xstrdup(object_string(instance, "uuid"));
+    }
+    agent->records->ops->migration_list(
+        agent->records->state, api_context(call), NULL, lookup_known, lookup);
+}
+
+static void
+show(struct api_call *call, struct object *record)
+{
+    api_reply(call, migration_describe(api_agent(call), record));
+    object_free(record);
+}
+
+void
+api_migration_show(struct api_call *call)
+{
+    look_up(call, show);
+}
+
+/* Steering. */
+
+static void
+answer(void *aux, struct error *error)
+{
+    if (error) {
+        api_fail(aux, error);
+    } else {
+        api_reply(aux, NULL);
+    }
+}
+
+static struct error *
+not_running(const struct object *record, const char *method)
+{
+    struct error *error =
+        error_new(ERR_INVALID_MIGRATION_STATE, "it is not under way here");
+
+    error_set_arg(error, "migration_id", object_string(record, "uuid"));
+    error_set_arg(error, "instance_uuid",
+                  object_string(record, "instance_uuid"));
+    error_set_arg(error, "state", object_string(record, "status"));
+    return error_set_arg(error, "method", method);
+}
+
+static void
+abort_it(struct api_call *call, struct object *record)
+{
+    struct op *op =
+        op_find(api_agent(call)->ops, object_string(record, "uuid"));
+
+    if (op) {
+        migrate_source_abort(op, answer, call);
+    } else {
+        api_fail(call, not_running(record, "abort"));
+    }
+    object_free(record);
+}
+
+void
+api_migration_abort(struct api_call *call)
+{
+    look_up(call, abort_it);
+}
+
+static void
+force_it(struct api_call *call, struct object *record)
+{
+    struct op *op =
+        op_find(api_agent(call)->ops, object_string(record, "uuid"));
+
+    answer(call, op ? migrate_source_force_complete(op)
+                    : not_running(record, "force complete"));
+    object_free(record);
+}
+
+void
+api_migration_force_complete(struct api_call *call)
+{
+    look_up(call, force_it);
+}

@@ -1,0 +1,635 @@
+#include <config.h>
+
+#include "agent/handlers.h"
+
+#include <stdlib.h>
+
+#include "agent/api.h"
+#include "agent/check.h"
+#include "agent/incoming.h"
+#include "agent/migrate_data.h"
+#include "agent/migration.h"
+#include "rpc/server_base.h"
+#include "rpc/uuid.h"
+
+LOG_MODULE(handlers);
+
+/* What wraps a method: an action event around it, a fault and two
+ * notifications when it fails. (1.7) */
+enum wrap {
+    WRAP_EVENT = 1 << 0,
+    WRAP_FAULT = 1 << 1,
+    WRAP_NOTIFY = 1 << 2,
+    WRAP_ALL = WRAP_EVENT | WRAP_FAULT | WRAP_NOTIFY
+};
+
+/* One request, from its decoding to its answer. */
+struct call {
+    struct agent *agent;
+    struct request *request;
+    struct object *instance, *migration, *data; /* Null: not an argument. */
+    unsigned wraps;
+    bool in_queue; /* It has its turn at the instance. */
+    void (*start)(struct call *call);
+};
+
+static struct call *call_begin(void *aux, struct request *request,
+                               unsigned wraps);
+static void call_end(struct call *call, struct json *result,
+                     struct error *error);
+static void call_run(struct call *call, void (*start)(struct call *call));
+static struct error *decode(struct call *call);
+static int tristate(const struct request *request, const char *name,
+                    struct error **error);
+
+/* Checks. */
+
+static void
+answer_data(void *aux, struct error *error, struct object *data)
+{
+    struct json *result = data ? json_copy(object_json(data)) : NULL;
+
+    object_free(data);
+    call_end(aux, result, error);
+}
+
+static void
+check_can_live_migrate_destination(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+    struct error *error = NULL;
+
+    if (!call) {
+        return;
+    }
+    struct check_dest_request asked = {
+        .context = request_context(request),
+        .instance = call->instance,
+        .block_migration = tristate(request, "block_migration", &error),
+        .disk_over_commit = tristate(request, "disk_over_commit", &error),
+    };
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    check_dest(call->agent, &asked, request_log(request), answer_data, call);
+}
+
+static void
+check_can_live_migrate_source(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+    struct object *data = NULL;
+
+    if (!call) {
+        return;
+    }
+    struct error *error =
+        migrate_data_parse(request_arg(request, "dest_check_data"), &data);
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    call->data = data;
+    check_source(call->agent, request_context(request), call->instance, data,
+                 object_string(data, CHECK_DEST_FIELD), request_log(request),
+                 answer_data, call);
+}
+
+static void
+shared_storage_checked(void *aux, struct error *error, bool answer)
+{
+    call_end(aux, error ? NULL : json_bool(answer), error);
+}
+
+static void
+check_instance_shared_storage(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_NOTIFY);
+    const char *path = json_string_of(request_arg(request, "data"), "filename");
+
+    if (!call) {
+        return;
+    }
+    if (!path) {
+        call_end(call, NULL, error_new(ERR_VALUE, "data names no file"));
+        return;
+    }
+    check_shared_file(call->agent, path, shared_storage_checked, call);
+}
+
+/* The destination's part. */
+
+static struct incoming_request
+incoming_request_of(struct call *call)
+{
+    const struct request *request = call->request;
+
+    return (struct incoming_request){
+        .context = json_copy(request_context(request)),
+        .instance = object_copy(call->instance),
+        .data = steal(&call->data),
+        .disks = xstrdup_null(json_get_string(request_arg(request, "disk"))),
+    };
+}
+
+static void
+pre_live_migration_start(struct call *call)
+{
+    struct incoming_request request = incoming_request_of(call);
+
+    incoming_prepare(call->agent, &request, request_log(call->request),
+                     answer_data, call);
+}
+
+static void
+pre_live_migration(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+
+    if (!call) {
+        return;
+    }
+    struct error *error =
+        migrate_data_parse(request_arg(request, "migrate_data"), &call->data);
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    call_run(call, pre_live_migration_start);
+}
+
+static void
+answer_null(void *aux, struct error *error)
+{
+    call_end(aux, NULL, error);
+}
+
+static void
+post_live_migration_start(struct call *call)
+{
+    struct incoming_request request = incoming_request_of(call);
+
+    log_info(request_log(call->request), "post operation of migration started");
+    incoming_take_over(call->agent, &request, request_log(call->request),
+                       answer_null, call);
+}
+
+static void
+post_live_migration_at_destination(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+
+    if (call) {
+        call_run(call, post_live_migration_start);
+    }
+}
+
+static void
+rollback_live_migration_start(struct call *call)
+{
+    const struct json *destroy = request_arg(call->request, "destroy_disks");
+    struct incoming_request request = incoming_request_of(call);
+
+    incoming_roll_back(call->agent, &request,
+                       destroy ? json_is_true(destroy) : true,
+                       request_log(call->request), answer_null, call);
+}
+
+static void
+rollback_live_migration_at_destination(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+    const struct json *data = request_arg(request, "migrate_data");
+    struct error *error = NULL;
+
+    if (!call) {
+        return;
+    }
+    if (data) {
+        error = migrate_data_parse(data, &call->data);
+    }
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    call_run(call, rollback_live_migration_start);
+}
+
+static void
+remove_volume_connection(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_NOTIFY);
+
+    if (!call) {
+        return;
+    }
+    call->agent->volumes->disconnect_dest(call->agent, request_context(request),
+                                          call->instance, NULL, answer_null,
+                                          call);
+}
+
+/* There is no claim without a NUMA topology, and none is made yet. */
+static void
+drop_move_claim_at_destination(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_FAULT | WRAP_NOTIFY);
+
+    if (call) {
+        call_end(call, NULL, NULL);
+    }
+}
+
+/* The source's part. */
+
+static void
+live_migration_accepted(void *aux, struct op *op UNUSED, struct error *error)
+{
+    struct call *call = aux;
+
+    if (error_code(error) == ERR_INVALID) {
+        /* Delivered twice: the migration is under way, or was. (8.3) */
+        log_info(request_log(call->request), "ignored: %s",
+                 error_message(error));
+        error_free(error);
+        error = NULL;
+    }
+    call_end(call, NULL, error);
+}
+
+static void
+live_migration(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+    const char *dest = json_get_string(request_arg(request, "dest"));
+
+    if (!call) {
+        return;
+    }
+    struct error *error =
+        migrate_data_parse(request_arg(request, "migrate_data"), &call->data);
+    if (!error && (!dest || !call->migration ||
+                   !object_string(call->migration, "uuid"))) {
+        error = error_new(ERR_VALUE,
+                          "live_migration needs a destination and a migration");
+    }
+    if (!error &&
+        migrate_source_find(call->agent,
+                            object_string(call->instance, "uuid")) &&
+        !op_find(call->agent->ops, object_string(call->migration, "uuid"))) {
+        error = error_set_arg(
+            error_new(ERR_MIGRATION, "the instance is migrating already"),
+            "instance_id", object_string(call->instance, "uuid"));
+    }
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    struct migrate_source_request start = {
+        .context = json_copy(request_context(request)),
+        .instance = object_copy(call->instance),
+        .record = object_copy(call->migration),
+        .data = steal(&call->data),
+        .dest = dest,
+    };
+    migrate_source_start(call->agent, &start, request_log(request),
+                         live_migration_accepted, call);
+}
+
+static void
+abort_asked(void *aux, struct error *error)
+{
+    struct call *call = aux;
+
+    if (!error) {
+        notify_instance(call->agent->notify, request_context(call->request),
+                        NOTIFY_ABORT, NOTIFY_END, call->instance);
+    }
+    call_end(call, NULL, error);
+}
+
+static struct error *
+no_active_migration(const struct object *instance)
+{
+    return error_set_arg(
+        error_new(ERR_NO_ACTIVE_MIGRATION, "no migration of it runs here"),
+        "instance_id", object_string(instance, "uuid"));
+}
+
+static void
+abort_with_record(void *aux, struct error *error, struct object *record)
+{
+    struct call *call = aux;
+    struct op *op = NULL;
+
+    if (!error) {
+        op = op_find(call->agent->ops, object_string(record, "uuid"));
+    }
+    if (!error && !op) {
+        AUTO_FREE id = xasprintf("%lld", (long long)object_int(record, "id"));
+        error = error_new(ERR_INVALID_MIGRATION_STATE, "it is not under way");
+        error_set_arg(error, "migration_id", id);
+        error_set_arg(error, "instance_uuid",
+                      object_string(call->instance, "uuid"));
+        error_set_arg(error, "state", object_string(record, "status"));
+        error_set_arg(error, "method", "abort live migration");
+    }
+    object_free(record);
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    migrate_source_abort(op, abort_asked, call);
+}
+
+static void
+live_migration_abort(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+    const struct json *id = request_arg(request, "migration_id");
+
+    if (!call) {
+        return;
+    }
+    if (!json_is_int(id)) {
+        call_end(call, NULL,
+                 error_new(ERR_VALUE, "migration_id is no integer"));
+        return;
+    }
+    notify_instance(call->agent->notify, request_context(request), NOTIFY_ABORT,
+                    NOTIFY_START, call->instance);
+
+    /* A running one is known here, whoever keeps the records. */
+    struct op *op =
+        migrate_source_find(call->agent, object_string(call->instance, "uuid"));
+    struct migration *m = op ? op_data(op) : NULL;
+    if (m && object_int(m->record, "id") == json_get_int(id)) {
+        migrate_source_abort(op, abort_asked, call);
+        return;
+    }
+    struct records *records = call->agent->records;
+    records->ops->migration_get(records->state, request_context(request),
+                                json_get_int(id), NULL, abort_with_record,
+                                call);
+}
+
+static void
+live_migration_force_complete(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+
+    if (!call) {
+        return;
+    }
+    notify_instance(call->agent->notify, request_context(request),
+                    NOTIFY_FORCE_COMPLETE, NOTIFY_START, call->instance);
+    struct op *op =
+        migrate_source_find(call->agent, object_string(call->instance, "uuid"));
+    struct error *error = op ? migrate_source_force_complete(op)
+                             : no_active_migration(call->instance);
+    if (!error) {
+        notify_instance(call->agent->notify, request_context(request),
+                        NOTIFY_FORCE_COMPLETE, NOTIFY_END, call->instance);
+    }
+    call_end(call, NULL, error);
+}
+
+/* The rest. */
+
+static void
+uptime_known(void *aux, struct error *error, char *text)
+{
+    struct json *result = error ? NULL : json_string(text);
+
+    free(text);
+    call_end(aux, result, error);
+}
+
+static void
+get_host_uptime(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, 0);
+
+    if (call) {
+        driver_host_uptime(call->agent->driver, uptime_known, call);
+    }
+}
+
+/* Neutron's word on ports.  Nobody waits for one here yet. */
+static void
+external_instance_event(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, 0);
+
+    if (!call) {
+        return;
+    }
+    if (!json_is_array(request_arg(request, "instances")) ||
+        !json_is_array(request_arg(request, "events"))) {
+        call_end(call, NULL,
+                 error_new(ERR_VALUE, "instances and events are lists"));
+        return;
+    }
+    log_debug(request_log(request), "%zu external events are accepted",
+              json_size(request_arg(request, "events")));
+    call_end(call, NULL, NULL);
+}
+
+#define ARG(NAME)                      \
+    {                                  \
+        .name = NAME, .required = true \
+    }
+#define OPTIONAL(NAME) \
+    {                  \
+        .name = NAME   \
+    }
+#define ONLY_5(NAME)                  \
+    {                                 \
+        .name = NAME, .only_major = 5 \
+    }
+
+const struct rpc_method handlers_methods[] = {
+    {"check_can_live_migrate_destination",
+     {ARG("instance"), ARG("block_migration"), ARG("disk_over_commit"),
+      OPTIONAL("migration"), OPTIONAL("limits")},
+     check_can_live_migrate_destination},
+    {"check_can_live_migrate_source",
+     {ARG("instance"), ARG("dest_check_data")},
+     check_can_live_migrate_source},
+    {"check_instance_shared_storage",
+     {ONLY_5("instance"), ARG("data")},
+     check_instance_shared_storage},
+    {"pre_live_migration",
+     {ARG("instance"), ONLY_5("block_migration"), ARG("disk"),
+      ARG("migrate_data")},
+     pre_live_migration},
+    {"live_migration",
+     {ARG("dest"), ARG("instance"), ARG("block_migration"), ARG("migration"),
+      ARG("migrate_data")},
+     live_migration},
+    {"post_live_migration_at_destination",
+     {ARG("instance"), ARG("block_migration")},
+     post_live_migration_at_destination},
+    {"rollback_live_migration_at_destination",
+     {ARG("instance"), ARG("destroy_disks"), ARG("migrate_data")},
+     rollback_live_migration_at_destination},
+    {"remove_volume_connection",
+     {ARG("instance"), ARG("volume_id")},
+     remove_volume_connection},
+    {"drop_move_claim_at_destination",
+     {ARG("instance")},
+     drop_move_claim_at_destination},
+    {"live_migration_abort",
+     {ARG("instance"), ARG("migration_id")},
+     live_migration_abort},
+    {"live_migration_force_complete",
+     {ARG("instance")},
+     live_migration_force_complete},
+    {"get_host_uptime", {{.name = NULL}}, get_host_uptime},
+    {"external_instance_event",
+     {ARG("instances"), ARG("events")},
+     external_instance_event},
+    {.name = NULL},
+};
+
+void
+handlers_register(struct agent *agent)
+{
+    struct rpc_endpoint endpoints[] = {
+        {NULL, 6, 1, handlers_methods, agent},
+        {NULL, 5, 13, handlers_methods, agent},
+        {"drover", 1, 0, api_methods, agent},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(endpoints); i++) {
+        rpc_server_add(agent->server, endpoints[i]);
+    }
+    server_base_add(agent->server, "compute");
+    if (agent->conf->rpc_ping_enabled) {
+        server_base_add_ping(agent->server);
+    }
+}
+
+/* The wraps. */
+
+/* Null: the request was no good and is answered. */
+static struct call *
+call_begin(void *aux, struct request *request, unsigned wraps)
+{
+    struct call *call = xzalloc(sizeof *call);
+
+    call->agent = aux;
+    call->request = request;
+    struct error *error = decode(call);
+    if (error) {
+        call_end(call, NULL, error);
+        return NULL;
+    }
+    call->wraps = call->instance ? wraps : 0;
+    if (call->wraps & WRAP_EVENT) {
+        struct records *records = call->agent->records;
+        AUTO_FREE event = xasprintf("compute_%s", request_method(request));
+        records->ops->event_start(records->state, request_context(request),
+                                  object_string(call->instance, "uuid"), event);
+    }
+    return call;
+}
+
+/* Observed order on failure: the fault, the event's end, the notifications,
+ * the reply. */
+static void
+call_end(struct call *call, struct json *result, struct error *error)
+{
+    struct records *records = call->agent->records;
+    const struct json *context = request_context(call->request);
+    const char *method = request_method(call->request);
+    const char *uuid =
+        call->instance ? object_string(call->instance, "uuid") : NULL;
+
+    if (error) {
+        log_warn(request_log(call->request), "%s failed: %s", method,
+                 error_message(error));
+    }
+    if (error && (call->wraps & WRAP_FAULT)) {
+        records->ops->fault_create(records->state, context, uuid, error);
+    }
+    if (call->wraps & WRAP_EVENT) {
+        AUTO_FREE event = xasprintf("compute_%s", method);
+        records->ops->event_finish(records->state, context, uuid, event, error);
+    }
+    if (error && (call->wraps & WRAP_NOTIFY)) {
+        notify_exception(call->agent->notify, context, method, call->instance,
+                         error);
+    }
+    if (call->in_queue) {
+        instance_queue_leave(call->agent->queue, uuid);
+    }
+    if (error) {
+        json_free(result);
+        request_fail(call->request, error);
+    } else {
+        request_reply(call->request, result);
+    }
+    object_free(call->instance);
+    object_free(call->migration);
+    object_free(call->data);
+    free(call);
+}
+
+static void
+call_turn(void *aux)
+{
+    struct call *call = aux;
+
+    call->in_queue = true;
+    call->start(call);
+}
+
+static void
+call_run(struct call *call, void (*start)(struct call *call))
+{
+    call->start = start;
+    instance_queue_enter(call->agent->queue,
+                         object_string(call->instance, "uuid"), call_turn,
+                         call);
+}
+
+static struct error *
+decode(struct call *call)
+{
+    const struct json *instance = request_arg(call->request, "instance");
+    const struct json *migration = request_arg(call->request, "migration");
+
+    if (instance) {
+        struct error *error =
+            object_parse(instance, "Instance", &call->instance);
+        if (error) {
+            return error;
+        }
+        const char *uuid = object_string(call->instance, "uuid");
+        if (!uuid || !uuid_is_valid(uuid)) {
+            object_free(steal(&call->instance));
+            return error_new(ERR_VALUE, "the instance has no valid UUID");
+        }
+        request_set_instance(call->request, uuid);
+    }
+    if (migration) {
+        return object_parse(migration, "Migration", &call->migration);
+    }
+    return NULL;
+}
+
+/* 1, 0, or -1 for null. */
+static int
+tristate(const struct request *request, const char *name, struct error **error)
+{
+    const struct json *value = request_arg(request, name);
+
+    if (!value) {
+        return -1;
+    }
+    if (!json_is_bool(value) && !*error) {
+        *error = error_new(ERR_VALUE, "%s is no Boolean", name);
+    }
+    return json_is_true(value);
+}

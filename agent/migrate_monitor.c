@@ -1,0 +1,556 @@
+#include <config.h>
+
+#include "agent/migration.h"
+
+#include <stdlib.h>
+
+#include "agent/base/clock.h"
+#include "agent/migrate_data.h"
+#include "agent/migrate_plan.h"
+#include "agent/monitor.h"
+
+LOG_MODULE(migrate);
+
+/* The hands of agent/monitor.h: asks the hypervisor in rounds, tells the core,
+ * does what it answers.  It outlives its operation until the last answer is
+ * in: 'n_pending' counts what is still out. */
+struct migrate_monitor {
+    struct agent *agent;
+    struct op_ticket *ticket; /* Null once the outcome is told. */
+    struct monitor *core;
+    char *uuid, *dest_uri;
+    uv_timer_t timer;
+    unsigned n_pending; /* Calls to the driver, and the timer's closing. */
+    bool adopted;       /* After a restart: the call is nobody's any more. */
+    bool stopped, in_round, is_saving;
+    struct monitor_input input;
+    struct job_stats last;    /* The newest that said anything. */
+    struct job_stats final;   /* Of the ended job. */
+    struct error *call_error; /* Of the migrate call. */
+    enum monitor_outcome outcome;
+};
+
+static void schedule(struct migrate_monitor *mm);
+static void round_start(uv_timer_t *timer);
+static void round_stats(void *aux, struct error *error,
+                        const struct job_stats *stats);
+static void round_run(struct migrate_monitor *mm);
+static void act(struct migrate_monitor *mm, const struct monitor_output *out);
+static void ask_presence(struct migrate_monitor *mm);
+static void ask_peer(struct migrate_monitor *mm);
+static void save_progress(struct migrate_monitor *mm);
+static void conclude(struct migrate_monitor *mm);
+static void conclude_stats(void *aux, struct error *error,
+                           const struct job_stats *stats);
+static void tell(struct migrate_monitor *mm);
+static struct migration *migration_of(const struct migrate_monitor *mm);
+static void migrate_returned(void *aux, struct error *error);
+static void put(struct migrate_monitor *mm);
+static void timer_closed(uv_handle_t *handle);
+static struct monitor_options core_options(const struct migration *m);
+static struct json *stats_describe(const struct job_stats *stats);
+
+struct migrate_monitor *
+migrate_monitor_start(struct op *op, struct op_ticket *ticket,
+                      struct migrate_request *request)
+{
+    struct migration *m = op_data(op);
+    struct migrate_monitor *mm = xzalloc(sizeof *mm);
+    struct monitor_options options = core_options(m);
+    int64_t age_us = clock_wall_us() - op_started_us(op);
+    uint64_t now = clock_now_ms();
+
+    mm->agent = m->agent;
+    mm->ticket = ticket;
+    mm->uuid = xstrdup(object_string(m->instance, "uuid"));
+    mm->dest_uri = migration_dest_uri(m);
+    /* Taken up again: its time-out counts from the first start. */
+    if (!request && age_us > 0 && (uint64_t)(age_us / 1000) < now) {
+        now -= (uint64_t)(age_us / 1000);
+    }
+    mm->core = monitor_create(&options, now);
+    mm->n_pending = 1; /* The timer's. */
+    uv_timer_init(m->agent->loop, &mm->timer);
+    mm->timer.data = mm;
+    if (request) {
+        mm->n_pending++;
+        driver_migrate(m->agent->driver, request, migrate_returned, mm);
+    } else {
+        mm->adopted = true;
+        mm->input.call_error = ERR_MIGRATION;
+    }
+    schedule(mm);
+    return mm;
+}
+
+void
+migrate_monitor_stop(struct migrate_monitor *mm)
+{
+    if (!mm || mm->stopped) {
+        return;
+    }
+    mm->stopped = true;
+    mm->ticket = NULL;
+    uv_close((uv_handle_t *)&mm->timer, timer_closed);
+}
+
+struct abort_call {
+    attach_done *done;
+    void *aux;
+};
+
+static void
+abort_asked(void *aux, struct error *error)
+{
+    struct abort_call *call = aux;
+
+    if (error_code(error) == ERR_INVALID ||
+        error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        /* No job any more: too late, which is no failure. (7.1) */
+        error_free(error);
+        error = NULL;
+    }
+    call->done(call->aux, error);
+    free(call);
+}
+
+void
+migrate_monitor_abort(struct migrate_monitor *mm, attach_done *done, void *aux)
+{
+    struct abort_call *call = xzalloc(sizeof *call);
+
+    call->done = done;
+    call->aux = aux;
+    monitor_note_abort(mm->core);
+    driver_migrate_abort(mm->agent->driver, mm->uuid, abort_asked, call);
+}
+
+void
+migrate_monitor_force_complete(struct migrate_monitor *mm)
+{
+    monitor_force_complete(mm->core);
+}
+
+void
+migrate_monitor_event(struct migrate_monitor *mm,
+                      const struct driver_event *event)
+{
+    if (event->type == DRIVER_EVENT_STOPPED) {
+        mm->input.stop_seen = true;
+        mm->input.stop_detail = event->detail;
+    }
+    if (event->type == DRIVER_EVENT_STOPPED ||
+        event->type == DRIVER_EVENT_JOB_COMPLETED) {
+        /* Do not wait for the next round. */
+        if (!mm->stopped && !mm->in_round) {
+            uv_timer_start(&mm->timer, round_start, 0, 0);
+        }
+    }
+}
+
+const struct job_stats *
+migrate_monitor_stats(const struct migrate_monitor *mm)
+{
+    return &mm->last;
+}
+
+bool
+migrate_monitor_is_postcopy(const struct migrate_monitor *mm)
+{
+    return monitor_is_postcopy(mm->core);
+}
+
+static void
+schedule(struct migrate_monitor *mm)
+{
+    if (!mm->stopped) {
+        uv_timer_start(&mm->timer, round_start,
+                       monitor_interval_ms(mm->core, &mm->last), 0);
+    }
+}
+
+static void
+round_start(uv_timer_t *timer)
+{
+    struct migrate_monitor *mm = timer->data;
+
+    mm->in_round = true;
+    mm->input.presence_known = mm->input.peer_known = false;
+    mm->n_pending++;
+    driver_job_get(mm->agent->driver, mm->uuid, false, round_stats, mm);
+}
+
+static void
+round_stats(void *aux, struct error *error, const struct job_stats *stats)
+{
+    struct migrate_monitor *mm = aux;
+
+    mm->input.stats_failed = error != NULL;
+    mm->input.stats_error = error_code(error);
+    if (error) {
+        mm->input.stats = (struct job_stats){.type = JOB_NONE};
+    } else {
+        mm->input.stats = *stats;
+        if (stats->type != JOB_NONE) {
+            mm->last = *stats;
+        }
+    }
+    if (mm->adopted && (mm->input.stats.type == JOB_NONE) &&
+        mm->input.stats_error != ERR_HYPERVISOR_UNAVAILABLE) {
+        mm->input.call_returned = true; /* The job is over. */
+    }
+    error_free(error);
+    round_run(mm);
+    put(mm);
+}
+
+static void
+round_run(struct migrate_monitor *mm)
+{
+    struct monitor_output out = {0};
+
+    if (mm->stopped) {
+        return;
+    }
+    monitor_run(mm->core, clock_now_ms(), &mm->input, &out);
+    act(mm, &out);
+    if (out.outcome != MONITOR_RUNNING) {
+        mm->outcome = out.outcome;
+        conclude(mm);
+    } else if (!(out.actions & (MONITOR_ASK_PRESENCE | MONITOR_ASK_PEER))) {
+        mm->in_round = false;
+        schedule(mm);
+    }
+}
+
+static void
+action_done(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+
+    if (error) {
+        log_warn(NULL, "migration of '%s': %s", mm->uuid, error_message(error));
+        error_free(error);
+    }
+    put(mm);
+}
+
+static void
+suspend_done(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+    struct migration *m = migration_of(mm);
+
+    if (!error && m) {
+        m->paused_here = true;
+        op_save(op_ticket_op(mm->ticket), NULL, NULL);
+    }
+    action_done(mm, error);
+}
+
+static void
+postcopy_saved(void *aux, struct error *error, struct object *record)
+{
+    struct migrate_monitor *mm = aux;
+
+    object_free(record);
+    action_done(mm, error);
+}
+
+static void
+postcopy_done(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+    struct migration *m = migration_of(mm);
+
+    if (!error) {
+        monitor_note_postcopy(mm->core);
+    }
+    if (!error && m) {
+        struct records *records = m->agent->records;
+        object_set_string(m->record, "status", "running (post-copy)");
+        mm->n_pending++;
+        records->ops->migration_save(records->state, m->context, m->record,
+                                     postcopy_saved, mm);
+    }
+    action_done(mm, error);
+}
+
+static void
+act(struct migrate_monitor *mm, const struct monitor_output *out)
+{
+    struct driver *driver = mm->agent->driver;
+    const struct migration *m = migration_of(mm);
+
+    if (out->actions & MONITOR_SET_DOWNTIME) {
+        mm->n_pending++;
+        driver_migrate_set_downtime(driver, mm->uuid, out->downtime_ms,
+                                    action_done, mm);
+    }
+    if (out->actions & MONITOR_ABORT) {
+        log_warn(m ? op_log(op_ticket_op(mm->ticket)) : NULL,
+                 "migration does not complete in time: aborting");
+        monitor_note_abort(mm->core);
+        mm->n_pending++;
+        driver_migrate_abort(driver, mm->uuid, action_done, mm);
+    }
+    if (out->actions & MONITOR_SUSPEND) {
+        mm->n_pending++;
+        driver_suspend(driver, mm->uuid, suspend_done, mm);
+    }
+    if (out->actions & MONITOR_POSTCOPY) {
+        mm->n_pending++;
+        driver_migrate_postcopy(driver, mm->uuid, postcopy_done, mm);
+    }
+    if (out->actions & MONITOR_SAVE_PROGRESS) {
+        save_progress(mm);
+    }
+    if ((out->actions & MONITOR_LOG_PROGRESS) && m) {
+        log_info(op_log(op_ticket_op(mm->ticket)),
+                 "%d %% of memory done, %lld MiB left",
+                 monitor_progress(&mm->last),
+                 (long long)(mm->last.memory_remaining >> 20));
+    }
+    if (out->actions & MONITOR_ASK_PRESENCE) {
+        ask_presence(mm);
+    } else if (out->actions & MONITOR_ASK_PEER) {
+        ask_peer(mm);
+    }
+}
+
+/* Evidence.  An answer starts another turn of the core in the same round. */
+
+static void
+presence_answered(void *aux, struct error *error, struct guest *guest)
+{
+    struct migrate_monitor *mm = aux;
+
+    if (!error) {
+        mm->input.presence_known = true;
+        mm->input.presence = guest->presence;
+    } else if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        mm->input.presence_known = true;
+        mm->input.presence = GUEST_ABSENT;
+    }
+    error_free(error);
+    guest_free(guest);
+    round_run(mm);
+    put(mm);
+}
+
+static void
+ask_presence(struct migrate_monitor *mm)
+{
+    mm->n_pending++;
+    driver_guest_get(mm->agent->driver, mm->uuid, presence_answered, mm);
+}
+
+static void
+peer_answered(void *aux, struct error *error, enum guest_presence presence)
+{
+    struct migrate_monitor *mm = aux;
+
+    if (error) {
+        log_limited(LOG_LEVEL_WARN, NULL, "ask '%s' for guest '%s': %s",
+                    mm->dest_uri, mm->uuid, error_message(error));
+        error_free(error);
+    } else {
+        mm->input.peer_known = true;
+        mm->input.peer_presence = presence;
+    }
+    round_run(mm);
+    put(mm);
+}
+
+static void
+ask_peer(struct migrate_monitor *mm)
+{
+    mm->n_pending++;
+    driver_peer_presence(mm->agent->driver, mm->dest_uri, mm->uuid,
+                         peer_answered, mm);
+}
+
+/* Progress, coalesced: one save at a time. (4.6) */
+
+static void
+progress_saved(void *aux, struct error *error, struct object *record)
+{
+    struct migrate_monitor *mm = aux;
+
+    mm->is_saving = false;
+    object_free(record);
+    action_done(mm, error);
+}
+
+static void
+instance_progress_saved(void *aux, struct error *error, struct object *instance)
+{
+    progress_saved(aux, error, instance);
+}
+
+static void
+save_progress(struct migrate_monitor *mm)
+{
+    struct migration *m = migration_of(mm);
+
+    if (!m || mm->is_saving) {
+        return;
+    }
+    struct records *records = m->agent->records;
+    migrate_plan_record_stats(m->record, &mm->last);
+    /* Only 'progress' is saved here: what the conductor chose for the
+     * destination is stored by the destination. */
+    AUTO_OBJECT instance = object_copy(m->instance);
+    object_clear_changes(instance);
+    object_set_int(instance, "progress", monitor_progress(&mm->last));
+    mm->is_saving = true;
+    mm->n_pending += 2;
+    records->ops->migration_save(records->state, m->context, m->record,
+                                 progress_saved, mm);
+    records->ops->instance_save(records->state, m->context, instance, NULL,
+                                instance_progress_saved, mm);
+}
+
+/* The end: the numbers of the ended job first, for people; then the word. */
+
+static void
+conclude(struct migrate_monitor *mm)
+{
+    mm->n_pending++;
+    driver_job_get(mm->agent->driver, mm->uuid, true, conclude_stats, mm);
+}
+
+static void
+conclude_stats(void *aux, struct error *error, const struct job_stats *stats)
+{
+    struct migrate_monitor *mm = aux;
+    struct migration *m = migration_of(mm);
+
+    mm->final = error ? mm->last : *stats;
+    error_free(error); /* Without numbers the outcome is still the outcome. */
+    if (m) {
+        json_free(m->stats);
+        m->stats = stats_describe(&mm->final);
+        migrate_plan_record_stats(m->record, &mm->final);
+    }
+    tell(mm);
+    put(mm);
+}
+
+static void
+tell(struct migrate_monitor *mm)
+{
+    struct op_ticket *ticket = steal(&mm->ticket);
+    struct error *error = NULL;
+
+    if (!ticket) {
+        return;
+    }
+    switch (mm->outcome) {
+    case MONITOR_RUNNING:
+    case MONITOR_COMPLETED:
+        break;
+    case MONITOR_CANCELLED:
+        error = error_new(ERR_CANCELLED, "the transfer was aborted");
+        break;
+    case MONITOR_FAILED:
+        error = mm->call_error
+                    ? error_copy(mm->call_error)
+                    : error_new(ERR_MIGRATION, "the hypervisor gave up");
+        break;
+    case MONITOR_GUEST_ENDED:
+        error =
+            error_new(ERR_MIGRATION, "the guest ended during its migration");
+        break;
+    }
+    struct op *op = op_ticket_op(ticket);
+    if (op) {
+        struct migration *m = op_data(op);
+        m->monitor = NULL;
+    }
+    migrate_monitor_stop(mm);
+    op_ticket_done(ticket, error);
+}
+
+static struct migration *
+migration_of(const struct migrate_monitor *mm)
+{
+    struct op *op = mm->ticket ? op_ticket_op(mm->ticket) : NULL;
+
+    return op ? op_data(op) : NULL;
+}
+
+static void
+migrate_returned(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+
+    mm->input.call_returned = true;
+    mm->input.call_error = error_code(error);
+    mm->call_error = error;
+    if (!mm->stopped && !mm->in_round) {
+        uv_timer_start(&mm->timer, round_start, 0, 0);
+    }
+    put(mm);
+}
+
+static void
+put(struct migrate_monitor *mm)
+{
+    if (--mm->n_pending) {
+        return;
+    }
+    monitor_free(mm->core);
+    error_free(mm->call_error);
+    free(mm->uuid);
+    free(mm->dest_uri);
+    free(mm);
+}
+
+static void
+timer_closed(uv_handle_t *handle)
+{
+    put(handle->data);
+}
+
+static struct monitor_options
+core_options(const struct migration *m)
+{
+    const struct conf_libvirt *conf = &m->agent->conf->libvirt;
+    int memory_mb = (int)object_int(m->instance, "memory_mb");
+
+    return (struct monitor_options){
+        .data_gb = migrate_data_gb(memory_mb, m->disks),
+        .downtime_ms = (unsigned)conf->live_migration_downtime,
+        .downtime_steps = (unsigned)conf->live_migration_downtime_steps,
+        .downtime_delay_s = (unsigned)conf->live_migration_downtime_delay,
+        .completion_timeout_s_per_gb =
+            (unsigned)conf->live_migration_completion_timeout,
+        .timeout_forces_complete =
+            str_eq(conf->live_migration_timeout_action, "force_complete"),
+        .permit_postcopy = m->flags & MIGRATE_POSTCOPY,
+        .save_interval_s = (unsigned)conf->live_migration_monitor_interval,
+    };
+}
+
+static void
+set_known(struct json *json, const char *name, int64_t value)
+{
+    json_set(json, name, value >= 0 ? json_int(value) : json_null());
+}
+
+static struct json *
+stats_describe(const struct job_stats *stats)
+{
+    struct json *json = json_object();
+
+    set_known(json, "elapsed_ms", stats->elapsed_ms);
+    set_known(json, "downtime_ms", stats->downtime_ms);
+    set_known(json, "downtime_net_ms", stats->downtime_net_ms);
+    set_known(json, "iteration", stats->iteration);
+    set_known(json, "memory_total", stats->memory_total);
+    set_known(json, "memory_processed", stats->memory_processed);
+    set_known(json, "disk_total", stats->disk_total);
+    set_known(json, "disk_processed", stats->disk_processed);
+    return json;
+}

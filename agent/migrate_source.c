@@ -1,0 +1,529 @@
+#include <config.h>
+
+#include "agent/migration.h"
+
+#include <stdlib.h>
+
+#include "agent/migrate_data.h"
+#include "agent/migrate_rules.h"
+#include "agent/peer.h"
+
+LOG_MODULE(migrate);
+
+static void accept_run(struct op *op, struct op_ticket *ticket);
+static void settle(struct op *op, struct op_ticket *ticket);
+static void queue_run(struct op *op, struct op_ticket *ticket);
+static void queue_cancel(struct op *op);
+static void prepare_run(struct op *op, struct op_ticket *ticket);
+static void volumes_undo(struct op *op, struct op_ticket *ticket);
+static void list_disks_run(struct op *op, struct op_ticket *ticket);
+static void reserve_run(struct op *op, struct op_ticket *ticket);
+static void reserve_undo(struct op *op, struct op_ticket *ticket);
+static void start_run(struct op *op, struct op_ticket *ticket);
+static struct json *migration_save(const void *data);
+static struct error *migration_load(void *aux, const struct json *json,
+                                    void **ret_data);
+static void migration_free(void *data);
+static void migration_finished(struct op *op, const struct error *error);
+
+/* Read downwards it is a migration, read upwards from where it failed it is
+ * the roll-back of spec/live-migration 6.2. */
+const struct step migrate_source_steps[] = {
+    {.name = "accept", .run = accept_run, .undo = settle},
+    {.name = "queue", .run = queue_run, .cancel = queue_cancel},
+    {.name = "prepare", .run = prepare_run, .undo = volumes_undo},
+    {.name = "list-disks", .run = list_disks_run, .timeout_s = 120},
+    {.name = "reserve-dest", .run = reserve_run, .undo = reserve_undo},
+    {.name = "start", .run = start_run},
+    /* The commit: once the guest runs over there, it must not run here. */
+    {.name = "transfer",
+     .run = migration_transfer_run,
+     .undo = migration_transfer_undo,
+     .probe = migration_transfer_probe,
+     .readopt = migration_transfer_readopt,
+     .cancel = migration_transfer_cancel},
+    {.name = "announce-post", .run = migration_announce_post},
+    {.name = "activate-ports",
+     .run = migration_activate,
+     .timeout_s = 300,
+     .may_be_left = true},
+    {.name = "finish-dest", .run = migration_finish_dest},
+    {.name = "release-volumes",
+     .run = migration_release_volumes,
+     .timeout_s = 300,
+     .may_be_left = true},
+    {.name = "release-ports",
+     .run = migration_release_vifs,
+     .timeout_s = 300,
+     .may_be_left = true},
+    {.name = "release-guest",
+     .run = migration_release_guest,
+     .timeout_s = 300,
+     .may_be_left = true},
+    {.name = "announce-end", .run = migration_announce_end},
+    {.name = "complete", .run = migration_complete, .timeout_s = 300},
+    {.name = "forget", .run = migration_forget, .timeout_s = 300},
+    {.name = NULL},
+};
+
+const struct op_type migrate_source_type = {
+    .name = "live-migration",
+    .steps = migrate_source_steps,
+    .save = migration_save,
+    .load = migration_load,
+    .free_data = migration_free,
+    .finished = migration_finished,
+};
+
+void
+migrate_source_start(
+    struct agent *agent, struct migrate_source_request *request,
+    const struct log_context *log,
+    void (*accepted)(void *aux, struct op *op, struct error *error), void *aux)
+{
+    struct migration *m = xzalloc(sizeof *m);
+
+    m->agent = agent;
+    m->context = steal(&request->context);
+    m->instance = steal(&request->instance);
+    m->record = steal(&request->record);
+    m->data = steal(&request->data);
+    m->dest = xstrdup(request->dest);
+    op_start(agent->ops, &migrate_source_type, object_string(m->record, "uuid"),
+             log, m, accepted, aux);
+}
+
+struct op *
+migrate_source_find(struct agent *agent, const char *instance_uuid)
+{
+    for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
+        if (str_eq(op_type_name(op), migrate_source_type.name)) {
+            const struct migration *m = op_data(op);
+            if (str_eq(object_string(m->instance, "uuid"), instance_uuid)) {
+                return op;
+            }
+        }
+    }
+    return NULL;
+}
+
+void
+migrate_source_abort(struct op *op, attach_done *done, void *aux)
+{
+    struct migration *m = op_data(op);
+
+    if (m->monitor && !migrate_monitor_is_postcopy(m->monitor)) {
+        log_info(op_log(op), "abort was asked for");
+        migrate_monitor_abort(m->monitor, done, aux);
+        return;
+    }
+    if (!m->monitor &&
+        op_cancel(op, error_new(ERR_CANCELLED, "aborted on request"))) {
+        done(aux, NULL);
+        return;
+    }
+    struct error *error =
+        error_new(ERR_INVALID_MIGRATION_STATE, "too late to abort");
+    AUTO_FREE id = xasprintf("%lld", (long long)object_int(m->record, "id"));
+    error_set_arg(error, "migration_id", id);
+    error_set_arg(error, "instance_uuid", object_string(m->instance, "uuid"));
+    error_set_arg(error, "state", object_string(m->record, "status"));
+    error_set_arg(error, "method", "abort live migration");
+    done(aux, error);
+}
+
+struct error *
+migrate_source_force_complete(struct op *op)
+{
+    struct migration *m = op_data(op);
+
+    if (!m->monitor) {
+        struct error *error =
+            error_new(ERR_INVALID_MIGRATION_STATE, "no transfer is running");
+        AUTO_FREE id =
+            xasprintf("%lld", (long long)object_int(m->record, "id"));
+        error_set_arg(error, "migration_id", id);
+        error_set_arg(error, "instance_uuid",
+                      object_string(m->instance, "uuid"));
+        error_set_arg(error, "state", object_string(m->record, "status"));
+        error_set_arg(error, "method", "force complete");
+        return error;
+    }
+    migrate_monitor_force_complete(m->monitor);
+    return NULL;
+}
+
+void
+migrate_source_event(struct agent *agent, const struct driver_event *event)
+{
+    struct op *op = migrate_source_find(agent, event->uuid);
+    struct migration *m = op ? op_data(op) : NULL;
+
+    if (m && m->monitor) {
+        migrate_monitor_event(m->monitor, event);
+    }
+}
+
+/* Records. */
+
+static void
+status_saved(void *aux, struct error *error, struct object *record)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && record) {
+        struct migration *m = op_data(op);
+        object_free(m->record);
+        m->record = steal(&record);
+    }
+    object_free(record);
+    op_ticket_done(ticket, error_wrap(error, "save the migration"));
+}
+
+void
+migration_set_status(struct op *op, const char *status,
+                     struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+
+    log_info(op_log(op), "migration is %s", status);
+    object_set_string(m->record, "status", status);
+    records->ops->migration_save(records->state, m->context, m->record,
+                                 status_saved, ticket);
+}
+
+static void
+accept_run(struct op *op, struct op_ticket *ticket)
+{
+    migration_set_status(op, "queued", ticket);
+}
+
+/* The end of every roll-back: the instance is free again, the migration is
+ * over.  The status comes last: who sees it sees the rest. */
+static void
+settled(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    object_free(instance);
+    if (error_code(error) == ERR_UNEXPECTED_TASK_STATE ||
+        error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        /* Somebody settled it before us, or this is the second try. */
+        if (op) {
+            log_info(op_log(op), "instance is settled already: %s",
+                     error_message(error));
+        }
+        error_free(error);
+        error = NULL;
+    }
+    if (error || !op) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+
+    struct migration *m = op_data(op);
+    if (m->announced) {
+        notify_instance(m->agent->notify, m->context, NOTIFY_ROLLBACK,
+                        NOTIFY_END, m->instance);
+    }
+    if (m->agent->local) {
+        object_set_string(m->record, "error", error_message(op_error(op)));
+    }
+    bool cancelled = error_code(op_error(op)) == ERR_CANCELLED;
+    migration_set_status(op, cancelled ? "cancelled" : "failed", ticket);
+}
+
+static void
+settle(struct op *op, struct op_ticket *ticket)
+{
+    static const char *const expected[] = {"migrating", NULL};
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+
+    object_set_null(m->instance, "task_state");
+    object_set_int(m->instance, "progress", 0);
+    /* The conductor's choice of a zone is void. */
+    object_clear_change(m->instance, "availability_zone");
+    records->ops->instance_save(records->state, m->context, m->instance,
+                                expected, settled, ticket);
+}
+
+/* The queue. */
+
+static void
+slot_granted(void *aux)
+{
+    struct migration *m = aux;
+
+    if (m->slot_ticket) {
+        op_ticket_done(steal(&m->slot_ticket), NULL);
+    }
+}
+
+static void
+queue_run(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->slot = slots_request(m->agent->outgoing, slot_granted, m);
+    if (slot_is_granted(m->slot)) {
+        op_ticket_done(ticket, NULL);
+    } else {
+        m->slot_ticket = ticket;
+    }
+}
+
+static void
+queue_cancel(struct op *op)
+{
+    struct migration *m = op_data(op);
+
+    if (m->slot_ticket) {
+        slot_release(steal(&m->slot));
+        op_ticket_done(steal(&m->slot_ticket), NULL);
+    }
+}
+
+/* Preparation. */
+
+static void
+prepare_run(struct op *op, struct op_ticket *ticket)
+{
+    migration_set_status(op, "preparing", ticket);
+}
+
+static void
+volumes_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->agent->volumes->restore_source(m->agent, m->context, m->instance,
+                                      m->data, op_ticket_done_aux, ticket);
+}
+
+static void
+disks_listed(void *aux, struct error *error, struct guest *guest)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && !error) {
+        struct migration *m = op_data(op);
+        error = migrate_rules_check_devices(guest);
+        if (!error && migrate_data_block_migration(m->data)) {
+            free(m->disks);
+            m->disks = migrate_data_disks_format(guest);
+        }
+    }
+    guest_free(guest);
+    op_ticket_done(ticket, error);
+}
+
+static void
+list_disks_run(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    driver_guest_get(m->agent->driver, object_string(m->instance, "uuid"),
+                     disks_listed, ticket);
+}
+
+/* A destination that failed may have prepared a part; the status says "error"
+ * until the roll-back is through. (3.6 step 5) */
+static void reserve_failed(struct op *op, struct op_ticket *ticket,
+                           struct error *error);
+
+static void
+reserved(void *aux, struct json **result, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    AUTO_OBJECT data = NULL;
+
+    if (!error) {
+        error = object_parse(*result, NULL, &data);
+    }
+    if (!op) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct migration *m = op_data(op);
+    if (error) {
+        reserve_failed(
+            op, ticket,
+            error_wrap(error, "call pre_live_migration on '%s'", m->dest));
+        return;
+    }
+    object_free(m->data);
+    m->data = steal(&data);
+    op_ticket_done(ticket, NULL);
+}
+
+struct reserve_failure {
+    struct op_ticket *ticket;
+    struct error *error;
+};
+
+static void
+reserve_failure_saved(void *aux, struct error *error, struct object *record)
+{
+    struct reserve_failure *failure = aux;
+
+    object_free(record);
+    error_free(error); /* The first failure is the one that is told. */
+    op_ticket_done(failure->ticket, failure->error);
+    free(failure);
+}
+
+static void
+reserve_failed(struct op *op, struct op_ticket *ticket, struct error *error)
+{
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+    struct reserve_failure *failure = xzalloc(sizeof *failure);
+
+    failure->ticket = ticket;
+    failure->error = error;
+    object_set_string(m->record, "status", "error");
+    records->ops->migration_save(records->state, m->context, m->record,
+                                 reserve_failure_saved, failure);
+}
+
+static void
+reserve_run(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct json *args = json_object();
+
+    m->was_prepared = true;
+    json_set(args, "instance", json_copy(object_json(m->instance)));
+    json_set(args, "disk", json_string(m->disks));
+    json_set(args, "migrate_data", json_copy(object_json(m->data)));
+    peer_call(m->agent, m->dest, "pre_live_migration", args, m->context,
+              PEER_LONG, reserved, ticket);
+}
+
+static void
+reserve_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
+
+    if (!m->announced) {
+        notify_instance(m->agent->notify, m->context, NOTIFY_ROLLBACK,
+                        NOTIFY_START, m->instance);
+        m->announced = true;
+    }
+
+    /* Nova asks the destination only if there are files to remove; drover
+     * always, since the destination remembers what else it prepared. */
+    if (!cleanup.do_cleanup && !m->agent->local) {
+        op_ticket_done(ticket, NULL);
+        return;
+    }
+    struct json *args = json_object();
+    json_set(args, "instance", json_copy(object_json(m->instance)));
+    json_set_bool(args, "destroy_disks", cleanup.destroy_disks);
+    json_set(args, "migrate_data", json_copy(object_json(m->data)));
+    peer_cast(m->agent, m->dest, "rollback_live_migration_at_destination", args,
+              m->context, op_ticket_done_aux, ticket);
+}
+
+static void
+start_run(struct op *op, struct op_ticket *ticket)
+{
+    migration_set_status(op, "running", ticket);
+}
+
+/* The journal's side. */
+
+static struct json *
+migration_save(const void *data)
+{
+    const struct migration *m = data;
+    struct json *json = json_object();
+
+    json_set(json, "context", json_copy(m->context));
+    json_set(json, "instance", json_copy(object_json(m->instance)));
+    json_set(json, "migration", json_copy(object_json(m->record)));
+    json_set(json, "migrate_data", json_copy(object_json(m->data)));
+    json_set_string(json, "dest", m->dest);
+    json_set_string(json, "disks", m->disks);
+    json_set(json, "stats", json_copy(m->stats));
+    json_set_bool(json, "was_prepared", m->was_prepared);
+    json_set_bool(json, "announced", m->announced);
+    json_set_bool(json, "paused_here", m->paused_here);
+    return json;
+}
+
+static struct error *
+migration_load(void *aux, const struct json *json, void **ret_data)
+{
+    struct migration *m = xzalloc(sizeof *m);
+
+    m->agent = aux;
+    m->context = json_copy(json_get(json, "context"));
+    m->dest = xstrdup_null(json_string_of(json, "dest"));
+    m->disks = xstrdup_null(json_string_of(json, "disks"));
+    m->stats = json_copy(json_get(json, "stats"));
+    m->was_prepared = json_bool_of(json, "was_prepared");
+    m->announced = json_bool_of(json, "announced");
+    m->paused_here = json_bool_of(json, "paused_here");
+
+    struct error *error =
+        object_parse(json_get(json, "instance"), "Instance", &m->instance);
+    if (!error) {
+        error =
+            object_parse(json_get(json, "migration"), "Migration", &m->record);
+    }
+    if (!error) {
+        error = object_parse(json_get(json, "migrate_data"), NULL, &m->data);
+    }
+    if (!error && !m->dest) {
+        error = error_new(ERR_STORAGE, "a migration has no destination");
+    }
+    if (error) {
+        migration_free(m);
+        return error;
+    }
+    *ret_data = m;
+    return NULL;
+}
+
+static void
+migration_free(void *data)
+{
+    struct migration *m = data;
+
+    if (!m) {
+        return;
+    }
+    migrate_monitor_stop(m->monitor);
+    slot_release(m->slot);
+    json_free(m->context);
+    object_free(m->instance);
+    object_free(m->record);
+    object_free(m->data);
+    json_free(m->stats);
+    free(m->dest);
+    free(m->disks);
+    free(m);
+}
+
+static void
+migration_finished(struct op *op, const struct error *error)
+{
+    struct migration *m = op_data(op);
+
+    slot_release(steal(&m->slot));
+    if (error) {
+        log_warn(op_log(op), "migration to '%s' did not happen: %s", m->dest,
+                 error_message(error));
+    } else {
+        log_info(op_log(op), "migration to '%s' finished successfully",
+                 m->dest);
+    }
+}

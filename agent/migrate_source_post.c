@@ -1,0 +1,145 @@
+#include <config.h>
+
+#include "agent/migration.h"
+
+#include "agent/base/clock.h"
+#include "agent/migrate_data.h"
+#include "agent/migrate_plan.h"
+#include "agent/peer.h"
+
+LOG_MODULE(migrate);
+
+/* The steps of a migration after the guest arrived.  There is no way back from
+ * here; ports and the destination's record go first, since they make the guest
+ * reachable. (spec/live-migration 5.2) */
+
+void
+migration_announce_post(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    notify_instance(m->agent->notify, m->context, NOTIFY_POST, NOTIFY_START,
+                    m->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+void
+migration_activate(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->agent->vifs->activate_dest(m->agent, m->context, m->instance, m->data,
+                                  op_ticket_done_aux, ticket);
+}
+
+static void
+dest_finished(void *aux, struct json **result UNUSED, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+
+    op_ticket_done(ticket,
+                   error_wrap(error, "post_live_migration_at_destination"));
+}
+
+void
+migration_finish_dest(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct json *args = json_object();
+
+    json_set(args, "instance", json_copy(object_json(m->instance)));
+    json_set_bool(args, "block_migration",
+                  migrate_data_block_migration(m->data));
+    peer_call(m->agent, m->dest, "post_live_migration_at_destination", args,
+              m->context, PEER_LONG, dest_finished, ticket);
+}
+
+void
+migration_release_volumes(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->agent->volumes->disconnect_source(m->agent, m->context, m->instance,
+                                         m->data, op_ticket_done_aux, ticket);
+}
+
+void
+migration_release_vifs(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->agent->vifs->unplug_source(m->agent, m->context, m->instance, m->data,
+                                  op_ticket_done_aux, ticket);
+}
+
+/* What is left here of the guest: a definition, and the files that were
+ * copied.  The driver refuses both for a guest that runs here. (5.3) */
+
+static void
+definition_gone(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+
+    if (error || !op) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct migration *m = op_data(op);
+    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
+    if (cleanup.do_cleanup) {
+        error = migrate_plan_files(
+            m->agent->conf, m->data, object_string(m->instance, "uuid"),
+            cleanup.destroy_disks ? m->disks : NULL, &files);
+    }
+    if (error || !files) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    driver_unprepare(m->agent->driver, files, op_ticket_done_aux, ticket);
+}
+
+void
+migration_release_guest(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    driver_discard(m->agent->driver, object_string(m->instance, "uuid"),
+                   definition_gone, ticket);
+}
+
+void
+migration_announce_end(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    notify_instance(m->agent->notify, m->context, NOTIFY_POST, NOTIFY_END,
+                    m->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+void
+migration_complete(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    if (m->agent->local && m->stats) {
+        /* Nova's record has no room for these; ours has. */
+        json_set_int(m->stats, "total_ms",
+                     (clock_wall_us() - op_started_us(op)) / 1000);
+        object_set(m->record, "stats", json_copy(m->stats));
+    }
+    migration_set_status(op, "completed", ticket);
+}
+
+void
+migration_forget(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+
+    records->ops->instance_moved_away(records->state,
+                                      object_string(m->instance, "uuid"),
+                                      m->dest, op_ticket_done_aux, ticket);
+}

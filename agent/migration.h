@@ -1,0 +1,120 @@
+#ifndef DROVER_AGENT_MIGRATION_H
+#define DROVER_AGENT_MIGRATION_H
+
+/* A live migration at its source.
+ *
+ * Who speaks: the conductor (or agent/conduct.c in its place) casts
+ * live_migration to the source; the source asks the destination to prepare
+ * (pre_live_migration), has libvirt move the guest, tells the destination to
+ * take over (post_live_migration_at_destination) or to forget
+ * (rollback_live_migration_at_destination).
+ * What is decided: one thing, where the guest runs, and the hypervisors decide
+ * it; "transfer" is the commit of the operation.
+ * Who cleans up: each side its own, from its own journal.
+ *
+ *   migrate_source.c       the table; the steps up to the transfer, and back
+ *   migrate_source_post.c  the steps after it
+ *   migrate_monitor.c      the timer and the hands of the monitor
+ *   migrate_dest.c         the destination's table
+ *
+ * (spec/live-migration 3.6, 4, 5.2, 6.2)
+ *
+ * Threads: the loop. */
+
+#include "agent/agent.h"
+
+struct migrate_monitor;
+
+struct migration {
+    struct agent *agent;
+    struct json *context;    /* Of the request; travels on. */
+    struct object *instance; /* Never null. */
+    struct object *record;   /* The Migration; never null. */
+    struct object *data;     /* LibvirtLiveMigrateData; never null. */
+    char *dest;              /* Service host name. */
+    char *disks;             /* 'disk' of pre_live_migration; null: none. */
+    struct json *stats;      /* Numbers of the transfer, for people. */
+    bool was_prepared;       /* It came as far as asking the destination. */
+    bool announced;          /* _rollback.start is out. */
+    bool paused_here;        /* By us, to force its completion. */
+
+    /* Not in the journal. */
+    struct slot *slot;
+    struct op_ticket *slot_ticket; /* While it waits for the slot. */
+    struct migrate_monitor *monitor;
+    unsigned flags; /* Of enum migrate_flag, from the transfer on. */
+};
+
+extern const struct op_type migrate_source_type;
+
+/* What the conductor casts. All but 'dest' are taken. */
+struct migrate_source_request {
+    struct json *context;
+    struct object *instance, *record, *data;
+    const char *dest;
+};
+
+/* Starts the operation, whose key is the migration's UUID.  'accepted' as in
+ * op_start(). */
+void migrate_source_start(
+    struct agent *agent, struct migrate_source_request *request,
+    const struct log_context *log,
+    void (*accepted)(void *aux, struct op *op, struct error *error), void *aux);
+
+/* The operation that moves this instance away; null if there is none. */
+struct op *migrate_source_find(struct agent *agent, const char *instance_uuid);
+
+/* Turns a migration back (7.1): from the queue and while it is prepared at the
+ * next step, in the transfer through the hypervisor.  'done' is called when it
+ * was asked for.  ERR_INVALID_MIGRATION_STATE if it is too late. */
+void migrate_source_abort(struct op *op, attach_done *done, void *aux);
+
+/* Makes the transfer end soon (7.2). ERR_INVALID_MIGRATION_STATE if none is
+ * running. */
+struct error *migrate_source_force_complete(struct op *op) WARN_UNUSED;
+
+/* The hypervisor said something of this guest. */
+void migrate_source_event(struct agent *agent,
+                          const struct driver_event *event);
+
+/* For people: status, step and the newest numbers, as agent/api.h has them. */
+struct json *migration_describe(struct agent *agent,
+                                const struct object *record);
+
+/* For the files of this module. */
+extern const struct step migrate_source_steps[];
+void migration_set_status(struct op *op, const char *status,
+                          struct op_ticket *ticket);
+void migration_transfer_run(struct op *op, struct op_ticket *ticket);
+void migration_transfer_readopt(struct op *op, struct op_ticket *ticket);
+void migration_transfer_probe(struct op *op, struct op_ticket *ticket);
+void migration_transfer_undo(struct op *op, struct op_ticket *ticket);
+void migration_transfer_cancel(struct op *op);
+void migration_announce_post(struct op *op, struct op_ticket *ticket);
+void migration_activate(struct op *op, struct op_ticket *ticket);
+void migration_finish_dest(struct op *op, struct op_ticket *ticket);
+void migration_release_volumes(struct op *op, struct op_ticket *ticket);
+void migration_release_vifs(struct op *op, struct op_ticket *ticket);
+void migration_release_guest(struct op *op, struct op_ticket *ticket);
+void migration_announce_end(struct op *op, struct op_ticket *ticket);
+void migration_complete(struct op *op, struct op_ticket *ticket);
+void migration_forget(struct op *op, struct op_ticket *ticket);
+
+/* Where libvirt's peer is reached; "" if that can't be said. The caller's. */
+char *migration_dest_uri(const struct migration *m);
+
+/* migrate_monitor.c */
+struct migrate_monitor *migrate_monitor_start(struct op *op,
+                                              struct op_ticket *ticket,
+                                              struct migrate_request *request);
+void migrate_monitor_stop(struct migrate_monitor *monitor); /* Null is fine. */
+void migrate_monitor_abort(struct migrate_monitor *monitor, attach_done *done,
+                           void *aux);
+void migrate_monitor_force_complete(struct migrate_monitor *monitor);
+void migrate_monitor_event(struct migrate_monitor *monitor,
+                           const struct driver_event *event);
+const struct job_stats *
+migrate_monitor_stats(const struct migrate_monitor *monitor);
+bool migrate_monitor_is_postcopy(const struct migrate_monitor *monitor);
+
+#endif

@@ -1,0 +1,102 @@
+#include <config.h>
+
+#include "agent/migration.h"
+
+#include "agent/base/clock.h"
+#include "agent/monitor.h"
+
+/* A migration as people see it: the record, and while it runs the newest
+ * numbers. (agent/api.h) */
+
+static void
+copy_field(struct json *to, const char *name, const struct object *record,
+           const char *field)
+{
+    json_set(to, name, json_copy(object_get(record, field)));
+}
+
+static void
+set_known(struct json *json, const char *name, int64_t value)
+{
+    json_set(json, name, value >= 0 ? json_int(value) : json_null());
+}
+
+static void
+describe_running(struct json *json, const struct job_stats *stats)
+{
+    int64_t rate = (stats->memory_bps > 0 ? stats->memory_bps : 0) +
+                   (stats->disk_bps > 0 ? stats->disk_bps : 0);
+
+    set_known(json, "memory_total", stats->memory_total);
+    set_known(json, "memory_processed", stats->memory_processed);
+    set_known(json, "memory_remaining", stats->memory_remaining);
+    set_known(json, "disk_total", stats->disk_total);
+    set_known(json, "disk_processed", stats->disk_processed);
+    set_known(json, "disk_remaining", stats->disk_remaining);
+    set_known(json, "elapsed_ms", stats->elapsed_ms);
+    set_known(json, "downtime_ms", stats->downtime_ms);
+    set_known(json, "iteration", stats->iteration);
+    set_known(json, "rate", rate > 0 ? rate : -1);
+    json_set_int(json, "progress", monitor_progress(stats));
+}
+
+static void
+describe_record(struct json *json, const struct object *record)
+{
+    static const char *const same[] = {"uuid",
+                                       "id",
+                                       "instance_uuid",
+                                       "instance_name",
+                                       "status",
+                                       "created_at",
+                                       "updated_at",
+                                       "error",
+                                       "memory_total",
+                                       "memory_processed",
+                                       "memory_remaining",
+                                       "disk_total",
+                                       "disk_processed",
+                                       "disk_remaining"};
+    static const char *const from_stats[] = {"elapsed_ms", "downtime_ms",
+                                             "iteration", "total_ms"};
+    const struct json *stats = object_get(record, "stats");
+
+    for (size_t i = 0; i < N_ELEMENTS(same); i++) {
+        copy_field(json, same[i], record, same[i]);
+    }
+    copy_field(json, "type", record, "migration_type");
+    copy_field(json, "source", record, "source_compute");
+    copy_field(json, "dest", record, "dest_compute");
+    for (size_t i = 0; i < N_ELEMENTS(from_stats); i++) {
+        json_set(json, from_stats[i],
+                 json_copy(json_get(stats, from_stats[i])));
+    }
+    json_set_null(json, "rate");
+    bool completed = str_eq(object_string(record, "status"), "completed");
+    json_set_int(json, "progress", completed ? 100 : 0);
+}
+
+struct json *
+migration_describe(struct agent *agent, const struct object *record)
+{
+    struct op *op = op_find(agent->ops, object_string(record, "uuid"));
+    struct json *json = json_object();
+
+    describe_record(json, record);
+    json_set_null(json, "step");
+    if (!op || !str_eq(op_type_name(op), migrate_source_type.name)) {
+        return json;
+    }
+    const struct migration *m = op_data(op);
+    json_set_string(json, "step", op_step_name(op));
+    json_set_bool(json, "going_back", op_is_going_back(op));
+    json_set_int(json, "total_ms",
+                 (clock_wall_us() - op_started_us(op)) / 1000);
+    if (m->monitor) {
+        describe_running(json, migrate_monitor_stats(m->monitor));
+    }
+    if (op_error(op)) {
+        json_set_string(json, "error", error_message(op_error(op)));
+    }
+    return json;
+}

@@ -1,0 +1,114 @@
+#include <config.h>
+
+#include "agent/api_methods.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "rpc/link.h"
+
+/* What `droverctl status` shows: {host, version, pid, started, driver,
+ * hypervisor_up, n_instances, n_migrations, memory: {resident_kib,
+ * private_dirty_kib}, bus: {consuming, publishing, blocked, broker,
+ * last_error, n_connects, n_disconnects, n_queued, n_unconfirmed, n_dropped},
+ * rpc: {...counters}, operations: [...]}. */
+
+/* "Rss:  1234 kB" and its like in smaps_rollup; -1 if it can't be read. */
+static int64_t
+memory_kib(const char *name)
+{
+    FILE *in = fopen("/proc/self/smaps_rollup", "re");
+    char line[128], key[32];
+    long long value, found = -1;
+
+    if (!in) {
+        return -1;
+    }
+    while (fgets(line, sizeof line, in)) {
+        if (sscanf(line, "%31[^:]: %lld kB", key, &value) == 2 &&
+            str_eq(key, name)) {
+            found = value;
+        }
+    }
+    fclose(in);
+    return found;
+}
+
+static struct json *
+describe_memory(void)
+{
+    struct json *json = json_object();
+
+    json_set_int(json, "resident_kib", memory_kib("Rss"));
+    json_set_int(json, "private_dirty_kib", memory_kib("Private_Dirty"));
+    return json;
+}
+
+static struct json *
+describe_bus(struct agent *agent)
+{
+    if (!agent->link) {
+        return json_null();
+    }
+    struct link_status status = link_status(agent->link);
+    struct json *json = json_object();
+
+    json_set_bool(json, "consuming", status.consuming);
+    json_set_bool(json, "publishing", status.publishing);
+    json_set_bool(json, "blocked", status.blocked);
+    json_set_string(json, "broker", status.broker);
+    json_set_string(json, "last_error",
+                    status.last_error[0] ? status.last_error : NULL);
+    json_set(json, "n_connects", json_uint(status.n_connects));
+    json_set(json, "n_disconnects", json_uint(status.n_disconnects));
+    json_set(json, "n_cancels", json_uint(status.n_cancels));
+    json_set(json, "n_returns", json_uint(status.n_returns));
+    json_set(json, "n_dropped", json_uint(status.n_dropped));
+    json_set(json, "n_queued", json_uint(status.n_queued));
+    json_set(json, "n_queued_bytes", json_uint(status.n_queued_bytes));
+    json_set(json, "n_unconfirmed", json_uint(status.n_unconfirmed));
+    return json;
+}
+
+static struct json *
+describe_rpc(const struct agent *agent)
+{
+    struct rpc_server_counters n = rpc_server_counters(agent->server);
+    struct json *json = json_object();
+
+    json_set(json, "n_requests", json_uint(n.n_requests));
+    json_set(json, "n_replies", json_uint(n.n_replies));
+    json_set(json, "n_failures", json_uint(n.n_failures));
+    json_set(json, "n_rejected", json_uint(n.n_rejected));
+    json_set(json, "n_duplicates", json_uint(n.n_duplicates));
+    json_set(json, "n_keepalives", json_uint(n.n_keepalives));
+    json_set(json, "n_replies_dropped", json_uint(n.n_replies_dropped));
+    json_set(json, "n_stale", json_uint(n.n_stale));
+    json_set_int(json, "n_held", n.n_held);
+    return json;
+}
+
+void
+api_status(struct api_call *call)
+{
+    struct agent *agent = api_agent(call);
+    char started[CLOCK_TEXT_SIZE];
+    struct json *json = json_object();
+
+    json_set_string(json, "host", agent->conf->host);
+    json_set_string(json, "version", PACKAGE_VERSION);
+    json_set_int(json, "pid", getpid());
+    json_set_string(json, "started",
+                    clock_format_iso(agent->started_us, started));
+    json_set_string(json, "driver", driver_name(agent->driver));
+    json_set_bool(json, "hypervisor_up", driver_is_connected(agent->driver));
+    json_set_int(json, "n_instances",
+                 agent->local ? (int64_t)records_local_n_instances(agent->local)
+                              : 0);
+    json_set(json, "memory", describe_memory());
+    json_set(json, "bus", describe_bus(agent));
+    json_set(json, "rpc", describe_rpc(agent));
+    json_set(json, "operations", op_engine_list(agent->ops));
+    api_reply(call, json);
+}
