@@ -18,6 +18,11 @@
  *    └─ before: undo this step and those before it, newest first; an undo that
  *       fails is tried STEP_TRIES times and then left as residue
  *
+ * A step that times out is asked to end (cancel) and given the same time once
+ * more, as its undo must not run beside it; then it has failed, whatever it
+ * says, and if it has not come back it is taken for lost.  Residue is worked
+ * on when all else is done and finished() was called.
+ *
  * Threads: the loop. */
 
 #include <stdbool.h>
@@ -93,7 +98,8 @@ struct error *op_engine_load(struct op_engine *engine) WARN_UNUSED;
 void op_engine_resume(struct op_engine *engine);
 
 /* Stops timers, leaves every operation as the journal has it, frees all.
- * Tickets may still come in: they are dropped. */
+ * Tickets may still come in: they are dropped.  Who waits for 'accepted' gets
+ * an error, though the operation may be in the journal.  Null is fine. */
 void op_engine_close(struct op_engine *engine);
 
 /* Starts an operation; takes 'data'.  'accepted' (may be null) is called once
@@ -121,7 +127,8 @@ void op_ticket_answer(struct op_ticket *ticket, enum probe_answer answer);
 void op_ticket_done_aux(void *ticket, struct error *error);
 
 /* Writes the data to the journal again, in the middle of a step; 'done' may be
- * null. */
+ * null, and comes even after the engine was closed.  A null 'op' (that of a
+ * ticket that came too late) is not written and has no 'done'. */
 void op_save(struct op *op, void (*done)(void *aux, struct error *error),
              void *aux);
 
@@ -131,7 +138,7 @@ int64_t op_id(const struct op *op);
 const char *op_key(const struct op *op);
 const char *op_type_name(const struct op *op);
 const char *op_step_name(const struct op *op); /* "finished" at the end */
-const struct log_context *op_log(const struct op *op);
+const struct log_context *op_log(const struct op *op); /* Null: null. */
 bool op_is_committed(const struct op *op);
 bool op_is_going_back(const struct op *op);
 bool op_was_restarted(const struct op *op); /* Put back from the journal. */
@@ -139,14 +146,16 @@ const struct error *op_error(const struct op *op); /* First one; or null. */
 struct op_engine *op_engine_of(struct op *op);
 int64_t op_started_us(const struct op *op); /* Wall time. */
 
-/* Finds an open operation; null if there is none.  The second takes any type
- * when 'type' is null and compares 'match'. */
+/* Finds an open operation; null if there is none.  One that is finished but for
+ * residue is not open. */
 struct op *op_find(struct op_engine *engine, const char *key);
 struct op *op_first(struct op_engine *engine);
 struct op *op_next(struct op *op);
 
 /* Open operations and residue, for people: an array of objects with op, type,
- * key, step, direction, committed, waiting_s, error, residue. The caller's. */
+ * key, step, direction, committed, waiting_s (until the next try), error (text
+ * or null), residue (array of step, direction, error, tries, next_s).  The
+ * caller's. */
 struct json *op_engine_list(struct op_engine *engine);
 
 /* True if an operation of this key ended within the journal's memory. */

@@ -98,7 +98,7 @@ void op_machine_stop(struct op *op);   /* Before it is freed. */
 char *op_journal_format(const struct op *op);
 struct error *op_journal_parse(struct op_engine *engine, int64_t id,
                                const char *key, const char *body) WARN_UNUSED;
-struct json *op_journal_residue(const struct op *op);
+
 void residue_free(struct residue *residue);
 
 static inline const struct step *

@@ -17,6 +17,7 @@
  * unless something was left behind.  Times are microseconds. */
 
 static const char *direction(bool is_undo);
+static struct json *residue_to_json(const struct op *);
 static struct json *error_to_json(const struct error *error);
 static struct error *error_from_json(const struct json *json);
 static enum error_code code_of_name(const char *name);
@@ -47,7 +48,7 @@ op_journal_format(const struct op *op)
     json_set_string(row, "direction", direction(op->going_back));
     json_set_bool(row, "committed", op->committed);
     json_set(row, "error", error_to_json(op->error));
-    json_set(row, "residue", op_journal_residue(op));
+    json_set(row, "residue", residue_to_json(op));
     if ((!op->finished || op->residue) && op->type->save) {
         json_set(row, "data", op->type->save(op->data));
     }
@@ -79,23 +80,6 @@ op_journal_parse(struct op_engine *engine, int64_t id, const char *key,
     return error_wrap(error, "operation %lld in the journal", (long long)id);
 }
 
-struct json *
-op_journal_residue(const struct op *op)
-{
-    struct json *list = json_array();
-
-    for (const struct residue *r = op->residue; r; r = r->next) {
-        struct json *item = json_object();
-
-        json_set_string(item, "step", op->type->steps[r->pos].name);
-        json_set_string(item, "direction", direction(r->is_undo));
-        json_set_int(item, "tries", r->tries);
-        json_set(item, "error", error_to_json(r->error));
-        json_append(list, item);
-    }
-    return list;
-}
-
 void
 residue_free(struct residue *residue)
 {
@@ -107,6 +91,22 @@ static const char *
 direction(bool is_undo)
 {
     return is_undo ? "undo" : "run";
+}
+
+static struct json *
+residue_to_json(const struct op *op)
+{
+    struct json *list = json_array();
+
+    for (const struct residue *r = op->residue; r; r = r->next) {
+        struct json *item = json_object();
+
+        json_set_string(item, "step", op->type->steps[r->pos].name);
+        json_set_string(item, "direction", direction(r->is_undo));
+        json_set(item, "error", error_to_json(r->error));
+        json_append(list, item);
+    }
+    return list;
 }
 
 static struct json *

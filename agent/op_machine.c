@@ -29,6 +29,7 @@ static void begin_run(struct op *);
 static void do_run(struct op *);
 static void run_ended(struct op *, struct error *);
 static void advance(struct op *);
+static void cut_short(struct op *);
 static void settle(struct op *);
 static void ask(struct op *);
 static void answered(struct op *, enum probe_answer);
@@ -46,6 +47,7 @@ static void residue_ended(struct op *, struct residue *, struct error *);
 static void residue_gone(struct op *);
 static void record(struct op *, void (*recorded)(struct op *));
 static void record_written(void *aux, struct error *error);
+static void not_accepted(struct op *, struct error *);
 static void record_again(struct op *);
 static struct op_ticket *ticket_create(struct op *, enum op_purpose,
                                        struct residue *, unsigned timeout_s);
@@ -86,8 +88,8 @@ op_machine_resume(struct op *op)
         do_run(op);
     } else if (step->probe && step->readopt) {
         step->readopt(op, ticket_create(op, OP_RUN, NULL, step->timeout_s));
-        if (op->cancelled && op->ticket && step->cancel) {
-            step->cancel(op);
+        if (op->cancelled) {
+            cut_short(op);
         }
     } else {
         settle(op);
@@ -122,11 +124,10 @@ op_cancel(struct op *op, struct error *error)
     op->cancelled = true;
     error_free(op->error);
     op->error = error;
-    /* The wish survives a restart, as the step may. */
-    op_save(op, NULL, NULL);
-    if (op->ticket && op->ticket->purpose == OP_RUN && op_step(op)->cancel) {
-        op_step(op)->cancel(op);
+    if (op->is_accepted) { /* The wish survives a restart, as the step may. */
+        op_save(op, NULL, NULL);
     }
+    cut_short(op);
     return true;
 }
 
@@ -204,6 +205,7 @@ run_ended(struct op *op, struct error *error)
     }
     log_info(&op->log, "step '%s' failed: %s", op_step(op)->name,
              error_message(error));
+    error = error_wrap(error, "step '%s'", op_step(op)->name);
     if (op->committed) {
         op->tries++;
         set_last_error(op, error);
@@ -226,6 +228,15 @@ advance(struct op *op)
     } else {
         op->pos++;
         begin_run(op);
+    }
+}
+
+static void
+cut_short(struct op *op)
+{
+    if (op->ticket && op->ticket->purpose == OP_RUN && !op->ticket->residue &&
+        op_step(op)->cancel) {
+        op_step(op)->cancel(op);
     }
 }
 
@@ -499,13 +510,7 @@ record_written(void *aux, struct error *error)
     }
     op->record = NULL;
     if (error && !op->is_accepted) {
-        op->is_accepted = true;
-        if (op->accepted) {
-            op->accepted(op->accepted_aux, NULL, error);
-        } else {
-            error_free(error);
-        }
-        op_discard(op);
+        not_accepted(op, error);
         return;
     }
     if (error) {
@@ -523,6 +528,22 @@ record_written(void *aux, struct error *error)
         }
     }
     op->recorded(op);
+}
+
+/* The disk was asked to write it, so it is told to forget it again. */
+static void
+not_accepted(struct op *op, struct error *error)
+{
+    log_info(&op->log, "refused: %s", error_message(error));
+    store_put(op->engine->store, STORE_OPERATIONS, op->id, op->key, NULL, NULL,
+              NULL);
+    op->is_accepted = true;
+    if (op->accepted) {
+        op->accepted(op->accepted_aux, NULL, error);
+    } else {
+        error_free(error);
+    }
+    op_discard(op);
 }
 
 static void
@@ -548,31 +569,27 @@ ticket_create(struct op *op, enum op_purpose purpose, struct residue *residue,
     return ticket;
 }
 
-static unsigned
-ticket_timeout_s(const struct op_ticket *ticket)
+static const struct step *
+ticket_step(const struct op *op, const struct op_ticket *ticket)
 {
-    size_t pos = ticket->residue ? ticket->residue->pos : ticket->op->pos;
-
-    return ticket->op->type->steps[pos].timeout_s;
+    return ticket->residue ? &op->type->steps[ticket->residue->pos]
+                           : op_step(op);
 }
 
 static void
 ticket_timed_out(struct op *op)
 {
-    struct op_ticket *ticket = op->ticket;
+    const struct step *step = ticket_step(op, op->ticket);
 
-    ticket->is_late = true;
-    if (ticket->purpose == OP_PROBE) {
+    op->ticket->is_late = true;
+    if (op->ticket->purpose == OP_PROBE) {
         ticket_lost(op); /* A question changes nothing: just ask again. */
         return;
     }
-    unsigned timeout_s = ticket_timeout_s(ticket);
     log_info(&op->log, "no end of '%s' in %u s: waiting as long again",
-             op_step(op)->name ? op_step(op)->name : "residue", timeout_s);
-    timer_start(op, timeout_s * UINT64_C(1000), ticket_lost);
-    if (ticket->purpose == OP_RUN && !ticket->residue && op_step(op)->cancel) {
-        op_step(op)->cancel(op);
-    }
+             step->name, step->timeout_s);
+    timer_start(op, step->timeout_s * UINT64_C(1000), ticket_lost);
+    cut_short(op);
 }
 
 static void
@@ -609,15 +626,15 @@ ticket_ended(struct op *op, const struct op_ticket *ticket, struct error *error)
     }
     if (ticket->is_late) {
         error_free(error);
-        error =
-            error_new(ERR_TIMEOUT, "no end in %u s", ticket_timeout_s(ticket));
+        error = error_new(ERR_TIMEOUT, "no end in %u s",
+                          ticket_step(op, ticket)->timeout_s);
     }
     if (ticket->residue) {
         residue_ended(op, ticket->residue, error);
     } else if (ticket->purpose == OP_UNDO) {
         undo_ended(op, error);
     } else {
-        run_ended(op, error_wrap(error, "step '%s'", op_step(op)->name));
+        run_ended(op, error);
     }
 }
 
