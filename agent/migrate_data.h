@@ -22,7 +22,7 @@ struct object *migrate_data_create(void);
  * 1.10 are welcome, as are unknown fields; the known ones must have the right
  * type, and names and addresses be such that they can be used: 'filename' and
  * 'instance_relative_path' bare names, listen addresses IP addresses, ports
- * ports.  ERR_VALUE, ERR_UNSUPPORTED_OBJECT. */
+ * ports.  ERR_VALUE, ERR_UNSUPPORTED_OBJECT, ERR_INCOMPATIBLE_OBJECT (2.0). */
 struct error *migrate_data_parse(const struct json *json,
                                  struct object **ret) WARN_UNUSED;
 
