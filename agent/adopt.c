@@ -1,0 +1,205 @@
+#include <config.h>
+
+#include "agent/adopt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/incoming.h"
+#include "agent/migration.h"
+
+LOG_MODULE(adopt);
+
+struct listing {
+    struct agent *agent;
+    struct host_info *host; /* Null: not known. */
+    void (*done)(void *aux, struct error *error);
+    void *aux;
+};
+
+struct refresh {
+    struct agent *agent;
+    char uuid[40];
+};
+
+static void host_known(void *aux, struct error *error, struct host_info *host);
+static void guests_known(void *aux, struct error *error,
+                         struct guest_list *list);
+static void instances_known(void *aux, struct error *error,
+                            struct object **objects, size_t n);
+static void guest_known(void *aux, struct error *error, struct guest *guest);
+static void adopt_guest(struct agent *agent, const struct guest *guest);
+static void forget(struct agent *agent, const char *uuid);
+static bool is_ours(struct agent *agent, const char *uuid);
+
+/* 'aux' of the step that forgets: what the listing found. */
+struct comparison {
+    struct listing *listing;
+    struct guest_list *guests;
+};
+
+void
+adopt_all(struct agent *agent, void (*done)(void *aux, struct error *error),
+          void *aux)
+{
+    struct listing *listing = xzalloc(sizeof *listing);
+
+    listing->agent = agent;
+    listing->done = done;
+    listing->aux = aux;
+    driver_host_get(agent->driver, host_known, listing);
+}
+
+void
+adopt_event(struct agent *agent, const struct driver_event *event)
+{
+    if (event->type == DRIVER_EVENT_CONNECTED) {
+        log_info(NULL, "hypervisor is connected");
+        adopt_all(agent, NULL, NULL);
+        return;
+    }
+    if (event->type == DRIVER_EVENT_DISCONNECTED) {
+        log_warn(NULL, "hypervisor is not connected: guests are unknown");
+        agent->guests_listed = false;
+        return;
+    }
+    migrate_source_event(agent, event);
+    if (agent->local && event->type != DRIVER_EVENT_JOB_COMPLETED) {
+        struct refresh *refresh = xzalloc(sizeof *refresh);
+        refresh->agent = agent;
+        memcpy(refresh->uuid, event->uuid, sizeof refresh->uuid);
+        driver_guest_get(agent->driver, event->uuid, guest_known, refresh);
+    }
+}
+
+static void
+listing_end(struct listing *listing, struct error *error)
+{
+    if (error) {
+        log_limited(LOG_LEVEL_WARN, NULL, "guests can't be listed: %s",
+                    error_message(error));
+    } else {
+        listing->agent->guests_listed = true;
+    }
+    if (listing->done) {
+        listing->done(listing->aux, error);
+    } else {
+        error_free(error);
+    }
+    host_info_free(listing->host);
+    free(listing);
+}
+
+static void
+host_known(void *aux, struct error *error, struct host_info *host)
+{
+    struct listing *listing = aux;
+    struct agent *agent = listing->agent;
+
+    if (error) {
+        listing_end(listing, error);
+        return;
+    }
+    listing->host = host;
+    free(agent->node);
+    agent->node = xstrdup(host->hostname);
+    if (agent->local) {
+        driver_guest_list(agent->driver, guests_known, listing);
+    } else {
+        listing_end(listing, NULL);
+    }
+}
+
+static void
+guests_known(void *aux, struct error *error, struct guest_list *list)
+{
+    struct listing *listing = aux;
+    struct agent *agent = listing->agent;
+
+    if (error) {
+        listing_end(listing, error);
+        return;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        adopt_guest(agent, list->guests[i]);
+    }
+    struct comparison *comparison = xzalloc(sizeof *comparison);
+    comparison->listing = listing;
+    comparison->guests = list;
+    agent->records->ops->instance_list(agent->records->state, NULL,
+                                       instances_known, comparison);
+}
+
+static bool
+is_listed(const struct guest_list *list, const char *uuid)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_eq(list->guests[i]->uuid, uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+instances_known(void *aux, struct error *error, struct object **objects,
+                size_t n)
+{
+    struct comparison *comparison = aux;
+    struct agent *agent = comparison->listing->agent;
+
+    for (size_t i = 0; i < n; i++) {
+        const char *uuid = object_string(objects[i], "uuid");
+        if (!error && !is_listed(comparison->guests, uuid)) {
+            forget(agent, uuid);
+        }
+        object_free(objects[i]);
+    }
+    free(objects);
+    guest_list_free(comparison->guests);
+    listing_end(comparison->listing, error);
+    free(comparison);
+}
+
+static void
+guest_known(void *aux, struct error *error, struct guest *guest)
+{
+    struct refresh *refresh = aux;
+
+    if (!error) {
+        adopt_guest(refresh->agent, guest);
+    } else if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        forget(refresh->agent, refresh->uuid);
+    }
+    error_free(error);
+    guest_free(guest);
+    free(refresh);
+}
+
+static void
+adopt_guest(struct agent *agent, const struct guest *guest)
+{
+    if (guest->presence == GUEST_INCOMING ||
+        guest->presence == GUEST_MIGRATED || !is_ours(agent, guest->uuid)) {
+        return;
+    }
+    if (records_local_adopt(agent->local, guest, agent->node)) {
+        log_info(NULL, "guest '%s' (%s) is adopted", guest->name, guest->uuid);
+    }
+}
+
+static void
+forget(struct agent *agent, const char *uuid)
+{
+    if (is_ours(agent, uuid) && records_local_forget(agent->local, uuid)) {
+        log_info(NULL, "guest %s is gone, and its record with it", uuid);
+    }
+}
+
+/* While it is on its way, its operation alone decides about its record. */
+static bool
+is_ours(struct agent *agent, const char *uuid)
+{
+    return !incoming_is_expected(agent, uuid) &&
+           !migrate_source_find(agent, uuid);
+}
