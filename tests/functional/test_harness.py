@@ -1,4 +1,4 @@
-"""The harness itself: what it says of a good agent has to be worth something."""
+"""The harness itself: what it says of the agent has to be worth something."""
 
 import os
 import time
