@@ -13,7 +13,6 @@ libvirt_open(const struct driver_options *options, void **ret_state)
     struct libvirt *state = xzalloc(sizeof *state);
 
     state->uri = xstrdup(uri && *uri ? uri : "qemu:///system");
-    state->virt_type = xstrdup(options->virt_type ? options->virt_type : "");
     state->store =
         disk_store_create(options->instances_path, options->images_paths);
     state->event = options->event;
@@ -37,7 +36,6 @@ libvirt_close(void *state_)
     libvirt_job_cache_free(state->jobs);
     disk_store_free(state->store);
     free(state->uri);
-    free(state->virt_type);
     free(state);
 }
 

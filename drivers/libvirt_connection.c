@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "agent/base/log.h"
 
@@ -53,21 +52,50 @@ static void keeper_drop(struct libvirt_keeper *keeper);
 static void keeper_note_failure(struct libvirt_keeper *keeper,
                                 const struct error *error);
 static void on_close(virConnectPtr connection, int reason, void *aux);
-static void cond_init(pthread_cond_t *cond);
-static bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex,
-                            const struct timespec *deadline);
-static struct timespec deadline_in(unsigned seconds);
+
+void
+libvirt_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+bool
+libvirt_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                  const struct timespec *deadline)
+{
+    return pthread_cond_timedwait(cond, mutex, deadline) != ETIMEDOUT;
+}
+
+struct timespec
+libvirt_deadline_in(unsigned ms)
+{
+    struct timespec deadline;
+
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += (time_t)(ms / 1000);
+    deadline.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (deadline.tv_nsec >= 1000000000) {
+        deadline.tv_nsec -= 1000000000;
+        deadline.tv_sec++;
+    }
+    return deadline;
+}
 
 struct error *
 libvirt_connection_open(const char *uri, unsigned timeout_s, unsigned silence_s,
                         virConnectPtr *ret)
 {
-    struct timespec deadline = deadline_in(timeout_s);
+    struct timespec deadline = libvirt_deadline_in(timeout_s * 1000);
     struct opening *opening = xzalloc(sizeof *opening);
     pthread_t thread;
 
     pthread_mutex_init(&opening->mutex, NULL);
-    cond_init(&opening->ended);
+    libvirt_cond_init(&opening->ended);
     opening->uri = xstrdup(uri);
     opening->silence_s = silence_s;
     if (atomic_load(&n_abandoned) >= ABANDONED_MAX ||
@@ -80,7 +108,7 @@ libvirt_connection_open(const char *uri, unsigned timeout_s, unsigned silence_s,
 
     pthread_mutex_lock(&opening->mutex);
     while (!opening->has_ended &&
-           cond_wait_until(&opening->ended, &opening->mutex, &deadline)) {
+           libvirt_cond_wait(&opening->ended, &opening->mutex, &deadline)) {
     }
     bool has_ended = opening->has_ended;
     opening->is_abandoned = !has_ended;
@@ -108,7 +136,7 @@ libvirt_keeper_start(struct libvirt *state)
 
     keeper->state = state;
     pthread_mutex_init(&keeper->mutex, NULL);
-    cond_init(&keeper->changed);
+    libvirt_cond_init(&keeper->changed);
     if (!libvirt_thread_start(&keeper->thread, "libvirt-keeper", keeper_run,
                               keeper)) {
         abort(); /* As when memory runs out: no work can be done. */
@@ -138,12 +166,12 @@ struct error *
 libvirt_connection_get(struct libvirt *state, virConnectPtr *ret)
 {
     struct libvirt_keeper *keeper = state->keeper;
-    struct timespec deadline = deadline_in(OPEN_TIMEOUT_S);
+    struct timespec deadline = libvirt_deadline_in(OPEN_TIMEOUT_S * 1000);
     struct error *error = NULL;
 
     pthread_mutex_lock(&keeper->mutex);
     while (!keeper->has_tried &&
-           cond_wait_until(&keeper->changed, &keeper->mutex, &deadline)) {
+           libvirt_cond_wait(&keeper->changed, &keeper->mutex, &deadline)) {
     }
     if (keeper->connection && !keeper->is_lost) {
         virConnectRef(keeper->connection);
@@ -232,9 +260,9 @@ keeper_run(void *aux)
         }
         keeper_note_failure(keeper, error);
 
-        struct timespec deadline = deadline_in(backoff_s);
+        struct timespec deadline = libvirt_deadline_in(backoff_s * 1000);
         while (!keeper->must_stop &&
-               cond_wait_until(&keeper->changed, &keeper->mutex, &deadline)) {
+               libvirt_cond_wait(&keeper->changed, &keeper->mutex, &deadline)) {
         }
         backoff_s =
             backoff_s * 2 > BACKOFF_MAX_S ? BACKOFF_MAX_S : backoff_s * 2;
@@ -351,33 +379,4 @@ on_close(virConnectPtr connection, int reason UNUSED, void *aux)
         pthread_cond_broadcast(&keeper->changed);
     }
     pthread_mutex_unlock(&keeper->mutex);
-}
-
-static void
-cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
-/* False once 'deadline' has passed. */
-static bool
-cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex,
-                const struct timespec *deadline)
-{
-    return pthread_cond_timedwait(cond, mutex, deadline) != ETIMEDOUT;
-}
-
-static struct timespec
-deadline_in(unsigned seconds)
-{
-    struct timespec deadline;
-
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += (time_t)seconds;
-    return deadline;
 }

@@ -72,20 +72,19 @@ libvirt_host_uptime(void *state UNUSED, char **ret)
     unsigned n_users = count_users();
     AUTO_FREE up = format_up((long)up_s);
     *ret = xasprintf(" %02d:%02d:%02d up %s, %2u user%s,  load average: "
-                     "%.2f, %.2f, %.2f\n",
+                     "%.2f, %.2f, %.2f",
                      local.tm_hour, local.tm_min, local.tm_sec, up, n_users,
                      n_users == 1 ? "" : "s", load[0], load[1], load[2]);
     return NULL;
 }
 
-/* libvirt compares raw CPUs; an emulated guest brings its own along. */
 struct error *
 libvirt_host_compare_cpu(void *state_, const char *cpu_xml)
 {
     struct libvirt *state = state_;
     AUTO_CONNECTION connection = NULL;
 
-    if (!cpu_xml || !str_eq(state->virt_type, "kvm")) {
+    if (!cpu_xml) {
         return NULL;
     }
     struct error *error = libvirt_connection_get(state, &connection);

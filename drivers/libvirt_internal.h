@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "drivers/driver.h"
 
@@ -30,7 +31,7 @@ struct libvirt_keeper;
 /* The driver's state; constant once open, but for what the last
  * two point to. */
 struct libvirt {
-    char *uri, *virt_type;
+    char *uri;
     struct disk_store *store;
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
@@ -65,6 +66,12 @@ struct error *libvirt_error(enum error_code otherwise,
                             const char *uuid) WARN_UNUSED;
 
 /* libvirt_connection.c */
+
+/* On the clock that never goes back.  cond_wait: false once it has passed. */
+void libvirt_cond_init(pthread_cond_t *cond);
+bool libvirt_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                       const struct timespec *deadline);
+struct timespec libvirt_deadline_in(unsigned ms);
 
 /* Keeps a connection to 'state->uri' open, with back-off, and tells the loss
  * and the return of it.  Needs libvirt_event_ref(). */
@@ -153,7 +160,8 @@ struct libvirt_jobs *libvirt_job_cache_create(void);
 void libvirt_job_cache_free(struct libvirt_jobs *jobs);
 void libvirt_job_note(struct libvirt_jobs *jobs, virDomainPtr domain,
                       virTypedParameterPtr params, int n_params);
-void libvirt_job_forget(struct libvirt_jobs *jobs, const char *uuid);
+/* A migration begins: what was noted before is history. */
+void libvirt_job_expect(struct libvirt_jobs *jobs, const char *uuid);
 
 struct error *libvirt_job_get(void *state, const char *uuid, bool completed,
                               struct job_stats *ret);

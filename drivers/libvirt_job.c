@@ -3,24 +3,34 @@
 #include "drivers/libvirt_internal.h"
 
 #include <libvirt/virterror.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Enough for the migrations that can end between an event and the question. */
 #define N_KEPT 64
 
+/* The event that tells them can come a little after the end. */
+#define LATE_MS 500
+
+struct kept {
+    char uuid[VIR_UUID_STRING_BUFLEN]; /* Empty: unused. */
+    bool is_known;
+    struct job_stats stats;
+};
+
 struct libvirt_jobs {
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* For what follows. */
+    pthread_cond_t changed;
     size_t next; /* To be overwritten. */
-    struct {
-        char uuid[VIR_UUID_STRING_BUFLEN]; /* Empty: unused. */
-        struct job_stats stats;
-    } kept[N_KEPT];
+    struct kept kept[N_KEPT];
 };
 
 static struct error *ask(struct libvirt *state, const char *uuid,
                          unsigned flags, struct job_stats *ret);
 static bool recall(struct libvirt_jobs *jobs, const char *uuid,
                    struct job_stats *ret);
+static struct kept *find(struct libvirt_jobs *jobs, const char *uuid);
+static struct kept *find_or_add(struct libvirt_jobs *jobs, const char *uuid);
 static void read_stats(virTypedParameterPtr params, int n_params,
                        struct job_stats *ret);
 static enum job_type job_type_of(int type);
@@ -31,12 +41,14 @@ libvirt_job_cache_create(void)
     struct libvirt_jobs *jobs = xzalloc(sizeof *jobs);
 
     pthread_mutex_init(&jobs->mutex, NULL);
+    libvirt_cond_init(&jobs->changed);
     return jobs;
 }
 
 void
 libvirt_job_cache_free(struct libvirt_jobs *jobs)
 {
+    pthread_cond_destroy(&jobs->changed);
     pthread_mutex_destroy(&jobs->mutex);
     free(jobs);
 }
@@ -58,29 +70,18 @@ libvirt_job_note(struct libvirt_jobs *jobs, virDomainPtr domain,
     stats.type = has_succeeded ? JOB_COMPLETED : JOB_FAILED;
 
     pthread_mutex_lock(&jobs->mutex);
-    size_t at = jobs->next;
-    for (size_t i = 0; i < N_KEPT; i++) {
-        if (strcmp(jobs->kept[i].uuid, uuid) == 0) {
-            at = i;
-        }
-    }
-    if (at == jobs->next) {
-        jobs->next = (at + 1) % N_KEPT;
-    }
-    memcpy(jobs->kept[at].uuid, uuid, sizeof uuid);
-    jobs->kept[at].stats = stats;
+    struct kept *kept = find_or_add(jobs, uuid);
+    kept->stats = stats;
+    kept->is_known = true;
+    pthread_cond_broadcast(&jobs->changed);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
 void
-libvirt_job_forget(struct libvirt_jobs *jobs, const char *uuid)
+libvirt_job_expect(struct libvirt_jobs *jobs, const char *uuid)
 {
     pthread_mutex_lock(&jobs->mutex);
-    for (size_t i = 0; i < N_KEPT; i++) {
-        if (strcmp(jobs->kept[i].uuid, uuid) == 0) {
-            jobs->kept[i].uuid[0] = '\0';
-        }
-    }
+    find_or_add(jobs, uuid)->is_known = false;
     pthread_mutex_unlock(&jobs->mutex);
 }
 
@@ -93,9 +94,10 @@ libvirt_job_get(void *state_, const char *uuid, bool completed,
                                      VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
                                : 0;
     AUTO_ERROR error = ask(state, uuid, flags, ret);
-    bool is_known = !error && ret->type != JOB_NONE;
 
-    if (completed && !is_known && recall(state->jobs, uuid, ret)) {
+    /* Only a guest that is gone: of one that is here, libvirt knows. */
+    if (completed && error_code(error) == ERR_INSTANCE_NOT_FOUND &&
+        recall(state->jobs, uuid, ret)) {
         return NULL;
     }
     return error_wrap(steal(&error), "ask for the job of '%s'", uuid);
@@ -127,20 +129,47 @@ ask(struct libvirt *state, const char *uuid, unsigned flags,
     return NULL;
 }
 
+/* False: nothing is known, or awaited. */
 static bool
 recall(struct libvirt_jobs *jobs, const char *uuid, struct job_stats *ret)
 {
-    bool is_known = false;
+    struct timespec deadline = libvirt_deadline_in(LATE_MS);
+    const struct kept *kept;
 
     pthread_mutex_lock(&jobs->mutex);
-    for (size_t i = 0; i < N_KEPT && !is_known; i++) {
-        is_known = strcmp(jobs->kept[i].uuid, uuid) == 0;
-        if (is_known) {
-            *ret = jobs->kept[i].stats;
-        }
+    while ((kept = find(jobs, uuid)) && !kept->is_known &&
+           libvirt_cond_wait(&jobs->changed, &jobs->mutex, &deadline)) {
+    }
+    bool is_known = kept && kept->is_known;
+    if (is_known) {
+        *ret = kept->stats;
     }
     pthread_mutex_unlock(&jobs->mutex);
     return is_known;
+}
+
+static struct kept *
+find(struct libvirt_jobs *jobs, const char *uuid)
+{
+    for (size_t i = 0; i < N_KEPT; i++) {
+        if (strcmp(jobs->kept[i].uuid, uuid) == 0) {
+            return &jobs->kept[i];
+        }
+    }
+    return NULL;
+}
+
+static struct kept *
+find_or_add(struct libvirt_jobs *jobs, const char *uuid)
+{
+    struct kept *kept = find(jobs, uuid);
+
+    if (!kept) {
+        kept = &jobs->kept[jobs->next];
+        jobs->next = (jobs->next + 1) % N_KEPT;
+        snprintf(kept->uuid, sizeof kept->uuid, "%s", uuid);
+    }
+    return kept;
 }
 
 /* Every field is optional, and their order is not told. */

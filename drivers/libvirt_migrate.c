@@ -45,7 +45,7 @@ libvirt_migrate(void *state_, const struct migrate_request *request)
     AUTO_CONNECTION connection = NULL;
     AUTO_DOMAIN domain = NULL;
 
-    libvirt_job_forget(state->jobs, request->uuid);
+    libvirt_job_expect(state->jobs, request->uuid);
     struct error *error = libvirt_connection_open(state->uri, OPEN_TIMEOUT_S,
                                                   SILENCE_S, &connection);
     if (!error) {
