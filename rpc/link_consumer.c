@@ -54,7 +54,8 @@ struct consumer {
     struct inbound *batch, **batch_tail;
     unsigned batch_n;
     size_t batch_bytes;
-    bool cancelled; /* Some queue of ours was: look for which. */
+    bool cancelled;           /* Some queue of ours was: look for which. */
+    struct command *deferred; /* Owned; they want a connection. */
 };
 
 static void consumer_init(struct consumer *, struct link_thread *);
@@ -74,6 +75,7 @@ static struct error *check_bindings(struct consumer *);
 static struct error *restore_cancelled(struct consumer *);
 static struct error *carry_out(struct consumer *, struct mail);
 static struct error *carry_out_command(struct consumer *, struct command *);
+static void resume_deferred(struct consumer *);
 static struct error *settle(struct consumer *, const struct settle *, size_t n);
 static struct error *send_acks(struct consumer *);
 static void close_down(struct consumer *);
@@ -159,6 +161,7 @@ connect_step(struct consumer *c)
     reconnect_connected(c->reconnect, clock_now_ms());
     log_info(NULL, "consuming from %s", c->thread->status.broker);
     link_thread_report(c->thread, true, false);
+    resume_deferred(c);
 }
 
 static struct error *
@@ -399,10 +402,13 @@ carry_out_command(struct consumer *c, struct command *command)
         }
         break;
     case COMMAND_COUNT:
-        command->n = alive ? conn_count_consumers(c->conn, command->queue) : -1;
-        if (alive) {
-            conn_close_side(c->conn);
+        if (!alive) {
+            command->next = c->deferred;
+            c->deferred = command;
+            return NULL;
         }
+        command->n = conn_count_consumers(c->conn, command->queue);
+        conn_close_side(c->conn);
         break;
     case COMMAND_CLOSE:
         c->closing = command;
@@ -410,6 +416,25 @@ carry_out_command(struct consumer *c, struct command *command)
     }
     link_post_command(c->thread, command);
     return error;
+}
+
+/* A refusal is part of the answer; a loss is noticed when frames are read. */
+static void
+resume_deferred(struct consumer *c)
+{
+    struct command *command = steal(&c->deferred);
+
+    while (command) {
+        struct command *next = command->next;
+
+        command->n = -1;
+        if (c->conn && !c->conn->dead) {
+            command->n = conn_count_consumers(c->conn, command->queue);
+            conn_close_side(c->conn);
+        }
+        link_post_command(c->thread, command);
+        command = next;
+    }
 }
 
 static struct error *
@@ -473,7 +498,8 @@ close_down(struct consumer *c)
             delete_own(c, &c->requests[QUEUE_FANOUT]);
         }
     }
-    conn_free(c->conn);
+    conn_free(steal(&c->conn));
+    resume_deferred(c); /* Nobody will know any more. */
     flush_batch(c);
     ack_window_close(&c->window);
     reconnect_free(c->reconnect);

@@ -1,0 +1,550 @@
+#include <config.h>
+
+/* A service and a client that are nothing but rpc/, for the functional tests
+ * of the bus.
+ *
+ *   rpc_echo [OPTIONS] serve                  until SIGTERM
+ *   rpc_echo [OPTIONS] call METHOD ARGS
+ *   rpc_echo [OPTIONS] cast METHOD ARGS
+ *   rpc_echo [OPTIONS] gather METHOD ARGS
+ *   rpc_echo [OPTIONS] notify PRIORITY EVENT PAYLOAD
+ *   rpc_echo [OPTIONS] flood COUNT IN-FLIGHT  many pings
+ *
+ * Each line of the output is a JSON object. */
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "rpc/client.h"
+#include "rpc/failure.h"
+#include "rpc/link.h"
+#include "rpc/notifier.h"
+#include "rpc/server.h"
+#include "rpc/server_base.h"
+
+struct echo {
+    uv_loop_t loop;
+    struct completion_queue *q;
+    struct link *link;
+    struct rpc_server *server;
+    struct rpc_client *client;
+    struct notifier *notifier;
+    uv_signal_t signals[2];
+    struct rpc_target target;
+    struct rpc_options options;
+    unsigned grace_ms;
+    char **args; /* What follows the command. */
+    const char *command;
+    unsigned n_left, n_in_flight, n_wanted, n_errors;
+    uint64_t start_ms;
+    int status;
+};
+
+struct sleeper {
+    uv_timer_t timer;
+    struct request *request;
+    struct json *result;
+};
+
+static void print_line(struct json *line);
+
+/* ---- The service --------------------------------------------------------- */
+
+static unsigned n_executed;
+
+static void
+echo(void *aux UNUSED, struct request *request)
+{
+    n_executed++;
+    request_reply(request, json_copy(request_arg(request, "value")));
+}
+
+static void
+sleeper_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void
+sleep_over(uv_timer_t *timer)
+{
+    struct sleeper *sleeper = timer->data;
+
+    request_reply(sleeper->request, sleeper->result);
+    uv_close((uv_handle_t *)timer, sleeper_closed);
+}
+
+static void
+sleep_a_while(void *aux, struct request *request)
+{
+    struct echo *e = aux;
+    struct sleeper *sleeper = xzalloc(sizeof *sleeper);
+    const struct json *seconds = request_arg(request, "seconds");
+
+    n_executed++;
+    uv_timer_init(&e->loop, &sleeper->timer);
+    sleeper->timer.data = sleeper;
+    sleeper->request = request;
+    sleeper->result = json_copy(seconds);
+    uv_timer_start(&sleeper->timer, sleep_over,
+                   (uint64_t)(json_get_double(seconds) * 1000), 0);
+}
+
+static void
+fail(void *aux UNUSED, struct request *request)
+{
+    const char *with = json_get_string(request_arg(request, "with"));
+
+    n_executed++;
+    if (str_eq(with, "InstanceNotFound")) {
+        request_fail(request,
+                     error_set_arg(error_new(ERR_INSTANCE_NOT_FOUND, "gone"),
+                                   "instance_id", "42"));
+    } else if (str_eq(with, "NotImplementedError")) {
+        request_fail(request, error_new(ERR_NOT_IMPLEMENTED, "not here"));
+    } else {
+        request_fail(request, error_new(ERR_INTERNAL, "it failed"));
+    }
+}
+
+static void
+none(void *aux UNUSED, struct request *request)
+{
+    n_executed++;
+    request_reply(request, NULL);
+}
+
+static void
+count(void *aux UNUSED, struct request *request)
+{
+    request_reply(request, json_uint(n_executed));
+}
+
+static void
+context(void *aux UNUSED, struct request *request)
+{
+    request_reply(request, json_copy(request_context(request)));
+}
+
+static void
+who(void *aux, struct request *request)
+{
+    const struct echo *e = aux;
+
+    request_reply(request, json_string(e->target.server));
+}
+
+static const struct rpc_method methods[] = {
+    {"echo", {{"value", true}, {"old", false, 5}}, echo},
+    {"sleep", {{"seconds", true}}, sleep_a_while},
+    {"fail", {{"with"}}, fail},
+    {"none", {{NULL}}, none},
+    {"count", {{NULL}}, count},
+    {"context", {{NULL}}, context},
+    {"who", {{NULL}}, who},
+    {"_private", {{NULL}}, none},
+    {NULL},
+};
+
+static void
+print_event(const char *event)
+{
+    struct json *line = json_object();
+
+    json_set_string(line, "event", event);
+    print_line(line);
+}
+
+static void
+closed(void *aux)
+{
+    struct echo *e = aux;
+
+    for (size_t i = 0; i < N_ELEMENTS(e->signals); i++) {
+        uv_close((uv_handle_t *)&e->signals[i], NULL);
+    }
+    completion_queue_close(e->q);
+}
+
+static void
+finish(struct echo *e)
+{
+    if (e->server) {
+        struct rpc_server_counters c = rpc_server_counters(e->server);
+        struct json *line = json_object();
+
+        json_set_string(line, "event", "stopped");
+        json_set_int(line, "requests", (int64_t)c.n_requests);
+        json_set_int(line, "duplicates", (int64_t)c.n_duplicates);
+        json_set_int(line, "rejected", (int64_t)c.n_rejected);
+        json_set_int(line, "stale", (int64_t)c.n_stale);
+        json_set_int(line, "keepalives", (int64_t)c.n_keepalives);
+        json_set_int(line, "dropped", (int64_t)c.n_replies_dropped);
+        json_set_int(line, "executed", n_executed);
+        print_line(line);
+        rpc_server_close(e->server);
+    }
+    rpc_client_close(e->client);
+    notifier_free(e->notifier);
+    link_close(e->link, 10000, closed, e);
+}
+
+static void
+server_stopped(void *aux)
+{
+    finish(aux);
+}
+
+static void
+consumers_cancelled(void *aux)
+{
+    struct echo *e = aux;
+
+    print_event("cancelled");
+    rpc_server_stop(e->server, e->grace_ms, server_stopped, e);
+}
+
+static void
+signalled(uv_signal_t *handle, int number)
+{
+    struct echo *e = handle->data;
+
+    if (number == SIGUSR1) {
+        struct link_status s = link_status(e->link);
+        struct json *line = json_object();
+
+        json_set_string(line, "event", "status");
+        json_set_bool(line, "consuming", s.consuming);
+        json_set_bool(line, "publishing", s.publishing);
+        json_set_bool(line, "blocked", s.blocked);
+        json_set_int(line, "connects", (int64_t)s.n_connects);
+        json_set_int(line, "queued", (int64_t)s.n_queued);
+        json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
+        json_set_bool(line, "ticked", link_threads_ticked(e->link));
+        json_set_string(line, "error", s.last_error);
+        print_line(line);
+    } else if (e->server) {
+        uv_signal_stop(handle);
+        link_cancel(e->link, consumers_cancelled, e);
+    } else {
+        finish(e);
+    }
+}
+
+static void
+state_changed(void *aux UNUSED, bool up)
+{
+    print_event(up ? "up" : "down");
+}
+
+static void
+serve(struct echo *e, struct transport *transport)
+{
+    static const struct rpc_server_options options = {
+        .max_held = 10000,
+        .max_body = 64u << 20,
+    };
+    const char *max_held = getenv("RPC_ECHO_MAX_HELD");
+    struct rpc_server_options o = options;
+
+    if (max_held) {
+        o.max_held = (unsigned)strtoul(max_held, NULL, 10);
+    }
+    e->server = rpc_server_create(&e->loop, transport, &o);
+    transport->server.state = state_changed;
+    rpc_server_add(e->server, (struct rpc_endpoint){NULL, 6, 1, methods, e});
+    rpc_server_add(e->server, (struct rpc_endpoint){NULL, 5, 13, methods, e});
+    server_base_add(e->server, e->target.topic);
+    server_base_add_ping(e->server);
+    rpc_server_start(e->server);
+    link_consume(e->link);
+}
+
+/* ---- The client ---------------------------------------------------------- */
+
+static void
+print_line(struct json *line)
+{
+    AUTO_JSON owned = line;
+    AUTO_FREE text = json_print(owned, NULL);
+
+    puts(text);
+    fflush(stdout);
+}
+
+static struct json *
+line_of(const struct json *result, const struct error *error)
+{
+    struct json *line = json_object();
+
+    json_set_bool(line, "ok", !error);
+    if (error) {
+        AUTO_FREE text = error_text(error);
+
+        json_set_string(line, "class", error_class_name(error));
+        json_set_string(line, "module", error_module(error));
+        json_set_string(line, "message", text);
+    } else {
+        json_set(line, "result", json_copy(result));
+    }
+    return line;
+}
+
+static void
+call_done(void *aux, struct json **result, struct error *error)
+{
+    struct echo *e = aux;
+
+    print_line(line_of(*result, error));
+    e->status = error != NULL;
+    error_free(error);
+    finish(e);
+}
+
+static void
+cast_done(void *aux, struct error *error)
+{
+    struct echo *e = aux;
+
+    print_line(line_of(NULL, error));
+    e->status = error != NULL;
+    error_free(error);
+    finish(e);
+}
+
+static void
+gathered_one(void *aux UNUSED, const struct json *result,
+             const struct error *error)
+{
+    print_line(line_of(result, error));
+}
+
+static void
+gathered(void *aux)
+{
+    finish(aux);
+}
+
+static void flood_more(struct echo *e);
+
+static void
+flood_done(void *aux, struct json **result UNUSED, struct error *error)
+{
+    struct echo *e = aux;
+
+    e->n_errors += error != NULL;
+    error_free(error);
+    e->n_in_flight--;
+    if (e->n_left) {
+        flood_more(e);
+    } else if (!e->n_in_flight) {
+        struct json *line = json_object();
+        double seconds = (double)(clock_now_ms() - e->start_ms) / 1000;
+
+        json_set_int(line, "errors", e->n_errors);
+        json_set(line, "seconds", json_double(seconds));
+        print_line(line);
+        finish(e);
+    }
+}
+
+static void
+flood_more(struct echo *e)
+{
+    struct rpc_target target = e->target;
+    AUTO_JSON args = json_object();
+
+    json_set_string(args, "arg", "x");
+    target.name_space = "baseapi";
+    target.version = "1.0";
+    while (e->n_left && e->n_in_flight < e->n_wanted) {
+        e->n_left--;
+        e->n_in_flight++;
+        rpc_call(e->client, &target, &e->options, NULL, "ping", args,
+                 flood_done, e);
+    }
+}
+
+static void
+act(struct echo *e)
+{
+    const char *last = e->args[0] && e->args[1] ? e->args[1] : "{}";
+    AUTO_JSON json = NULL;
+    AUTO_JSON context_json = rpc_context_create();
+
+    if (str_eq(e->command, "notify")) {
+        last = e->args[2];
+    }
+    AUTO_ERROR error = json_parse(last, strlen(last), &json);
+    if (error) {
+        fprintf(stderr, "rpc_echo: %s\n", error_message(error));
+        exit(2);
+    }
+    if (str_eq(e->command, "call")) {
+        rpc_call(e->client, &e->target, &e->options, context_json, e->args[0],
+                 json, call_done, e);
+    } else if (str_eq(e->command, "cast")) {
+        rpc_cast(e->client, &e->target, context_json, e->args[0], json,
+                 e->options.timeout_ms, cast_done, e);
+    } else if (str_eq(e->command, "gather")) {
+        rpc_gather(e->client, &e->target, e->options.timeout_ms, context_json,
+                   e->args[0], json, gathered_one, gathered, e);
+    } else if (str_eq(e->command, "flood")) {
+        e->n_left = (unsigned)strtoul(e->args[0], NULL, 10);
+        e->n_wanted = (unsigned)strtoul(e->args[1], NULL, 10);
+        e->start_ms = clock_now_ms();
+        flood_more(e);
+    } else {
+        const char *topics[] = {"notifications", "versioned_notifications",
+                                NULL};
+
+        json_set_string(context_json, "auth_token", "secret");
+        notifier_send(e->notifier, topics, "echo:here", e->args[0], e->args[1],
+                      context_json, steal(&json));
+        finish(e);
+    }
+}
+
+static void
+usage(void)
+{
+    fputs("usage: rpc_echo [--url URL] [--host NAME] [--to NAME] "
+          "[--version V] [--namespace N] [--timeout MS] [--monitor S] "
+          "[--heartbeat S] [--grace MS] [--durable] [--bare] "
+          "serve|call|cast|gather|notify|flood ...\n",
+          stderr);
+    exit(2);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        {"url", required_argument, NULL, 'u'},
+        {"host", required_argument, NULL, 'h'},
+        {"to", required_argument, NULL, 't'},
+        {"version", required_argument, NULL, 'v'},
+        {"namespace", required_argument, NULL, 'n'},
+        {"timeout", required_argument, NULL, 'o'},
+        {"monitor", required_argument, NULL, 'm'},
+        {"heartbeat", required_argument, NULL, 'b'},
+        {"grace", required_argument, NULL, 'g'},
+        {"durable", no_argument, NULL, 'd'},
+        {"bare", no_argument, NULL, 'r'},
+        {"debug", no_argument, NULL, 'D'},
+        {NULL, 0, NULL, 0},
+    };
+    static const int numbers[] = {SIGTERM, SIGUSR1};
+    struct echo e = {
+        .target = {.exchange = "nova", .topic = "compute"},
+        .options = {.timeout_ms = 60000},
+        .grace_ms = 10000,
+    };
+    const char *url_text = "rabbit://guest:guest@127.0.0.1:5672/";
+    struct link_options options = {
+        .name = "rpc_echo",
+        .exchange = "nova",
+        .heartbeat_s = 60,
+        .transient_ttl_s = 1800,
+        .max_body = 64u << 20,
+        .max_queue_bytes = 64u << 20,
+    };
+    const char *host = "echo1";
+    bool bare = false;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        switch (option) {
+        case 'u':
+            url_text = optarg;
+            break;
+        case 'h':
+            host = optarg;
+            break;
+        case 't':
+            e.target.server = optarg;
+            break;
+        case 'v':
+            e.target.version = optarg;
+            break;
+        case 'n':
+            e.target.name_space = optarg;
+            break;
+        case 'o':
+            e.options.timeout_ms = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'm':
+            e.options.monitor_s = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            options.heartbeat_s = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'g':
+            e.grace_ms = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'd':
+            options.durable = true;
+            break;
+        case 'r':
+            bare = true;
+            break;
+        case 'D':
+            log_set_level(LOG_LEVEL_DEBUG);
+            break;
+        default:
+            usage();
+        }
+    }
+    if (optind == argc) {
+        usage();
+    }
+    e.command = argv[optind];
+    e.args = &argv[optind + 1];
+    bool serves = str_eq(e.command, "serve");
+
+    log_init();
+    json_init();
+    signal(SIGPIPE, SIG_IGN);
+    CLEANUP(transport_url_free_at) struct transport_url *url = NULL;
+    AUTO_ERROR error = transport_url_parse(url_text, &url);
+    if (error) {
+        fprintf(stderr, "rpc_echo: %s\n", error_message(error));
+        return 2;
+    }
+    options.url = url;
+    if (serves) {
+        options.topic = e.target.topic;
+        options.server = e.target.server = host;
+    }
+    uv_loop_init(&e.loop);
+    e.q = completion_queue_create(&e.loop);
+    e.link = link_create(e.q, &options);
+    struct transport *transport = link_transport(e.link);
+    const struct notifier_options notifier_options = {
+        .exchange = "nova",
+        .messaging = bare,
+        .messagingv2 = !bare,
+        .retry = -1,
+    };
+    e.client = rpc_client_create(&e.loop, transport);
+    e.notifier = notifier_create(transport, &notifier_options);
+    for (size_t i = 0; i < N_ELEMENTS(e.signals); i++) {
+        uv_signal_init(&e.loop, &e.signals[i]);
+        e.signals[i].data = &e;
+        uv_signal_start(&e.signals[i], signalled, numbers[i]);
+    }
+    if (serves) {
+        serve(&e, transport);
+    }
+    link_start(e.link);
+    if (!serves) {
+        act(&e);
+    }
+    uv_run(&e.loop, UV_RUN_DEFAULT);
+    return uv_loop_close(&e.loop) ? 3 : e.status;
+}
