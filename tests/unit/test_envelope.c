@@ -2,6 +2,7 @@
 
 #include "rpc/envelope.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -880,6 +881,82 @@ test_notifications_look_as_those_of_peers(void **state)
     assert_string_not_equal(text, bare); /* Another _unique_id. */
 }
 
+static char *
+read_file(const char *path)
+{
+    FILE *in = fopen(path, "rb");
+    char *data = xzalloc(65536);
+
+    assert_non_null(in);
+    size_t size = fread(data, 1, 65535, in);
+    fclose(in);
+    data[size] = '\0';
+    return data;
+}
+
+static bool
+has_prefix(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static void
+check_recorded(const char *name, const char *body)
+{
+    size_t size = strlen(body);
+
+    if (has_prefix(name, "call-") || has_prefix(name, "cast-")) {
+        AUTO_ENVELOPE env = parse_body(body);
+        bool is_call = has_prefix(name, "call-");
+
+        assert_null(env->invalid);
+        assert_int_equal(is_call, env->msg_id != NULL);
+        assert_int_equal(is_call, env->reply_q != NULL);
+        assert_non_null(env->unique_id);
+        assert_non_null(json_string_of(env->context, "request_id"));
+    } else {
+        AUTO_REPLY reply = NULL;
+        AUTO_ERROR error = envelope_parse_reply(body, size, &reply);
+
+        assert_null(error);
+        assert_non_null(reply->msg_id);
+        assert_int_equal(has_prefix(name, "failure-"), reply->failure != NULL);
+        assert_int_equal(has_prefix(name, "reply-heartbeat-"),
+                         reply_is_keepalive(reply));
+        if (reply->failure) {
+            assert_int_not_equal(error_code(reply->failure), ERR_BAD_MESSAGE);
+        }
+    }
+}
+
+static void
+test_recorded_messages_are_understood(void **state)
+{
+    static const char *const kinds[] = {"call-", "cast-", "reply-", "failure-"};
+    const char *srcdir = getenv("srcdir");
+    AUTO_FREE path =
+        xasprintf("%s/tests/corpus/envelope", srcdir ? srcdir : ".");
+    DIR *dir = opendir(path);
+    int n_seen[N_ELEMENTS(kinds)] = {0};
+
+    (void)state;
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        for (size_t i = 0; i < N_ELEMENTS(kinds); i++) {
+            if (has_prefix(entry->d_name, kinds[i])) {
+                AUTO_FREE file = xasprintf("%s/%s", path, entry->d_name);
+                AUTO_FREE body = read_file(file);
+                check_recorded(entry->d_name, body);
+                n_seen[i]++;
+            }
+        }
+    }
+    closedir(dir);
+    for (size_t i = 0; i < N_ELEMENTS(kinds); i++) {
+        assert_true(n_seen[i] >= 5);
+    }
+}
+
 int
 main(void)
 {
@@ -912,6 +989,7 @@ main(void)
         cmocka_unit_test(test_a_failure_wins_over_a_result),
         cmocka_unit_test(test_ids_that_are_none_are_nobodys),
         cmocka_unit_test(test_notifications_look_as_those_of_peers),
+        cmocka_unit_test(test_recorded_messages_are_understood),
     };
 
     json_init();

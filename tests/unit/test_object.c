@@ -2,6 +2,7 @@
 
 #include "rpc/object.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -462,6 +463,50 @@ test_what_is_no_point_in_time(void **state)
     assert_false(object_parse_datetime(NULL, &us));
 }
 
+static struct json *
+json_of_file(const char *path)
+{
+    FILE *in = fopen(path, "rb");
+    AUTO_FREE data = xmalloc(65536);
+    struct json *ret = NULL;
+
+    assert_non_null(in);
+    size_t size = fread(data, 1, 65536, in);
+    fclose(in);
+    AUTO_ERROR error = json_parse(data, size, &ret);
+    assert_null(error);
+    return ret;
+}
+
+static void
+test_recorded_objects_stay_as_they_came(void **state)
+{
+    const char *srcdir = getenv("srcdir");
+    AUTO_FREE path = xasprintf("%s/tests/corpus/object", srcdir ? srcdir : ".");
+    DIR *dir = opendir(path);
+    int n_files = 0;
+
+    (void)state;
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.' ||
+            strncmp(entry->d_name, "made-", 5) == 0) {
+            continue;
+        }
+        AUTO_FREE file = xasprintf("%s/%s", path, entry->d_name);
+        AUTO_JSON tree = json_of_file(file);
+        AUTO_FREE name = xstrndup(entry->d_name, strcspn(entry->d_name, "."));
+        AUTO_OBJECT object = NULL;
+        AUTO_ERROR error = object_parse(tree, name, &object);
+
+        assert_null(error);
+        assert_true(json_equal(object_json(object), tree));
+        n_files++;
+    }
+    closedir(dir);
+    assert_true(n_files >= 40);
+}
+
 int
 main(void)
 {
@@ -482,6 +527,7 @@ main(void)
         cmocka_unit_test(test_an_empty_list_of_changes_is_no_key),
         cmocka_unit_test(test_every_form_of_a_point_in_time),
         cmocka_unit_test(test_what_is_no_point_in_time),
+        cmocka_unit_test(test_recorded_objects_stay_as_they_came),
     };
 
     json_init();
