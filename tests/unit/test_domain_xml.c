@@ -1,0 +1,623 @@
+#include <config.h>
+
+#include "drivers/domain_xml.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <libxml/parser.h>
+
+#include "drivers/domain_edit.h"
+#include "drivers/driver.h"
+#include "drivers/xml.h"
+
+/* The corpus holds definitions as libvirt 9.0 printed them, and some that no
+ * libvirt would print. */
+
+#define UUID "3c9d1a52-7a1e-4b43-9d62-5a8a6f4f8b01"
+#define MINIMAL(REST)                             \
+    "<domain><name>a</name><uuid>" UUID "</uuid>" \
+    "<memory>1048576</memory><vcpu>1</vcpu>" REST "</domain>"
+
+static char *
+corpus_path(const char *name)
+{
+    const char *srcdir = getenv("srcdir");
+
+    return xasprintf("%s/tests/corpus/domain_xml/%s", srcdir ? srcdir : ".",
+                     name);
+}
+
+/* Null: there is no such file. */
+static char *
+corpus_read(const char *name)
+{
+    AUTO_FREE path = corpus_path(name);
+    FILE *file = fopen(path, "re");
+    char *text = NULL;
+    size_t size = 0;
+
+    if (!file) {
+        return NULL;
+    }
+    if (getdelim(&text, &size, '\0', file) < 0) {
+        fail_msg("%s is empty", path);
+    }
+    fclose(file);
+    return text;
+}
+
+static struct guest *
+parse(const char *xml)
+{
+    struct guest *guest = NULL;
+    AUTO_ERROR error = domain_xml_parse(xml, strlen(xml), &guest);
+
+    if (error) {
+        fail_msg("%s", error_message(error));
+    }
+    assert_non_null(guest);
+    return guest;
+}
+
+static struct guest *
+parse_corpus(const char *name)
+{
+    AUTO_FREE xml = corpus_read(name);
+
+    assert_non_null(xml);
+    return parse(xml);
+}
+
+static void
+assert_refused(const char *xml, size_t size, const char *why)
+{
+    /* Exactly so large, so that reading on is seen by the sanitizer. */
+    char *exact = xmemdup(xml, size);
+    struct guest *guest = NULL;
+    AUTO_ERROR error = domain_xml_parse(exact, size, &guest);
+
+    free(exact);
+    assert_int_equal(error_code(error), ERR_VALUE);
+    assert_null(guest);
+    if (!strstr(error_message(error), why)) {
+        fail_msg("'%s', wanted '%s'", error_message(error), why);
+    }
+}
+
+static void
+assert_corpus_refused(const char *name, const char *why)
+{
+    AUTO_FREE xml = corpus_read(name);
+
+    assert_non_null(xml);
+    assert_refused(xml, strlen(xml), why);
+}
+
+static char *
+edit(const char *xml, const struct migrate_request *request)
+{
+    char *edited = NULL;
+    AUTO_ERROR error =
+        domain_edit_for_destination(xml, strlen(xml), request, &edited);
+
+    if (error) {
+        fail_msg("%s", error_message(error));
+    }
+    return edited;
+}
+
+static void
+assert_edits_to(const char *xml, const struct migrate_request *request,
+                const char *expected)
+{
+    AUTO_FREE edited = edit(xml, request);
+
+    assert_string_equal(edited, expected);
+}
+
+/* Reading. */
+
+static void
+test_plain_guest(void **state UNUSED)
+{
+    CLEANUP(guest_free_at) struct guest *guest = parse_corpus("plain.xml");
+
+    assert_string_equal(guest->uuid, UUID);
+    assert_string_equal(guest->name, "instance-00000001");
+    assert_string_equal(guest->title, "web1");
+    assert_int_equal(guest->memory_mb, 192);
+    assert_int_equal(guest->n_vcpus, 1);
+    assert_false(guest->has_nvram);
+    assert_false(guest->has_hostdev);
+    assert_false(guest->has_shared_fs);
+    assert_false(guest->has_serial_tcp);
+    assert_int_equal(guest->n_disks, 1);
+
+    const struct guest_disk *disk = &guest->disks[0];
+    assert_string_equal(disk->target, "vda");
+    assert_string_equal(disk->device, "disk");
+    assert_string_equal(disk->format, "qcow2");
+    assert_string_equal(disk->path, "/var/lib/nova/instances/" UUID "/disk");
+    assert_null(disk->backing_path);
+    assert_null(disk->backing_format);
+    assert_null(disk->serial);
+    assert_false(disk->is_block_device);
+    assert_false(disk->readonly);
+    assert_false(disk->shareable);
+}
+
+static void
+test_guest_of_nova(void **state UNUSED)
+{
+    CLEANUP(guest_free_at) struct guest *guest = parse_corpus("nova-live.xml");
+
+    assert_string_equal(guest->title, "db-1 & <spare>");
+    assert_int_equal(guest->memory_mb, 256);
+    assert_int_equal(guest->n_vcpus, 2); /* Of 4 that it could have. */
+    assert_true(guest->has_serial_tcp);
+    assert_int_equal(guest->n_disks, 3);
+    assert_string_equal(guest->disks[0].backing_path,
+                        "/var/lib/nova/instances/_base/0a5f2c");
+    assert_string_equal(guest->disks[0].backing_format, "raw");
+    assert_null(guest->disks[1].backing_path);
+    assert_string_equal(guest->disks[2].device, "cdrom");
+    assert_string_equal(guest->disks[2].format, "raw");
+    assert_true(guest->disks[2].readonly);
+}
+
+static void
+test_guest_with_everything(void **state UNUSED)
+{
+    CLEANUP(guest_free_at) struct guest *guest = parse_corpus("rich.xml");
+
+    assert_string_equal(guest->title, "The rich one");
+    assert_int_equal(guest->memory_mb, 2048);
+    assert_true(guest->has_nvram);
+    assert_true(guest->has_hostdev);
+    assert_true(guest->has_shared_fs);
+    assert_false(guest->has_serial_tcp);
+    assert_int_equal(guest->n_disks, 3);
+
+    const struct guest_disk *network = &guest->disks[0];
+    assert_null(network->path);
+    assert_false(network->is_block_device);
+    assert_string_equal(network->serial,
+                        "6f1d2c3b-0000-4444-8888-0123456789ab");
+
+    const struct guest_disk *block = &guest->disks[1];
+    assert_true(block->is_block_device);
+    assert_true(block->shareable);
+    assert_non_null(strstr(block->path, "/dev/disk/by-path/"));
+
+    const struct guest_disk *empty = &guest->disks[2];
+    assert_string_equal(empty->device, "cdrom");
+    assert_null(empty->path);
+}
+
+static void
+test_what_the_definition_leaves_out_has_defaults(void **state UNUSED)
+{
+    CLEANUP(guest_free_at)
+    struct guest *guest = parse(MINIMAL("<devices><disk type='file'>"
+                                        "<source file='/d'/></disk>"
+                                        "</devices>"));
+
+    assert_null(guest->title);
+    assert_int_equal(guest->memory_mb, 1024);
+    assert_string_equal(guest->disks[0].target, "");
+    assert_string_equal(guest->disks[0].device, "disk");
+    assert_string_equal(guest->disks[0].format, "raw");
+    assert_string_equal(guest->disks[0].path, "/d");
+}
+
+static void
+test_source_counts_only_for_its_type(void **state UNUSED)
+{
+    CLEANUP(guest_free_at)
+    struct guest *guest =
+        parse(MINIMAL("<devices>"
+                      "<disk type='network'><source file='/n'/></disk>"
+                      "<disk type='file'><source dev='/f'/></disk>"
+                      "<disk type='block'><source file='/b'/></disk>"
+                      "</devices>"));
+
+    assert_int_equal(guest->n_disks, 3);
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        assert_null(guest->disks[i].path);
+    }
+}
+
+static void
+test_memory_has_units(void **state UNUSED)
+{
+    static const struct {
+        const char *memory;
+        int mb;
+    } cases[] = {
+        {"<memory unit='b'>2097152</memory>", 2},
+        {"<memory unit='KiB'>2048</memory>", 2},
+        {"<memory unit='MB'>1048576</memory>", 1000000},
+        {"<memory unit='MiB'>2</memory>", 2},
+        {"<memory unit='GiB'>2</memory>", 2048},
+        {"<memory unit='TiB'>1</memory>", 1048576},
+        {"<memory>0</memory>", 0},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        AUTO_FREE xml = xasprintf("<domain><name>a</name><uuid>" UUID "</uuid>"
+                                  "%s<vcpu>1</vcpu></domain>",
+                                  cases[i].memory);
+        CLEANUP(guest_free_at) struct guest *guest = parse(xml);
+        assert_int_equal(guest->memory_mb, cases[i].mb);
+    }
+}
+
+static void
+test_title_is_not_taken_from_a_stranger(void **state UNUSED)
+{
+    CLEANUP(guest_free_at)
+    struct guest *guest = parse(
+        MINIMAL("<metadata><x:instance xmlns:x='http://example.org/'><x:name>b"
+                "</x:name></x:instance></metadata>"));
+
+    assert_null(guest->title);
+}
+
+static void
+test_hostile_definitions_are_refused(void **state UNUSED)
+{
+    assert_corpus_refused("hostile-doctype.xml", "document type");
+    assert_corpus_refused("hostile-entity-file.xml", "document type");
+    assert_corpus_refused("hostile-laughs.xml", "xml ");
+    assert_corpus_refused("hostile-truncated.xml", "not well-formed");
+    assert_corpus_refused("hostile-no-uuid.xml", "no uuid");
+    assert_corpus_refused("hostile-uuid-path.xml", "no uuid");
+    assert_corpus_refused("hostile-no-name.xml", "no name");
+    assert_corpus_refused("hostile-unit.xml", "no size");
+    assert_corpus_refused("hostile-memory.xml", "no size");
+    assert_corpus_refused("hostile-vcpu.xml", "no size");
+    assert_corpus_refused("hostile-network.xml", "no 'domain'");
+    assert_refused("", 0, "not well-formed");
+    assert_refused("<domain\0/>", 10, "not well-formed");
+}
+
+static void
+test_too_large_is_refused_unread(void **state UNUSED)
+{
+    size_t size = XML_SIZE_MAX + 1;
+    AUTO_FREE xml = xmalloc(size);
+
+    memset(xml, ' ', size);
+    assert_refused(xml, size, "xml has 4194305 bytes");
+}
+
+static void
+test_too_deep_is_refused(void **state UNUSED)
+{
+    size_t n = 100000, size = n * strlen("<a>");
+    AUTO_FREE xml = xmalloc(size);
+
+    for (size_t i = 0; i < n; i++) {
+        memcpy(xml + i * 3, "<a>", 3);
+    }
+    assert_refused(xml, size, "not well-formed");
+}
+
+static void
+test_host_is_read_from_capabilities(void **state UNUSED)
+{
+    AUTO_FREE xml = corpus_read("capabilities.xml");
+    CLEANUP(host_info_free_at)
+    struct host_info *info = xzalloc(sizeof *info);
+    AUTO_ERROR error = domain_xml_parse_host(xml, strlen(xml), info);
+
+    assert_null(error);
+    assert_string_equal(info->arch, "x86_64");
+    assert_string_equal(info->cpu_model, "kvm64");
+    assert_string_equal(info->cpu_vendor, "AMD");
+    assert_int_equal(info->n_sockets, 1);
+    assert_int_equal(info->n_cores, 2);
+    assert_int_equal(info->n_threads, 1);
+    assert_memory_equal(info->cpu_xml, "<cpu>", 5);
+    assert_non_null(strstr(info->cpu_xml, "<feature name=\"avx2\"/>"));
+    assert_non_null(strstr(info->cpu_xml, "</cpu>"));
+}
+
+static void
+test_host_without_cpu_model_has_none_to_compare(void **state UNUSED)
+{
+    const char *xml = "<capabilities><host><cpu><arch>aarch64</arch></cpu>"
+                      "</host></capabilities>";
+    CLEANUP(host_info_free_at)
+    struct host_info *info = xzalloc(sizeof *info);
+    AUTO_ERROR error = domain_xml_parse_host(xml, strlen(xml), info);
+
+    assert_null(error);
+    assert_string_equal(info->arch, "aarch64");
+    assert_null(info->cpu_model);
+    assert_null(info->cpu_xml);
+    assert_int_equal(info->n_cores, 1);
+}
+
+static void
+test_broken_capabilities_are_refused(void **state UNUSED)
+{
+    static const char *const cases[] = {
+        "<capabilities/>",
+        "<capabilities><host/></capabilities>",
+        "<capabilities><host><cpu/></host></capabilities>",
+        "<domain/>",
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        CLEANUP(host_info_free_at)
+        struct host_info *info = xzalloc(sizeof *info);
+        AUTO_ERROR error =
+            domain_xml_parse_host(cases[i], strlen(cases[i]), info);
+        assert_int_equal(error_code(error), ERR_VALUE);
+    }
+}
+
+/* Editing. */
+
+static void
+test_nothing_to_edit_leaves_the_definition(void **state UNUSED)
+{
+    const struct migrate_request nothing = {NULL};
+    const char *xml =
+        "<domain type=\"kvm\">\n  <name>a &amp; b</name>\n"
+        "  <cputune>\n    <shares>1024</shares>\n  </cputune>\n"
+        "  <devices>\n"
+        "    <graphics type=\"vnc\" listen=\"0.0.0.0\" passwd=\"&quot;\">\n"
+        "      <listen type=\"address\" address=\"0.0.0.0\"/>\n"
+        "    </graphics>\n  </devices>\n</domain>";
+
+    assert_edits_to(xml, &nothing, xml);
+}
+
+static void
+test_graphics_listen_where_they_did(void **state UNUSED)
+{
+    const struct migrate_request request = {
+        .vnc_listen = (char *)"10.0.0.2",
+        .spice_listen = (char *)"fd00::\"2",
+    };
+
+    assert_edits_to("<domain><devices><graphics type=\"vnc\" listen=\"::\">"
+                    "<listen type=\"address\" address=\"::\"/></graphics>"
+                    "</devices></domain>",
+                    &request,
+                    "<domain><devices><graphics type=\"vnc\" "
+                    "listen=\"10.0.0.2\"><listen type=\"address\" "
+                    "address=\"10.0.0.2\"/></graphics></devices></domain>");
+    /* Neither a place nor another type of listening is made up. */
+    assert_edits_to("<domain><devices><graphics type=\"vnc\"><listen "
+                    "type=\"socket\"/></graphics><graphics type=\"sdl\" "
+                    "listen=\"::\"/></devices></domain>",
+                    &request,
+                    "<domain><devices><graphics type=\"vnc\"><listen "
+                    "type=\"socket\"/></graphics><graphics type=\"sdl\" "
+                    "listen=\"::\"/></devices></domain>");
+    assert_edits_to("<domain><devices><graphics type=\"spice\" listen=\"::\"/>"
+                    "</devices></domain>",
+                    &request,
+                    "<domain><devices><graphics type=\"spice\" "
+                    "listen=\"fd00::&quot;2\"/></devices></domain>");
+}
+
+static void
+test_tcp_consoles_get_host_and_port(void **state UNUSED)
+{
+    int ports[] = {10005, 10006};
+    const struct migrate_request request = {
+        .serial_listen = (char *)"10.0.0.2",
+        .serial_ports = ports,
+        .n_serial_ports = 2,
+    };
+
+    assert_edits_to(
+        "<domain><devices>"
+        "<serial type=\"tcp\"><source host=\"::\" service=\"1\"/>"
+        "<target port=\"1\"/></serial>"
+        "<serial type=\"tcp\"><source service=\"2\"/>"
+        "<target port=\"2\"/></serial>"
+        "<serial type=\"pty\"><source host=\"::\" service=\"3\"/>"
+        "<target port=\"0\"/></serial>"
+        "<console type=\"tcp\"><source host=\"::\" service=\"4\"/>"
+        "<target port=\"0\"/></console>"
+        "</devices></domain>",
+        &request,
+        "<domain><devices>"
+        "<serial type=\"tcp\"><source host=\"10.0.0.2\" service=\"10006\"/>"
+        "<target port=\"1\"/></serial>"
+        /* Fewer ports than consoles: its own is kept. */
+        "<serial type=\"tcp\"><source service=\"2\"/>"
+        "<target port=\"2\"/></serial>"
+        "<serial type=\"pty\"><source host=\"::\" service=\"3\"/>"
+        "<target port=\"0\"/></serial>"
+        "<console type=\"tcp\"><source host=\"10.0.0.2\" service=\"10005\"/>"
+        "<target port=\"0\"/></console>"
+        "</devices></domain>");
+}
+
+static void
+test_performance_events_go(void **state UNUSED)
+{
+    const struct migrate_request request = {NULL};
+
+    assert_edits_to("<domain><perf><event name=\"cmt\" enabled=\"yes\"/>"
+                    "</perf><vcpu>1</vcpu></domain>",
+                    &request, "<domain><vcpu>1</vcpu></domain>");
+}
+
+static void
+test_memory_backing_is_the_destinations(void **state UNUSED)
+{
+    const struct migrate_request plain = {NULL};
+    const struct migrate_request file_backed = {.file_backed_memory = true};
+    const char *old = "<domain><memoryBacking><hugepages/><source "
+                      "type=\"memfd\"/><access mode=\"private\"/><allocation "
+                      "mode=\"ondemand\"/><discard/></memoryBacking></domain>";
+
+    assert_edits_to(old, &plain,
+                    "<domain><memoryBacking><hugepages/></memoryBacking>"
+                    "</domain>");
+    assert_edits_to(old, &file_backed,
+                    "<domain><memoryBacking><hugepages/><source "
+                    "type=\"file\"/><access mode=\"shared\"/><allocation "
+                    "mode=\"immediate\"/><discard/></memoryBacking></domain>");
+    assert_edits_to("<domain/>", &file_backed,
+                    "<domain><memoryBacking><source type=\"file\"/><access "
+                    "mode=\"shared\"/><allocation mode=\"immediate\"/><discard"
+                    "/></memoryBacking></domain>");
+    assert_edits_to("<domain/>", &plain, "<domain/>");
+}
+
+static void
+test_cpu_shares_go_and_an_empty_cputune_too(void **state UNUSED)
+{
+    const struct migrate_request request = {.remove_cpu_shares = true};
+
+    assert_edits_to("<domain><cputune> <shares>1024</shares> </cputune>"
+                    "</domain>",
+                    &request, "<domain/>");
+    assert_edits_to("<domain><cputune><shares>1024</shares><quota>1</quota>"
+                    "</cputune></domain>",
+                    &request,
+                    "<domain><cputune><quota>1</quota></cputune></domain>");
+}
+
+static void
+test_edit_refuses_what_is_no_domain(void **state UNUSED)
+{
+    const struct migrate_request request = {NULL};
+    char *edited = NULL;
+    AUTO_ERROR error =
+        domain_edit_for_destination("<a/>", 4, &request, &edited);
+
+    assert_int_equal(error_code(error), ERR_VALUE);
+    assert_null(edited);
+}
+
+static void
+test_log_sees_no_password(void **state UNUSED)
+{
+    AUTO_FREE xml = corpus_read("nova-migratable.xml");
+    assert_non_null(strstr(xml, "sesame"));
+    AUTO_FREE redacted = domain_edit_redact(xml, strlen(xml));
+
+    assert_null(strstr(redacted, "sesame"));
+    assert_non_null(strstr(redacted, "passwd=\"***\""));
+    AUTO_FREE none = domain_edit_redact("<a", 2);
+    assert_string_equal(none, "");
+}
+
+/* NAME.edited is what NAME.xml becomes; DROVER_REGENERATE=1 rewrites it. */
+static void
+check_edited(const char *name)
+{
+    int ports[] = {10100, 10101};
+    const struct migrate_request request = {
+        .vnc_listen = (char *)"10.0.0.2",
+        .spice_listen = (char *)"10.0.0.3",
+        .serial_listen = (char *)"10.0.0.4",
+        .serial_ports = ports,
+        .n_serial_ports = 2,
+        .remove_cpu_shares = true,
+    };
+    AUTO_FREE in_name = xasprintf("%s.xml", name);
+    AUTO_FREE out_name = xasprintf("%s.edited", name);
+    AUTO_FREE xml = corpus_read(in_name);
+    assert_non_null(xml);
+    AUTO_FREE edited = edit(xml, &request);
+
+    if (getenv("DROVER_REGENERATE")) {
+        AUTO_FREE path = corpus_path(out_name);
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        assert_true(fputs(edited, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        return;
+    }
+    AUTO_FREE expected = corpus_read(out_name);
+    assert_non_null(expected);
+    assert_string_equal(edited, expected);
+    /* What was edited once needs no second edit. */
+    AUTO_FREE again = edit(edited, &request);
+    assert_string_equal(again, edited);
+}
+
+static void
+test_recorded_definitions_are_edited_as_recorded(void **state UNUSED)
+{
+    check_edited("nova-migratable");
+    check_edited("rich");
+}
+
+static void
+test_whole_corpus_is_survived(void **state UNUSED)
+{
+    AUTO_FREE path = corpus_path("");
+    DIR *dir = opendir(path);
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        AUTO_FREE xml = corpus_read(entry->d_name);
+        const struct migrate_request request = {.file_backed_memory = true};
+        CLEANUP(guest_free_at) struct guest *guest = NULL;
+        AUTO_FREE edited = NULL;
+        AUTO_ERROR parsed = domain_xml_parse(xml, strlen(xml), &guest);
+        AUTO_ERROR error =
+            domain_edit_for_destination(xml, strlen(xml), &request, &edited);
+        assert_true(!parsed == !!guest);
+        assert_true(!error == !!edited);
+        n++;
+    }
+    closedir(dir);
+    assert_true(n >= 15);
+}
+
+int
+main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain_guest),
+        cmocka_unit_test(test_guest_of_nova),
+        cmocka_unit_test(test_guest_with_everything),
+        cmocka_unit_test(test_what_the_definition_leaves_out_has_defaults),
+        cmocka_unit_test(test_source_counts_only_for_its_type),
+        cmocka_unit_test(test_memory_has_units),
+        cmocka_unit_test(test_title_is_not_taken_from_a_stranger),
+        cmocka_unit_test(test_hostile_definitions_are_refused),
+        cmocka_unit_test(test_too_large_is_refused_unread),
+        cmocka_unit_test(test_too_deep_is_refused),
+        cmocka_unit_test(test_host_is_read_from_capabilities),
+        cmocka_unit_test(test_host_without_cpu_model_has_none_to_compare),
+        cmocka_unit_test(test_broken_capabilities_are_refused),
+        cmocka_unit_test(test_nothing_to_edit_leaves_the_definition),
+        cmocka_unit_test(test_graphics_listen_where_they_did),
+        cmocka_unit_test(test_tcp_consoles_get_host_and_port),
+        cmocka_unit_test(test_performance_events_go),
+        cmocka_unit_test(test_memory_backing_is_the_destinations),
+        cmocka_unit_test(test_cpu_shares_go_and_an_empty_cputune_too),
+        cmocka_unit_test(test_edit_refuses_what_is_no_domain),
+        cmocka_unit_test(test_log_sees_no_password),
+        cmocka_unit_test(test_recorded_definitions_are_edited_as_recorded),
+        cmocka_unit_test(test_whole_corpus_is_survived),
+    };
+
+    xmlInitParser();
+    int n_failed = cmocka_run_group_tests_name("domain_xml", tests, NULL, NULL);
+    xmlCleanupParser();
+    return n_failed;
+}
