@@ -42,6 +42,7 @@ struct state_change {
 static void settings_copy(struct link_settings *, const struct link_options *);
 static void settings_close(struct link_settings *);
 static struct transport_url *url_copy(const struct transport_url *);
+static const char *const *keys_copy(const char *const *keys);
 static char *random_name(const char *prefix);
 static void start_thread(struct link_thread *, void (*run)(void *));
 static void close_thread(struct link *, struct link_thread *, unsigned grace_ms,
@@ -239,6 +240,8 @@ settings_copy(struct link_settings *s, const struct link_options *options)
     s->o.ssl_cert_file = xstrdup_null(options->ssl_cert_file);
     s->o.ssl_key_file = xstrdup_null(options->ssl_key_file);
     s->reply_queue = random_name("reply");
+    s->o.listen_keys = keys_copy(options->listen_keys);
+    s->listen_queue = s->o.listen_keys ? random_name("listen") : NULL;
     if (topic) {
         s->topic_queue = xstrdup(topic);
         s->server_queue = xasprintf("%s.%s", topic, options->server);
@@ -258,7 +261,12 @@ settings_close(struct link_settings *s)
     free((char *)s->o.ssl_ca_file);
     free((char *)s->o.ssl_cert_file);
     free((char *)s->o.ssl_key_file);
+    for (size_t i = 0; s->o.listen_keys && s->o.listen_keys[i]; i++) {
+        free((char *)s->o.listen_keys[i]);
+    }
+    free((void *)s->o.listen_keys);
     free(s->reply_queue);
+    free(s->listen_queue);
     free(s->topic_queue);
     free(s->server_queue);
     free(s->fanout_exchange);
@@ -283,6 +291,24 @@ url_copy(const struct transport_url *url)
             .host = xstrdup(from->host),
             .port = from->port,
         };
+    }
+    return copy;
+}
+
+static const char *const *
+keys_copy(const char *const *keys)
+{
+    size_t n = 0;
+
+    while (keys && keys[n]) {
+        n++;
+    }
+    if (n == 0) {
+        return NULL;
+    }
+    const char **copy = xcalloc(n + 1, sizeof *copy);
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = xstrdup(keys[i]);
     }
     return copy;
 }
@@ -402,15 +428,18 @@ deliveries_deliver(struct completion *completion)
     struct inbound *next;
 
     for (struct inbound *in = d->first; in; in = next) {
+        bool is_request = !in->is_reply && !in->is_heard;
         const struct transport_events *to =
-            in->is_reply ? &link->transport.client : &link->transport.server;
+            is_request ? &link->transport.server : &link->transport.client;
 
         next = in->next;
         if (in->is_reply && to->reply) {
             to->reply(to->aux, &in->delivery);
-        } else if (!in->is_reply && to->request) {
+        } else if (in->is_heard && to->heard) {
+            to->heard(to->aux, &in->delivery);
+        } else if (is_request && to->request) {
             to->request(to->aux, &in->delivery);
-        } else if (!in->is_reply) {
+        } else if (is_request) {
             transport_settle(link, in->delivery.tag, TRANSPORT_REQUEUE);
         }
         free(in);

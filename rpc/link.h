@@ -24,6 +24,11 @@ struct link_options {
     const char *exchange;
     const char *topic;  /* Null: nothing is served, only replies arrive. */
     const char *server; /* Service host name; null if 'topic' is. */
+    /* Further routing keys of the exchange, such as "notifications.*", ending
+     * with null; or null.  A queue of our own is bound to them: whoever else
+     * consumes them loses nothing, and what was sent before is not heard.
+     * Deliveries go to 'heard' of the transport's client. */
+    const char *const *listen_keys;
     unsigned heartbeat_s;
     unsigned prefetch; /* 0: 64. */
     bool durable, auto_delete, ha_queues, quorum;

@@ -31,6 +31,7 @@ LOG_MODULE(link_consumer);
 #define CHANNEL_LIFE_MS 10000
 
 #define REPLY_TAG "r"
+#define LISTEN_TAG "l"
 
 struct consumed_queue {
     const char *name, *consumer_tag;
@@ -49,7 +50,8 @@ struct consumer {
     bool wanted;             /* Requests are to be consumed. */
     struct command *closing; /* Owned; null until told to. */
     struct consumed_queue reply, requests[N_REQUEST_QUEUES];
-    unsigned n_requests; /* 0: nothing is served. */
+    struct consumed_queue listen; /* Its name is null if nothing is. */
+    unsigned n_requests;          /* 0: nothing is served. */
     struct ack_window window;
     struct inbound *batch, **batch_tail;
     unsigned batch_n;
@@ -67,6 +69,7 @@ static struct error *set_up_topology(struct consumer *);
 static struct error *declare_and_bind(struct consumer *,
                                       struct consumed_queue *,
                                       const char *exchange, const char *key);
+static struct error *declare_listening(struct consumer *);
 static struct error *open_session(struct consumer *);
 static struct error *consume_requests(struct consumer *);
 static struct error *consume_queue(struct consumer *, struct consumed_queue *);
@@ -116,6 +119,7 @@ consumer_init(struct consumer *c, struct link_thread *thread)
         .thread = thread,
         .reconnect = link_thread_reconnect(thread),
         .reply = {s->reply_queue, REPLY_TAG, {s->reply_queue, true}, false},
+        .listen = {s->listen_queue, LISTEN_TAG, {s->listen_queue, true}, false},
         .requests =
             {
                 [QUEUE_TOPIC] = {s->topic_queue, "1", {s->topic_queue}},
@@ -245,6 +249,9 @@ set_up_topology(struct consumer *c)
     if (!error) {
         error = conn_declare_queue(c->conn, &c->reply.spec);
     }
+    if (!error && c->listen.name) {
+        error = declare_listening(c);
+    }
     if (!error) {
         conn_close_side(c->conn);
     }
@@ -268,6 +275,22 @@ declare_and_bind(struct consumer *c, struct consumed_queue *queue,
     return error;
 }
 
+static struct error *
+declare_listening(struct consumer *c)
+{
+    const struct link_settings *s = c->thread->settings;
+    struct error *error = conn_declare_exchange(c->conn, s->o.exchange, false);
+
+    if (!error) {
+        error = conn_declare_queue(c->conn, &c->listen.spec);
+    }
+    for (size_t i = 0; !error && s->o.listen_keys[i]; i++) {
+        error = conn_bind(c->conn, c->listen.name, s->o.exchange,
+                          s->o.listen_keys[i]);
+    }
+    return error;
+}
+
 /* What a channel holds: its limit and its consumers. */
 static struct error *
 open_session(struct consumer *c)
@@ -279,6 +302,7 @@ open_session(struct consumer *c)
     ack_window_reset(&c->window);
     c->cancelled = false;
     c->reply.consuming = false;
+    c->listen.consuming = false;
     for (unsigned i = 0; i < c->n_requests; i++) {
         c->requests[i].consuming = false;
     }
@@ -288,6 +312,9 @@ open_session(struct consumer *c)
         conn_result(c->conn, CHANNEL_MAIN, "set the prefetch count");
     if (!error) {
         error = consume_queue(c, &c->reply);
+    }
+    if (!error && c->listen.name) {
+        error = consume_queue(c, &c->listen);
     }
     if (!error && c->wanted) {
         error = consume_requests(c);
@@ -341,7 +368,7 @@ static struct error *
 check_bindings(struct consumer *c)
 {
     c->checked_ms = clock_now_ms();
-    return c->n_requests ? set_up_topology(c) : NULL;
+    return c->n_requests || c->listen.name ? set_up_topology(c) : NULL;
 }
 
 /* A queue was deleted underneath its consumer: make it again. */
@@ -352,6 +379,9 @@ restore_cancelled(struct consumer *c)
     struct error *error = set_up_topology(c);
     if (!error) {
         error = consume_queue(c, &c->reply);
+    }
+    if (!error && c->listen.name) {
+        error = consume_queue(c, &c->listen);
     }
     if (!error && c->wanted) {
         error = consume_requests(c);
@@ -494,6 +524,9 @@ close_down(struct consumer *c)
         }
         error_free(error);
         delete_own(c, &c->reply);
+        if (c->listen.name) {
+            delete_own(c, &c->listen);
+        }
         if (c->n_requests) {
             delete_own(c, &c->requests[QUEUE_FANOUT]);
         }
@@ -536,7 +569,7 @@ on_deliver(void *aux, struct inbound *in)
     uint64_t tag = in->delivery.tag;
 
     ack_window_add(&c->window, tag);
-    if (in->is_reply) {
+    if (in->is_reply || in->is_heard) {
         ack_window_mark(&c->window, tag); /* Whoever may want it. */
     } else {
         c->checked_ms = clock_now_ms();
@@ -572,6 +605,7 @@ on_cancelled(void *aux, const char *consumer_tag)
         &c->requests[QUEUE_TOPIC],
         &c->requests[QUEUE_SERVER],
         &c->requests[QUEUE_FANOUT],
+        &c->listen,
     };
 
     for (size_t i = 0; i < N_ELEMENTS(queues); i++) {

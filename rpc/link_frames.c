@@ -253,8 +253,10 @@ complete(struct conn *conn)
         free(part.in);
         return;
     }
-    /* Tags of consumers are ours: the reply queue's begins with an r. */
+    /* Tags of consumers are ours: the reply queue's begins with an r, that of
+     * what is listened to with an l. */
     part.in->is_reply = part.consumer_tag[0] == 'r';
+    part.in->is_heard = part.consumer_tag[0] == 'l';
     events->deliver(events->aux, part.in);
 }
 

@@ -30,6 +30,7 @@ struct link_settings {
     struct link_options o;
     char *fanout_exchange, *topic_queue, *server_queue, *fanout_queue;
     char *reply_queue;
+    char *listen_queue; /* Null: none. */
 };
 
 /* ---- A connection (link_amqp.c); its thread's alone ---- */
@@ -40,7 +41,7 @@ struct link_settings {
 /* A delivery that has left rabbitmq-c; one allocation. */
 struct inbound {
     struct inbound *next;
-    bool is_reply;
+    bool is_reply, is_heard;
     struct delivery delivery; /* Its pointers lead into this block. */
     char *fill;               /* Where the next byte of the body goes. */
 };

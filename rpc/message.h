@@ -105,6 +105,8 @@ enum transport_settle {
 struct transport_events {
     void (*request)(void *aux, const struct delivery *delivery);
     void (*reply)(void *aux, const struct delivery *delivery);
+    /* Of a key that is listened to; acknowledged by the transport. */
+    void (*heard)(void *aux, const struct delivery *delivery);
     /* Consuming and publishing work ('up'), or one of them does not. */
     void (*state)(void *aux, bool up);
     void *aux;
