@@ -430,7 +430,7 @@ deliveries_deliver(struct completion *completion)
     for (struct inbound *in = d->first; in; in = next) {
         bool is_request = !in->is_reply && !in->is_heard;
         const struct transport_events *to =
-            is_request ? &link->transport.server : &link->transport.client;
+            in->is_reply ? &link->transport.client : &link->transport.server;
 
         next = in->next;
         if (in->is_reply && to->reply) {

@@ -27,7 +27,7 @@ struct link_options {
     /* Further routing keys of the exchange, such as "notifications.*", ending
      * with null; or null.  A queue of our own is bound to them: whoever else
      * consumes them loses nothing, and what was sent before is not heard.
-     * Deliveries go to 'heard' of the transport's client. */
+     * Deliveries go to 'heard' of the transport's server. */
     const char *const *listen_keys;
     unsigned heartbeat_s;
     unsigned prefetch; /* 0: 64. */
