@@ -88,7 +88,6 @@ replay_file(const char *path)
     AUTO_FREE exact = xmemdup(data, size);
     puts(path); /* The last one that is named is the culprit. */
     fflush(stdout);
-    fprintf(stderr, "%s\n", path);
     LLVMFuzzerTestOneInput((const uint8_t *)exact, size);
     return 1;
 }
