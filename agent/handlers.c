@@ -273,14 +273,6 @@ live_migration(void *aux, struct request *request)
         error = error_new(ERR_VALUE,
                           "live_migration needs a destination and a migration");
     }
-    if (!error &&
-        migrate_source_find(call->agent,
-                            object_string(call->instance, "uuid")) &&
-        !op_find(call->agent->ops, object_string(call->migration, "uuid"))) {
-        error = error_set_arg(
-            error_new(ERR_MIGRATION, "the instance is migrating already"),
-            "instance_id", object_string(call->instance, "uuid"));
-    }
     if (error) {
         call_end(call, NULL, error);
         return;

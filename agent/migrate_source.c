@@ -82,6 +82,8 @@ migrate_source_start(
     void (*accepted)(void *aux, struct op *op, struct error *error), void *aux)
 {
     struct migration *m = xzalloc(sizeof *m);
+    struct op *other =
+        migrate_source_find(agent, object_string(request->instance, "uuid"));
 
     m->agent = agent;
     m->context = steal(&request->context);
@@ -89,6 +91,13 @@ migrate_source_start(
     m->record = steal(&request->record);
     m->data = steal(&request->data);
     m->dest = xstrdup(request->dest);
+    if (other && !str_eq(op_key(other), object_string(m->record, "uuid"))) {
+        migration_free(m);
+        accepted(aux, NULL,
+                 error_new(ERR_MIGRATION, "migration '%s' moves it already",
+                           op_key(other)));
+        return;
+    }
     op_start(agent->ops, &migrate_source_type, object_string(m->record, "uuid"),
              log, m, accepted, aux);
 }
@@ -195,9 +204,38 @@ migration_set_status(struct op *op, const char *status,
 }
 
 static void
+task_noted(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    object_free(instance);
+    if (error || !op) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    migration_set_status(op, "queued", ticket);
+}
+
+/* Nova's API has set the task state; where the records are ours the conductor
+ * may be anybody's, who has not. */
+static void
 accept_run(struct op *op, struct op_ticket *ticket)
 {
-    migration_set_status(op, "queued", ticket);
+    static const char *const expected[] = {"", "migrating", NULL};
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+
+    if (!m->agent->local) {
+        migration_set_status(op, "queued", ticket);
+        return;
+    }
+    AUTO_OBJECT claim = object_copy(m->instance);
+    object_clear_changes(claim);
+    object_set_null(claim, "task_state");
+    object_set_string(claim, "task_state", "migrating");
+    records->ops->instance_save(records->state, m->context, claim, expected,
+                                task_noted, ticket);
 }
 
 /* The end of every roll-back: the instance is free again, the migration is
