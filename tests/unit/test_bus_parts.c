@@ -1,0 +1,345 @@
+#include <config.h>
+
+/* The pure parts beneath the link and the server: what waits to be published,
+ * what is to be acknowledged, what has been seen, what is due. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/base/mem.h"
+#include "rpc/ack_window.h"
+#include "rpc/deadline.h"
+#include "rpc/outbox.h"
+#include "rpc/seen.h"
+#include "tests/unit/fake_clock.h"
+
+/* ---- outbox -------------------------------------------------------------- */
+
+static struct message *
+letter(enum message_class class, const char *text, size_t size)
+{
+    char *body = xzalloc(size + 1);
+
+    return message_create(class, "", text, body, size);
+}
+
+static void
+free_list(struct message_list *list)
+{
+    struct message *message;
+
+    while ((message = message_list_pop(list))) {
+        message_free(message);
+    }
+}
+
+static void
+assert_pops(struct outbox *box, const char *text)
+{
+    CLEANUP(message_free_at) struct message *message = outbox_pop(box);
+
+    assert_non_null(message);
+    assert_string_equal(message->routing_key, text);
+}
+
+static void
+test_messages_leave_in_the_order_of_coming(void **state)
+{
+    struct outbox box = {.max_bytes = 1u << 20};
+    struct message_list dropped = {0};
+
+    (void)state;
+    outbox_push(&box, letter(MESSAGE_REPLY, "a", 1), &dropped);
+    outbox_push(&box, letter(MESSAGE_PROGRESS, "b", 1), &dropped);
+    outbox_push(&box, letter(MESSAGE_REPLY, "c", 1), &dropped);
+    assert_pops(&box, "a");
+    assert_pops(&box, "b");
+    assert_pops(&box, "c");
+    assert_null(outbox_pop(&box));
+    assert_int_equal(box.bytes, 0);
+    assert_int_equal(dropped.n, 0);
+}
+
+static void
+test_what_is_put_back_keeps_its_place(void **state)
+{
+    struct outbox box = {.max_bytes = 1u << 20};
+    struct message_list dropped = {0};
+    struct message *popped[3];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const char *const names[] = {"a", "b", "c", "d"};
+
+        outbox_push(&box, letter(MESSAGE_REPLY, names[i], 1), &dropped);
+    }
+    for (int i = 0; i < 3; i++) {
+        popped[i] = outbox_pop(&box);
+    }
+    outbox_put_back(&box, popped[1]);
+    outbox_put_back(&box, popped[0]);
+    outbox_put_back(&box, popped[2]);
+    assert_pops(&box, "a");
+    assert_pops(&box, "b");
+    assert_pops(&box, "c");
+    assert_pops(&box, "d");
+}
+
+static void
+test_least_important_goes_first_when_room_is_scarce(void **state)
+{
+    struct outbox box = {.max_bytes = 4500};
+    struct message_list dropped = {0};
+
+    (void)state;
+    outbox_push(&box, letter(MESSAGE_NOTIFICATION, "old", 1000), &dropped);
+    outbox_push(&box, letter(MESSAGE_REQUEST, "request", 1000), &dropped);
+    outbox_push(&box, letter(MESSAGE_NOTIFICATION, "new", 1000), &dropped);
+    assert_int_equal(dropped.n, 0);
+    outbox_push(&box, letter(MESSAGE_REPLY, "reply", 1000), &dropped);
+    assert_int_equal(dropped.n, 1);
+    assert_string_equal(dropped.head->routing_key, "old");
+    outbox_push(&box, letter(MESSAGE_FINAL, "final", 8000), &dropped);
+    assert_int_equal(dropped.n, 4);
+    assert_pops(&box, "final"); /* However large. */
+    assert_null(outbox_pop(&box));
+    outbox_push(&box, letter(MESSAGE_REPLY, "huge", 8000), &dropped);
+    assert_int_equal(dropped.n, 5);
+    free_list(&dropped);
+}
+
+static void
+test_expired_messages_make_room(void **state)
+{
+    struct outbox box = {.max_bytes = 1u << 20};
+    struct message_list list = {0};
+    struct message *message = letter(MESSAGE_REQUEST, "late", 1);
+
+    (void)state;
+    message->deadline_ms = 100;
+    outbox_push(&box, message, &list);
+    outbox_push(&box, letter(MESSAGE_REQUEST, "patient", 1), &list);
+    outbox_expire(&box, 99, &list);
+    assert_int_equal(list.n, 0);
+    outbox_expire(&box, 100, &list);
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.head->routing_key, "late");
+    free_list(&list);
+    assert_pops(&box, "patient");
+}
+
+/* ---- ack_window ---------------------------------------------------------- */
+
+static void
+assert_acks(struct ack_window *window, uint64_t tag, bool multiple)
+{
+    uint64_t got_tag = 0;
+    bool got_multiple = false;
+
+    assert_true(ack_window_next(window, &got_tag, &got_multiple));
+    assert_int_equal(got_tag, tag);
+    assert_int_equal(got_multiple, multiple);
+}
+
+static void
+assert_no_ack(struct ack_window *window)
+{
+    uint64_t tag;
+    bool multiple;
+
+    assert_false(ack_window_next(window, &tag, &multiple));
+}
+
+static void
+test_a_run_is_acknowledged_at_once(void **state)
+{
+    struct ack_window window = {0};
+
+    (void)state;
+    for (uint64_t tag = 1; tag <= 200; tag++) {
+        ack_window_add(&window, tag);
+    }
+    for (uint64_t tag = 1; tag <= 150; tag++) {
+        assert_true(ack_window_mark(&window, tag));
+    }
+    assert_acks(&window, 150, true);
+    assert_no_ack(&window);
+    assert_true(ack_window_mark(&window, 151));
+    assert_acks(&window, 151, false);
+    ack_window_close(&window);
+}
+
+static void
+test_what_is_held_is_never_included(void **state)
+{
+    struct ack_window window = {0};
+
+    (void)state;
+    for (uint64_t tag = 1; tag <= 6; tag++) {
+        ack_window_add(&window, tag);
+    }
+    ack_window_mark(&window, 2);
+    ack_window_mark(&window, 4);
+    assert_acks(&window, 4, false);
+    assert_acks(&window, 2, false);
+    assert_no_ack(&window);
+    /* "All up to 4" would name a tag that is settled: an error. */
+    ack_window_mark(&window, 1);
+    ack_window_mark(&window, 3);
+    assert_acks(&window, 3, true);
+    assert_no_ack(&window);
+    assert_true(ack_window_forget(&window, 5));
+    ack_window_mark(&window, 6);
+    assert_acks(&window, 6, false);
+    ack_window_close(&window);
+}
+
+static void
+test_a_tag_is_settled_once(void **state)
+{
+    struct ack_window window = {0};
+
+    (void)state;
+    ack_window_add(&window, 1);
+    assert_false(ack_window_mark(&window, 2));
+    assert_true(ack_window_forget(&window, 1));
+    assert_false(ack_window_mark(&window, 1));
+    assert_no_ack(&window);
+    ack_window_reset(&window);
+    ack_window_add(&window, 1);
+    assert_true(ack_window_mark(&window, 1));
+    assert_acks(&window, 1, false);
+    ack_window_close(&window);
+}
+
+/* ---- seen ---------------------------------------------------------------- */
+
+static bool
+add(struct seen *seen, unsigned i, uint64_t now_ms)
+{
+    AUTO_FREE id = xasprintf("%032x", i);
+
+    return seen_add(seen, id, now_ms);
+}
+
+static void
+test_ids_stay_for_ten_minutes_and_four_thousand(void **state)
+{
+    CLEANUP(seen_free_at) struct seen *seen = seen_create();
+
+    (void)state;
+    for (unsigned i = 0; i < 10000; i++) {
+        assert_true(add(seen, i, 1000));
+    }
+    assert_false(add(seen, 0, SEEN_AGE_MS));
+    /* Old ones go as new ones come, down to the least number. */
+    for (unsigned i = 10000; i < 10010; i++) {
+        assert_true(add(seen, i, 2 * SEEN_AGE_MS));
+    }
+    assert_true(add(seen, 0, 2 * SEEN_AGE_MS));
+    assert_false(add(seen, 9999, 2 * SEEN_AGE_MS));
+    assert_false(add(seen, 10010 - SEEN_MIN + 1, 2 * SEEN_AGE_MS));
+}
+
+static void
+test_a_flood_is_bounded(void **state)
+{
+    CLEANUP(seen_free_at) struct seen *seen = seen_create();
+
+    (void)state;
+    for (unsigned i = 0; i < SEEN_MAX + 100; i++) {
+        assert_true(add(seen, i, 1000));
+    }
+    assert_true(add(seen, 0, 1000));
+    assert_false(add(seen, 200, 1000));
+    assert_false(seen_has(seen, "something else"));
+}
+
+/* ---- deadline ------------------------------------------------------------ */
+
+struct due {
+    struct deadline deadline;
+    unsigned *log, *n;
+    unsigned number;
+};
+
+static void
+due(struct deadline *deadline)
+{
+    struct due *d = container_of(deadline, struct due, deadline);
+
+    d->log[(*d->n)++] = d->number;
+}
+
+static void
+closed(void *aux)
+{
+    *(bool *)aux = true;
+}
+
+static void
+test_deadlines_come_in_order(void **state)
+{
+    enum { N = 100 };
+    uv_loop_t loop;
+    struct due dues[N] = {0};
+    unsigned log[N], n = 0;
+    bool is_closed = false;
+
+    (void)state;
+    fake_clock_install();
+    uv_loop_init(&loop);
+    struct deadlines *deadlines = deadlines_create(&loop);
+    for (unsigned i = 0; i < N; i++) {
+        unsigned number = i * 37 % N;
+
+        dues[i] = (struct due){{.due = due}, log, &n, number};
+        deadlines_set(deadlines, &dues[i].deadline, 1000000 + 10 * number);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        if (dues[i].number % 3 == 0) {
+            deadlines_clear(deadlines, &dues[i].deadline);
+        } else if (dues[i].number % 3 == 1) {
+            deadlines_set(deadlines, &dues[i].deadline,
+                          1010000 + dues[i].number);
+        }
+    }
+    fake_clock_advance(&loop, 495);
+    assert_int_equal(n, 16);
+    fake_clock_advance(&loop, 20000);
+    assert_int_equal(n, 66);
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(log[i], i < 33 ? 3 * i + 2 : 3 * (i - 33) + 1);
+    }
+    deadlines_set(deadlines, &dues[0].deadline, 1);
+    deadlines_close(deadlines, closed, &is_closed);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(is_closed);
+    assert_int_equal(n, 66);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    fake_clock_remove();
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_messages_leave_in_the_order_of_coming),
+        cmocka_unit_test(test_what_is_put_back_keeps_its_place),
+        cmocka_unit_test(test_least_important_goes_first_when_room_is_scarce),
+        cmocka_unit_test(test_expired_messages_make_room),
+        cmocka_unit_test(test_a_run_is_acknowledged_at_once),
+        cmocka_unit_test(test_what_is_held_is_never_included),
+        cmocka_unit_test(test_a_tag_is_settled_once),
+        cmocka_unit_test(test_ids_stay_for_ten_minutes_and_four_thousand),
+        cmocka_unit_test(test_a_flood_is_bounded),
+        cmocka_unit_test(test_deadlines_come_in_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
