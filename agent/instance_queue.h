@@ -9,10 +9,12 @@
 struct instance_queue;
 
 struct instance_queue *instance_queue_create(void);
+/* Whoever still waits is forgotten.  Null is fine. */
 void instance_queue_free(struct instance_queue *queue);
 
 /* Calls start(aux) when it is this work's turn: at once, if nothing is before
- * it.  The turn lasts until instance_queue_leave(). */
+ * it.  The turn lasts until instance_queue_leave(), which may come from within
+ * start() and calls that of the next. */
 void instance_queue_enter(struct instance_queue *queue, const char *uuid,
                           void (*start)(void *aux), void *aux);
 void instance_queue_leave(struct instance_queue *queue, const char *uuid);
