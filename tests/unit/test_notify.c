@@ -38,7 +38,7 @@ notifier_send(struct notifier *notifier, const char *const *topics,
             .priority = xstrdup(priority),
             .event_type = xstrdup(event_type),
             .context = json_copy(context),
-            .payload = json_copy(payload),
+            .payload = json_copy(owned),
         };
     }
 }
