@@ -1,13 +1,12 @@
 #include <config.h>
 
-#include "drivers/domain_xml.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdint.h>
+#include <string.h>
 
 #include "drivers/domain_edit.h"
+#include "drivers/domain_xml.h"
 #include "drivers/driver.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Any bytes at all are a definition or are refused; what was edited is still
  * one that libvirt could be given. */
@@ -35,15 +34,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO_ERROR host = domain_xml_parse_host(xml, size, info);
     AUTO_ERROR error =
         domain_edit_for_destination(xml, size, &request, &edited);
-    if (!parsed != !!guest || !error != !!edited || (!parsed && error)) {
-        __builtin_trap(); /* A result or an error, never both or none. */
+    REQUIRE(!parsed == !!guest);
+    REQUIRE(host || info->arch);
+    REQUIRE(!error == !!edited);
+    if (guest) {
+        REQUIRE(edited);
     }
     if (edited) {
-        AUTO_ERROR second = domain_edit_for_destination(
-            edited, __builtin_strlen(edited), &request, &again);
-        if (second) {
-            __builtin_trap();
-        }
+        AUTO_ERROR none = domain_edit_for_destination(edited, strlen(edited),
+                                                      &request, &again);
+        REQUIRE(!none);
     }
     return 0;
 }
