@@ -370,7 +370,7 @@ is_context_timestamp(const char *text)
     }
 
     size_t n = strspn(text, "0123456789");
-    return n >= 1 && n <= 6 && text[n] == '\0' &&
+    return n <= 6 && text[n] == '\0' &&
            object_parse_datetime(text - (sizeof shape - 1), &us);
 }
 

@@ -190,14 +190,15 @@ static void
 test_whole_floats_are_integers_too(void **state)
 {
     (void)state;
-    AUTO_JSON list = parse("[1.0,1e5,-2.50e1,1.5,1e30,\"1\",9223372036854775808"
-                           ",-9223372036854775808.0,9.3e18]");
+    AUTO_JSON list =
+        parse("[1.0,1e5,-2.50e1,1.5,1e30,\"1\",9223372036854775808"
+              ",-9223372036854775808.0,9.3e18,9223372036854775808.0]");
     static const struct {
         bool is_int;
         int64_t value;
-    } expected[] = {{true, 1},  {true, 100000},    {true, -25},
-                    {false, 0}, {false, 0},        {false, 0},
-                    {false, 0}, {true, INT64_MIN}, {false, 0}};
+    } expected[] = {{true, 1},  {true, 100000}, {true, -25}, {false, 0},
+                    {false, 0}, {false, 0},     {false, 0},  {true, INT64_MIN},
+                    {false, 0}, {false, 0}};
 
     for (size_t i = 0; i < N_ELEMENTS(expected); i++) {
         assert_int_equal(json_is_int(json_at(list, i)), expected[i].is_int);
@@ -388,6 +389,12 @@ parse_nested(void *arg)
     assert_string_equal(printed, deep);
 
     AUTO_FREE deeper = nested(JSON_DEPTH_MAX + 1, '[', ']');
+    assert_refused(deeper, "nested too deeply");
+    deep[JSON_DEPTH_MAX - 1] = '{'; /* Objects count as arrays do. */
+    deep[JSON_DEPTH_MAX] = '}';
+    AUTO_JSON mixed = parse(deep);
+    deeper[JSON_DEPTH_MAX] = '{';
+    deeper[JSON_DEPTH_MAX + 1] = '}';
     assert_refused(deeper, "nested too deeply");
 
     AUTO_FREE open = xmalloc(1 << 20);
