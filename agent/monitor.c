@@ -28,7 +28,7 @@ struct monitor {
     bool was_saved, was_logged;
     int downtime_step; /* -1: none was set. */
 
-    bool force_wanted, is_forced, has_timed_out;
+    bool force_wanted, is_forced;
     bool abort_noted, is_postcopy;
 
     /* Once the call has returned: a cycle of questions, answers, a pause. */
@@ -249,11 +249,9 @@ run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
     uint64_t limit_s = (uint64_t)(monitor->options.completion_timeout_s_per_gb *
                                   monitor->options.data_gb);
 
-    if (limit_s == 0 || elapsed_ms <= limit_s * 1000 ||
-        monitor->has_timed_out || monitor->abort_noted) {
+    if (limit_s == 0 || elapsed_ms <= limit_s * 1000 || monitor->abort_noted) {
         return;
     }
-    monitor->has_timed_out = true;
     if (!monitor->options.timeout_forces_complete) {
         monitor->abort_noted = true;
         ret->actions |= MONITOR_ABORT;

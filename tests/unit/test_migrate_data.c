@@ -651,6 +651,33 @@ test_disks_come_over(void **state)
 }
 
 static void
+test_only_images_of_the_cache_go_by_name(void **state)
+{
+    (void)state;
+    struct guest_disk disk = guest_disks[0];
+    struct guest guest = {.disks = &disk, .n_disks = 1};
+
+    disk.backing_path = TEXT("/srv/my_base/low.raw");
+    AUTO_FREE text = migrate_data_disks_format(&guest);
+    CLEANUP(prepare_request_free_at)
+    struct prepare_request *request = parse_disks(text);
+    assert_string_equal(request->disks[0].backing_path, "/srv/my_base/low.raw");
+}
+
+static void
+test_a_disk_that_is_full_does_not_grow(void **state)
+{
+    (void)state;
+    struct guest guest = {.disks = &guest_disks[2], .n_disks = 1};
+    AUTO_FREE text = migrate_data_disks_format(&guest);
+    AUTO_JSON list = parse_text(text);
+
+    assert_int_equal(json_int_of(json_at(list, 0), "over_committed_disk_size"),
+                     0);
+    assert_string_equal(json_string_of(json_at(list, 0), "backing_file"), "");
+}
+
+static void
 test_no_list_is_the_empty_list(void **state)
 {
     (void)state;
@@ -812,6 +839,8 @@ main(void)
         cmocka_unit_test(test_what_is_shared_is_not_removed),
         cmocka_unit_test(test_disks_are_described_as_by_nova),
         cmocka_unit_test(test_disks_come_over),
+        cmocka_unit_test(test_only_images_of_the_cache_go_by_name),
+        cmocka_unit_test(test_a_disk_that_is_full_does_not_grow),
         cmocka_unit_test(test_no_list_is_the_empty_list),
         cmocka_unit_test(test_hostile_disks_are_refused),
         cmocka_unit_test(test_paths_are_absolute_and_straight),

@@ -449,6 +449,18 @@ test_a_forced_migration_is_not_forced_again_by_time(void **state)
     assert_false(run_running(monitor, 1700000).actions & MONITOR_SUSPEND);
 }
 
+static void
+test_a_forced_migration_is_still_aborted_in_time(void **state)
+{
+    (void)state;
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&defaults, 0);
+
+    monitor_force_complete(monitor);
+    assert_true(run_running(monitor, 1000).actions & MONITOR_SUSPEND);
+    assert_true(run_running(monitor, 1600001).actions & MONITOR_ABORT);
+}
+
 /* While the call is out nothing is decided. */
 
 static void
@@ -772,6 +784,7 @@ main(void)
         cmocka_unit_test(test_force_complete_pauses_without_postcopy),
         cmocka_unit_test(test_force_complete_switches_to_postcopy_once),
         cmocka_unit_test(test_a_forced_migration_is_not_forced_again_by_time),
+        cmocka_unit_test(test_a_forced_migration_is_still_aborted_in_time),
         cmocka_unit_test(test_gone_is_not_done),
         cmocka_unit_test(test_an_ended_job_waits_for_the_call),
         cmocka_unit_test(test_errors_of_the_query_are_ridden_out),

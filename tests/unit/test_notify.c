@@ -474,6 +474,18 @@ test_states_that_matter_are_told(void **state)
 }
 
 static void
+test_a_reason_without_a_lock_is_not_told(void **state)
+{
+    (void)state;
+    AUTO_OBJECT instance = instance_of(
+        "{'locked': false, 'system_metadata': {'locked_reason': 'old'}}");
+    AUTO_JSON payload = notify_versioned_payload(instance, NULL, false);
+
+    assert_true(json_is_null(
+        json_get(json_get(payload, "nova_object.data"), "locked_reason")));
+}
+
+static void
 test_all_addresses_are_told(void **state)
 {
     (void)state;
@@ -622,6 +634,7 @@ main(void)
         cmocka_unit_test(test_dates_have_novas_forms),
         cmocka_unit_test(test_power_states_have_names),
         cmocka_unit_test(test_states_that_matter_are_told),
+        cmocka_unit_test(test_a_reason_without_a_lock_is_not_told),
         cmocka_unit_test(test_all_addresses_are_told),
         cmocka_unit_test(test_network_info_that_is_none_tells_of_no_address),
         cmocka_unit_test(test_a_failure_is_told_in_both_forms),
