@@ -39,6 +39,7 @@ static struct entry *find(struct fake_store *, const char *key);
 static void set(struct fake_store *, const char *key, const char *text);
 static void drop(struct fake_store *, struct entry *entry);
 static char *path_of(const struct fake_store *, const char *key);
+static char *draft_of(const struct fake_store *);
 static struct error *make_group(const struct fake_store *, const char *key);
 static char *read_text(int fd);
 static struct error *write_text(int fd, const char *path, const char *text);
@@ -136,8 +137,7 @@ fake_store_put(struct fake_store *store, const char *key, const char *text)
         return error;
     }
     AUTO_FREE path = path_of(store, key);
-    AUTO_FREE draft =
-        xasprintf("%s/.draft.%ld", store->directory, (long)getpid());
+    AUTO_FREE draft = draft_of(store);
     int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) {
         return failed("create", draft);
@@ -213,7 +213,8 @@ fake_names_close(struct fake_names *names)
     free(names->names);
 }
 
-/* The lock goes with the process, the file may stay. */
+/* The lock goes with the process, the file may stay.  Locked before it has its
+ * name: a reader tries the lock, and must not have it first. */
 struct error *
 fake_store_hold(struct fake_store *store, const char *key, const char *text,
                 struct fake_hold **ret)
@@ -224,17 +225,20 @@ fake_store_hold(struct fake_store *store, const char *key, const char *text,
         set(store, key, text);
     } else {
         AUTO_FREE path = path_of(store, key);
+        AUTO_FREE draft = draft_of(store);
         struct error *error = make_group(store, key);
 
         if (error) {
             return error;
         }
-        unlink(path);
-        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        fd = open(draft, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB)) {
             error = failed("hold", path);
         } else {
             error = write_text(fd, path, text);
+        }
+        if (!error && rename(draft, path)) {
+            error = failed("hold", path);
         }
         if (error) {
             if (fd >= 0) {
@@ -328,6 +332,13 @@ static char *
 path_of(const struct fake_store *store, const char *key)
 {
     return xasprintf("%s/%s", store->directory, key);
+}
+
+/* Where a file is written before it has its name. */
+static char *
+draft_of(const struct fake_store *store)
+{
+    return xasprintf("%s/.draft.%ld", store->directory, (long)getpid());
 }
 
 static struct error *
