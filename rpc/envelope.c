@@ -390,7 +390,7 @@ parse_ids(struct json *inner, struct envelope *env)
     }
 
     size_t size;
-    AUTO_FREE id = json_print(env->msg_id, &size);
+    free(json_print(env->msg_id, &size));
     env->reply_q = take_string(inner, "_reply_q", QUEUE_MAX_SIZE);
     if (env->reply_q && (!*env->reply_q || size > MSG_ID_MAX_SIZE)) {
         free(steal(&env->reply_q));

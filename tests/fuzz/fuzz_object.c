@@ -11,7 +11,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     AUTO_JSON json = NULL;
-    AUTO_ERROR error = json_parse((const char *)data, size, &json);
+
+    error_free(json_parse((const char *)data, size, &json));
 
     if (json) {
         exercise(json);
@@ -41,8 +42,8 @@ exercise(const struct json *json)
     object_set_int(object, "id", 7);
     object_set_null(object, "");
     object_unset(object, "host");
-    AUTO_ERROR updates =
-        object_apply_updates(object, json_get(json, "nova_object.data"));
+    error_free(
+        object_apply_updates(object, json_get(json, "nova_object.data")));
 
     AUTO_OBJECT again = NULL;
     AUTO_ERROR none = object_parse(object_json(object), NULL, &again);

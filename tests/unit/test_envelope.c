@@ -178,8 +178,8 @@ test_envelopes_that_peers_accept_are_accepted(void **state)
         "{'oslo.version':'2.0.0','oslo.message':'{}'}",
         "{'extra':[1],'oslo.message':'{}','oslo.version':'2.0','x':null}",
         " { 'oslo.version' : '2.0' ,\n 'oslo.message' : ' {} ' } ",
-        "{'oslo.message':'x','oslo.version':'1.0','oslo.version':'2.0',"
-        "'oslo.message':'{}'}",
+        "{'oslo.version':'1.0','oslo.message':'{}','oslo.version':'2.0'}",
+        "{'oslo.message':7,'oslo.version':'2.0','oslo.message':'{}'}",
     };
     static const char *const bare[] = {"{'method':'ping'}",
                                        "{'method':'ping','oslo.version':'7'}",

@@ -392,7 +392,7 @@ parse_nested(void *arg)
     assert_refused(deeper, "nested too deeply");
     deep[JSON_DEPTH_MAX - 1] = '{'; /* Objects count as arrays do. */
     deep[JSON_DEPTH_MAX] = '}';
-    AUTO_JSON mixed = parse(deep);
+    json_free(parse(deep));
     deeper[JSON_DEPTH_MAX] = '{';
     deeper[JSON_DEPTH_MAX + 1] = '}';
     assert_refused(deeper, "nested too deeply");
