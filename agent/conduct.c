@@ -366,6 +366,8 @@ new_record(const struct agent *agent, const struct object *instance)
 
     object_set_string(record, "uuid", uuid_generate_text(uuid));
     object_set_string(record, "instance_uuid", object_string(instance, "uuid"));
+    object_set_string(record, "instance_name",
+                      object_string(instance, "display_name"));
     object_set_string(record, "source_compute", agent->conf->host);
     object_set_string(record, "source_node", object_string(instance, "node"));
     object_set_null(record, "dest_compute");

@@ -230,6 +230,9 @@ accept_run(struct op *op, struct op_ticket *ticket)
         migration_set_status(op, "queued", ticket);
         return;
     }
+    /* Nova's record has no room for a name; ours has. */
+    object_set_string(m->record, "instance_name",
+                      object_string(m->instance, "display_name"));
     AUTO_OBJECT claim = object_copy(m->instance);
     object_clear_changes(claim);
     object_set_null(claim, "task_state");

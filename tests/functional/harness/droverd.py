@@ -7,6 +7,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 from .process import bound, run, tail
@@ -77,6 +78,8 @@ class Droverd:
         self.config_file = self.directory / 'droverd.conf'
         self.log = self.directory / 'droverd.log'
         self.state_path = self.directory / 'state'
+        # Paths of sockets have to be short.
+        self._run = tempfile.TemporaryDirectory(prefix='drv.')
         self.settings = merge(self._defaults(), settings or {})
         self._process = None
         self._notify = None
@@ -98,6 +101,7 @@ class Droverd:
             'host': self.host,
             'transport_url': self.url,
             'state_path': str(self.state_path),
+            'control_socket': self._run.name + '/droverd.sock',
             'instances_path': str(instances),
             'driver_path': str(build_directory() / 'drivers' / '.libs'),
             **driver,
@@ -108,6 +112,7 @@ class Droverd:
     def write_config(self, **settings):
         """Writes the configuration again, 'settings' put over it."""
         self.settings = merge(self.settings, settings)
+        self.config_file.touch(mode=0o600)
         self.config_file.write_text(libconfig(self.settings))
 
     # ---- Life -------------------------------------------------------------
@@ -122,8 +127,7 @@ class Droverd:
 
     @property
     def control_socket(self):
-        return self.settings.get('control_socket',
-                                 str(self.state_path / 'droverd.sock'))
+        return self.settings['control_socket']
 
     def _command(self, program, *words):
         path = build_directory() / program
