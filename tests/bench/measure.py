@@ -1,0 +1,338 @@
+"""The measurements of tests/bench/run, and their tables."""
+
+import contextlib
+import itertools
+import json
+import pathlib
+import statistics
+import subprocess
+import threading
+import time
+
+from harness.droverd import Droverd, build_directory
+from harness.process import bound
+from harness.wait import wait_for
+
+build = build_directory()
+PROGRAMS = {name: build / 'tests' / 'bench' / name
+            for name in ('echo', 'load', 'libvirt_client')}
+
+# What the project has set itself.
+RESIDENT_MIB = {'fake': 8, 'libvirt': 24}
+PRIVATE_DIRTY_MIB = 4
+START_MS = 150
+RPC_RATIO = 0.7
+RPC_P99_MS = 10
+MIGRATION_ADDED_S = 0.1
+
+N_GUESTS = 100
+N_STARTS = 7
+N_ROUNDS = 3
+CALLS = {1: 2000, 8: 10000, 64: 20000}
+N_MIGRATIONS = 6
+
+
+class Place:
+    """Where it is measured: a directory, a broker and, perhaps, a lab."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, directory, address, port, url, lab=None):
+        self.directory = pathlib.Path(directory)
+        self.address, self.port, self.url = address, port, url
+        self.lab = lab
+
+    @contextlib.contextmanager
+    def agent(self, host=None, on=None, settings=None, **more):
+        """An agent that ends with the block; on a host of the lab it is that
+        host's and has libvirt, elsewhere a new one's."""
+        host = host or (on.name if on else 'bench%d' % next(self._numbers))
+        directory = self.directory / ('droverd-%s-%d' % (
+            host, next(self._numbers)))
+        agent = Droverd(directory, host, self.url, on=on, settings=settings,
+                        **more)
+        try:
+            yield agent
+            if agent.is_running:
+                agent.stop()
+        finally:
+            agent.kill()
+
+    def load(self, key, in_flight, calls, *options):
+        """Starts a load; its result is what result_of() reads."""
+        return subprocess.Popen(
+            bound([PROGRAMS['load'], *options, self.address, self.port, key,
+                   in_flight, calls]),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def result_of(load, timeout=120):
+    text, _ = load.communicate(timeout=timeout)
+    if load.returncode:
+        raise AssertionError('load failed, status %d' % load.returncode)
+    return json.loads(text.splitlines()[-1])
+
+
+def table(title, head, rows, note=None):
+    rows = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    print('\n%s\n' % title)
+    for number, row in enumerate(rows):
+        first, *rest = zip(row, widths)
+        print('  ' + first[0].ljust(first[1]) + ''.join(
+            '  ' + cell.rjust(width) for cell, width in rest))
+        if number == 0:
+            print('  ' + '  '.join('-' * width for width in widths))
+    if note:
+        print('\n  ' + note)
+    print(end='', flush=True)
+
+
+# ---- Memory -----------------------------------------------------------------
+
+def memory_of(pid):
+    """Resident and private dirty MiB."""
+    sums = {}
+    rollup = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text()
+    for line in rollup.splitlines()[1:]:
+        name, value, _ = line.split()
+        sums[name] = int(value) / 1024
+    return sums['Rss:'], sums['Private_Dirty:']
+
+
+def settled_memory_of(pid, n_same=10):
+    """The same, once it no longer changes."""
+    seen = [memory_of(pid)]
+
+    def is_settled():
+        seen.append(memory_of(pid))
+        return len(seen) > n_same and len(set(seen[-n_same:])) == 1
+
+    wait_for(is_settled, 60, 'memory no longer changes', interval=0.1)
+    return seen[-1]
+
+
+MEMORY_HEAD = ('MiB', 'resident', 'target', 'private dirty', 'target')
+
+
+def memory_row(name, memory, driver=None):
+    resident, private = memory
+    return (name, '%.1f' % resident,
+            '<= %d' % RESIDENT_MIB[driver] if driver else '-',
+            '%.1f' % private,
+            '<= %d' % PRIVATE_DIRTY_MIB if driver else '-')
+
+
+def memory_fake(place):
+    rows = []
+    for n_guests in (0, N_GUESTS):
+        with place.agent(settings={'fake': {'guests': n_guests}}) as agent:
+            agent.start()
+            rows.append(memory_row(
+                'droverd, fake driver, %d guests' % n_guests,
+                settled_memory_of(agent.pid), 'fake'))
+    table('Memory with the fake driver', MEMORY_HEAD, rows)
+
+
+def memory_libvirt(place):
+    host = place.lab.hosta
+    client = host.popen(PROGRAMS['libvirt_client'], 'qemu:///system',
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdout.readline() == b'connected\n'
+    bare = settled_memory_of(client.pid)
+    client.communicate(timeout=30)
+    with place.agent(on=host) as agent:
+        agent.start()
+        ours = settled_memory_of(agent.pid)
+    table('Memory with the libvirt driver', MEMORY_HEAD,
+          [memory_row('a bare client of libvirt', bare),
+           memory_row('droverd, libvirt driver', ours, 'libvirt')],
+          'droverd against the bare client: %.2f resident, %.2f private dirty'
+          % (ours[0] / bare[0], ours[1] / bare[1]))
+
+
+# ---- Start ------------------------------------------------------------------
+
+# Notes the time at which it becomes the agent.
+STAMP = ['bash', '-c', 'echo $EPOCHREALTIME > "$0"; exec "$@"']
+
+
+def start_times(place, on=None):
+    """Milliseconds from exec to the answer, of each start."""
+    stamp = place.directory / 'started'
+    with place.agent(on=on, wrapper=[*STAMP, stamp]) as agent:
+        agent.start()  # Declares its queue, which stays.
+        agent.stop()
+        times = []
+        for _ in range(N_STARTS):
+            load = place.load('compute.' + agent.host, 1, 1, '--announce')
+            assert load.stdout.readline() == 'sent\n'
+            agent.start()
+            ended_at = result_of(load, 30)['ended_at']
+            times.append((ended_at - float(stamp.read_text())) * 1000)
+            agent.stop()
+    return times
+
+
+def start_table(driver, times):
+    table('From exec to the answer to a request that was waiting, %s driver'
+          % driver, ('ms', 'min', 'median', 'max', 'target'),
+          [('droverd, %d starts' % len(times), '%.0f' % min(times),
+            '%.0f' % statistics.median(times), '%.0f' % max(times),
+            '<= %d' % START_MS)])
+
+
+def start_fake(place):
+    start_table('fake', start_times(place))
+
+
+def start_libvirt(place):
+    start_table('libvirt', start_times(place, place.lab.hosta))
+
+
+# ---- Calls ------------------------------------------------------------------
+
+def rpc(place):
+    echo = subprocess.Popen(
+        bound([PROGRAMS['echo'], place.address, place.port, 'echo']),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        assert echo.stdout.readline() == b'ready\n'
+        with place.agent() as agent:
+            agent.start()
+            rows = list(itertools.chain.from_iterable(
+                rpc_rows(place, 'compute.' + agent.host, in_flight, calls)
+                for in_flight, calls in CALLS.items()))
+    finally:
+        echo.kill()
+        echo.communicate()
+    table('Calls of "ping", medians of %d rounds' % N_ROUNDS,
+          ('in flight', 'server', 'calls/s', 'ratio', 'target', 'p50 ms',
+           'p99 ms', 'target'), rows)
+
+
+def rpc_rows(place, key, in_flight, calls):
+    """By turns, so that both see the same machine."""
+    rounds = [{server: result_of(place.load(server, in_flight, calls))
+               for server in ('echo', key)} for _ in range(N_ROUNDS)]
+
+    def median(server, what):
+        return statistics.median(one[server][what] for one in rounds)
+
+    ratio = statistics.median(one[key]['per_s'] / one['echo']['per_s']
+                              for one in rounds)
+    for server, name in (('echo', 'echo'), (key, 'droverd')):
+        is_ours = server == key
+        yield (in_flight, name, '%.0f' % median(server, 'per_s'),
+               '%.2f' % ratio if is_ours else '',
+               '>= %.2f' % RPC_RATIO if is_ours else '',
+               '%.2f' % median(server, 'p50_ms'),
+               '%.2f' % median(server, 'p99_ms'),
+               '<= %d' % RPC_P99_MS if is_ours and in_flight == 64 else '')
+
+
+# ---- Migration --------------------------------------------------------------
+
+DONE = 'compute.instance.live_migration._post.end'
+FAILED = 'compute.instance.live_migration._rollback.end'
+
+
+class Ends:
+    """`droverctl events`, and when it told of the end of a migration."""
+
+    def __init__(self, agent):
+        self.ends = []
+        self._process = subprocess.Popen(
+            bound(agent._command('droverctl', 'events', '--json')),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            now = time.monotonic()
+            event = json.loads(line)['event_type']
+            if event in (DONE, FAILED):
+                self.ends.append((event, now))
+
+    def wait(self, count):
+        wait_for(lambda: len(self.ends) >= count, 120, 'the migration ends',
+                 interval=0.005)
+        event, when = self.ends[count - 1]
+        assert event == DONE, event
+        return when
+
+    def close(self):
+        self._process.terminate()
+        self._process.wait(10)
+
+
+def with_virsh(guest, source, dest):
+    """Seconds; with the flags that the agent uses for such a guest."""
+    command = source.argv(
+        'virsh', '-q', '-c', 'qemu:///system', 'migrate', '--live', '--p2p',
+        '--persistent', '--undefinesource', guest.name,
+        'qemu+tcp://%s/system' % dest.name)
+    start = time.monotonic()
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=120)
+    return time.monotonic() - start
+
+
+def with_drover(guest, agent, dest, ends):
+    count = len(ends.ends) + 1
+    command = agent._command('droverctl', 'migrate', guest.name, dest.name)
+    start = time.monotonic()
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=120,
+                   stdout=subprocess.DEVNULL)
+    return ends.wait(count) - start
+
+
+def wait_known(agents, guest, host):
+    """Until the agents agree with libvirt on where the guest is."""
+    def is_known():
+        return [agent.host for agent in agents
+                if any(instance['uuid'] == guest.uuid for instance
+                       in agent.ctl_json('instance', 'list')
+                       if instance['host'] == agent.host)] == [host.name]
+    wait_for(is_known, 30, 'the agents know that %s is on %s' % (
+        guest.name, host.name))
+
+
+def migration(place):
+    hosts = itertools.cycle([place.lab.hosta, place.lab.hostb])
+    times = {'virsh': [], 'drover': []}
+    with contextlib.ExitStack() as stack:
+        agents = {host.name: stack.enter_context(place.agent(on=host))
+                  for host in place.lab.hosts.values()}
+        for agent in agents.values():
+            agent.start()
+        # Without a disk: what is moved is memory alone, both times.
+        guest = place.lab.boot(place.lab.hosta, 'bench', disk=None)
+        ends = stack.enter_context(contextlib.closing(
+            Ends(agents['hosta'])))
+        source = next(hosts)
+        # There and back with one, there and back with the other.
+        for number in range(2 * N_MIGRATIONS):
+            dest = next(hosts)
+            wait_known(agents.values(), guest, source)
+            if number // 2 % 2 == 0:
+                times['virsh'].append(with_virsh(guest, source, dest))
+            else:
+                times['drover'].append(with_drover(
+                    guest, agents[source.name], dest, ends))
+            assert guest.runs_on() == dest.name
+            source = dest
+        faults = guest.ticks.faults()
+    assert not faults, faults
+    migration_table(times, guest)
+
+
+def migration_table(times, guest):
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    rows = [(name, '%.2f' % min(each), '%.2f' % medians[name],
+             '%.2f' % max(each)) for name, each in times.items()]
+    table('Live migration of a guest of %d MiB, %d times each'
+          % (guest.memory, N_MIGRATIONS),
+          ('s', 'min', 'median', 'max'), rows,
+          'added by drover: %.2f s (target: <= %.1f s)' % (
+              medians['drover'] - medians['virsh'], MIGRATION_ADDED_S))
