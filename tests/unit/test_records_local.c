@@ -602,7 +602,7 @@ test_record_of_another_hosts_instance_is_not_made(void **state UNUSED)
 static void
 test_record_moves_away(void **state UNUSED)
 {
-    AUTO_OBJECT o = adopted();
+    object_free(adopted());
 
     for (int i = 0; i < 2; i++) { /* The second time there is nothing to do. */
         forget_answer();
