@@ -145,7 +145,8 @@ send_call(struct load *load)
         "\\\"x\\\"}, \\\"namespace\\\": \\\"baseapi\\\", "
         "\\\"version\\\": \\\"1.1\\\", \\\"_context_user_id\\\": null, "
         "\\\"_context_is_admin\\\": true, \\\"_context_roles\\\": "
-        "[\\\"admin\\\"], \\\"_context_service_catalog\\\": \\\"%0700d\\\", "
+        "[\\\"admin\\\"], \\\"_context_service_catalog\\\": [{\\\"type\\\": "
+        "\\\"block-storage\\\", \\\"name\\\": \\\"%0640d\\\"}], "
         "\\\"_msg_id\\\": \\\"%s%0*x\\\", \\\"_reply_q\\\": \\\"%s\\\", "
         "\\\"_timeout\\\": 60, \\\"_unique_id\\\": \\\"%s%0*x\\\"}\"}",
         0, load->run, CALL_DIGITS, call, load->reply_queue, load->run,
@@ -183,6 +184,7 @@ read_answer(struct load *load)
     }
     if (!bus_field(body, "service", service, sizeof service) ||
         strcmp(service, "compute") != 0) {
+        fprintf(stderr, "%.*s\n", (int)body.len, (char *)body.bytes);
         bus_die("answer", "not what ping answers");
     }
     unsigned long call = strtoul(msg_id + RUN_DIGITS, NULL, 16);
