@@ -33,6 +33,7 @@ static struct json *parse_number(struct parser *);
 static char *parse_string(struct parser *);
 static const char *skip_string(struct parser *, bool *ret_escapes);
 static bool unescape(struct parser *, const char *end, char *out);
+static char escaped(char c);
 static bool unescape_unicode(struct parser *, const char *end, char **out);
 static bool parse_hex4(const char *p, const char *end, unsigned *ret);
 static char *put_utf8(char *out, unsigned c);
@@ -246,58 +247,91 @@ parse_string(struct parser *parser)
 static const char *
 skip_string(struct parser *parser, bool *ret_escapes)
 {
+    /* Nearly everything is one of these, so it is looked for first. */
+    static const bool is_plain[256] = {
+        [0x20 ... '"' - 1] = true,
+        ['"' + 1 ... '\\' - 1] = true,
+        ['\\' + 1 ... 0x7f] = true,
+    };
     const char *p = parser->p;
 
-    while (p < parser->end) {
-        unsigned char c = (unsigned char)*p;
-        size_t n = 1;
-
-        if (c == '"') {
-            return p;
-        } else if (c == '\\') {
-            *ret_escapes = true;
-            n = parser->end - p > 1 ? 2 : 1;
-        } else if (c >= 0x80) {
-            n = utf8_sequence(p, parser->end);
-        } else if (c < 0x20) {
-            n = 0;
+    for (;;) {
+        while (p < parser->end && is_plain[(unsigned char)*p]) {
+            p++;
         }
+        if (p == parser->end) {
+            return fail(parser, "a string has no end");
+        }
+        if (*p == '"') {
+            return p;
+        }
+
+        if (*p == '\\') {
+            *ret_escapes = true;
+            p += parser->end - p > 1 ? 2 : 1;
+            continue;
+        }
+
+        bool is_control = (unsigned char)*p < 0x20;
+        size_t n = is_control ? 0 : utf8_sequence(p, parser->end);
         if (n == 0) {
             parser->p = p;
-            return fail(parser, c < 0x20 ? "a control character in a string"
-                                         : "not UTF-8");
+            return fail(parser, is_control ? "a control character in a string"
+                                           : "not UTF-8");
         }
         p += n;
     }
-    return fail(parser, "a string has no end");
 }
 
 static bool
 unescape(struct parser *parser, const char *end, char *out)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *p = parser->p;
 
-    while (parser->p < end) {
-        const char *escape = memchr(parser->p, '\\', (size_t)(end - parser->p));
-        size_t n = (size_t)((escape ? escape : end) - parser->p);
-
-        memcpy(out, parser->p, n);
-        out += n;
-        parser->p += n;
-        if (!escape) {
-            break;
+    while (p < end) {
+        if (*p != '\\') {
+            *out++ = *p++;
+            continue;
         }
 
-        const char *found = memchr(from, escape[1], sizeof from - 1);
-        if (found) {
-            *out++ = to[found - from];
-            parser->p += 2;
-        } else if (!unescape_unicode(parser, end, &out)) {
+        char c = escaped(p[1]);
+        if (c) {
+            *out++ = c;
+            p += 2;
+            continue;
+        }
+        parser->p = p;
+        if (!unescape_unicode(parser, end, &out)) {
             return false;
         }
+        p = parser->p;
     }
     *out = '\0';
     return true;
+}
+
+/* What a backslash and 'c' stand for; NUL if there is more to it. */
+static char
+escaped(char c)
+{
+    switch (c) {
+    case '"':
+    case '\\':
+    case '/':
+        return c;
+    case 'b':
+        return '\b';
+    case 'f':
+        return '\f';
+    case 'n':
+        return '\n';
+    case 'r':
+        return '\r';
+    case 't':
+        return '\t';
+    default:
+        return '\0';
+    }
 }
 
 /* A backslash that must begin \uXXXX, or two of them that make a pair. */

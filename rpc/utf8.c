@@ -45,6 +45,10 @@ utf8_clean(const char *s, size_t size)
     size_t n_bad = 0;
 
     for (const char *p = s; p < end;) {
+        if ((signed char)*p > 0) {
+            p++; /* ASCII, as nearly always. */
+            continue;
+        }
         size_t n = *p ? utf8_sequence(p, end) : 0;
         n_bad += n == 0;
         p += n ? n : 1;
