@@ -42,7 +42,9 @@ struct records_ops {
                           const char *const *expected,
                           records_object_done *done, void *aux);
 
-    /* The migration gets id, uuid and dates. */
+    /* The migration gets id, dates, and a uuid if it has none.  Saving one that
+     * is unknown keeps it with the id that it has (local records: another's
+     * conductor made it), else is ERR_MIGRATION_NOT_FOUND. */
     void (*migration_create)(void *state, const struct json *context,
                              const struct object *migration,
                              records_object_done *done, void *aux);

@@ -347,6 +347,12 @@ migration_save(void *state, const struct json *context UNUSED,
     struct record *record =
         uuid ? record_table_find(table, uuid) : record_table_find_id(table, id);
 
+    if (!record && uuid && uuid_is_valid(uuid)) {
+        /* Made by a conductor of its own, which keeps no records here. */
+        record = record_table_add(
+            table, store_next_id(records->store, STORE_MIGRATIONS));
+        record_set(table, record, migration);
+    }
     if (!record) {
         answer_object(records, done, aux, migration_not_found(id, uuid), NULL);
         return;
