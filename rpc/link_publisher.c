@@ -57,6 +57,8 @@ static bool is_worth_resending(const struct publisher *, struct message *,
                                bool refused, const char *exchange);
 static struct error *restart_channel(struct publisher *);
 static struct error *publish_batch(struct publisher *, bool *ret_more);
+static bool is_ready_to_cork(const struct publisher *,
+                             struct message *const *batch, size_t n);
 static size_t pop_batch(struct publisher *, struct message **batch);
 static bool can_write(const struct publisher *);
 static void put_back(struct publisher *, struct message *);
@@ -291,7 +293,8 @@ publish_batch(struct publisher *p, bool *ret_more)
         return NULL;
     }
     size_t n = pop_batch(p, batch);
-    if (n > 1) {
+    bool cork = is_ready_to_cork(p, batch, n);
+    if (cork) {
         conn_cork(p->conn, true);
     }
     for (size_t i = 0; i < n; i++) {
@@ -301,11 +304,27 @@ publish_batch(struct publisher *p, bool *ret_more)
             error = publish(p, batch[i]);
         }
     }
-    if (n > 1 && !error) {
+    if (cork && !error) {
         conn_cork(p->conn, false);
     }
     *ret_more = n == BATCH_N;
     return error;
+}
+
+/* Not while something has to be declared: that waits for an answer to what
+ * would not have left yet. */
+static bool
+is_ready_to_cork(const struct publisher *p, struct message *const *batch,
+                 size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct message *m = batch[i];
+        if ((*m->exchange && !names_has(&p->exchanges, m->exchange)) ||
+            (m->declares_queue && !names_has(&p->queues, m->routing_key))) {
+            return false;
+        }
+    }
+    return n > 1;
 }
 
 static size_t

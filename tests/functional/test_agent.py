@@ -70,8 +70,9 @@ def wait_status(agent, name, *wanted, deadline=30):
 
 def legacy(listener, uuid):
     return [event['event_type'].replace('compute.instance.', '')
-            for event in listener.find('compute.instance.live')
-            if event['payload'].get('instance_id') == uuid]
+            for event in list(listener.events)
+            if event['event_type'].startswith('compute.instance.live')
+            and event['payload'].get('instance_id') == uuid]
 
 
 # ---- Answers ------------------------------------------------------------
@@ -211,8 +212,7 @@ def test_notifications_are_in_both_formats_without_secrets(client, listener,
     payload = versioned['payload']
     assert payload['nova_object.name'] == 'InstanceActionPayload'
     assert payload['nova_object.data']['uuid'] == guest['uuid']
-    for event in listener.find('live_migration'):
-        assert 'SECRET-TOKEN' not in str(event)
+    assert 'SECRET-TOKEN' not in str(listener.events)
 
 
 def test_failing_transfer_rolls_back(client, listener, pair):
@@ -245,8 +245,8 @@ def test_failing_preparation_leaves_nothing(client, listener, pair):
     wait_status(hosta, made['uuid'], 'failed')
     wait_for(lambda: not hostb.ctl_json('op', 'list'), 10, 'hostb is idle')
     assert guest['name'] in guests(hosta)
-    errors = [event for event in listener.find('pre_live_migration')]
-    assert errors, listener.types()
+    listener.wait_for('compute.pre_live_migration', 10)
+    listener.wait_for('compute.exception', 10)
 
 
 def test_same_message_twice_is_one_migration(client, pair):
