@@ -84,10 +84,10 @@ static bool work_begins(struct op_ticket *);
 static bool work_ends(struct op_ticket *);
 
 /* The engine gives a step no name of itself: a function for each index. */
-#define EACH_STEP(DO)                                                          \
-    DO(0)                                                                      \
-    DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) \
-        DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19)
+#define FIRST_10(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9)
+#define NEXT_5(X) X(10) X(11) X(12) X(13) X(14)
+#define LAST_5(X) X(15) X(16) X(17) X(18) X(19)
+#define EACH_STEP(X) FIRST_10(X) NEXT_5(X) LAST_5(X)
 #define DEFINE_STEP(I)                                       \
     static void run_##I(struct op *op, struct op_ticket *t)  \
     {                                                        \
