@@ -1,0 +1,206 @@
+#include <config.h>
+
+#include "agent/droverctl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* What concerns one agent: how it is doing, and how it is made to fail. */
+
+static void print_status(const struct json *status);
+static void print_bus(const struct json *bus);
+static void print_requests(const struct json *rpc);
+static void print_operations(const struct json *list);
+
+struct error *
+verb_status(struct tool *tool)
+{
+    const char *host = tool->n_args ? tool->args[0] : NULL;
+    AUTO_JSON status = NULL;
+    struct error *error = agent_ask(tool, host, "status", NULL, &status);
+
+    if (error) {
+        return error;
+    }
+    if (tool->as_json) {
+        print_json(status);
+    } else {
+        print_status(status);
+    }
+    return NULL;
+}
+
+struct error *
+verb_op_list(struct tool *tool)
+{
+    AUTO_JSON list = NULL;
+    struct error *error = agent_ask(tool, NULL, "op_list", NULL, &list);
+
+    if (error) {
+        return error;
+    }
+    if (tool->as_json) {
+        print_json(list);
+    } else {
+        print_operations(list);
+    }
+    return NULL;
+}
+
+struct error *
+verb_fake(struct tool *tool)
+{
+    AUTO_FREE command = xstrdup(tool->args[0]);
+
+    for (int i = 1; i < tool->n_args; i++) {
+        char *longer = xasprintf("%s %s", command, tool->args[i]);
+        free(command);
+        command = longer;
+    }
+    AUTO_JSON args = args_of("command", command);
+    AUTO_JSON result = NULL;
+    struct error *error = agent_ask(tool, NULL, "fake", args, &result);
+    if (error) {
+        return error;
+    }
+    const char *answer = json_string_of(result, "answer");
+    if (tool->as_json) {
+        print_json(result);
+    } else if (answer && *answer) {
+        puts(answer);
+    }
+    return NULL;
+}
+
+struct error *
+verb_fault_set(struct tool *tool)
+{
+    AUTO_JSON args = args_of("name", tool->args[0]);
+    AUTO_JSON result = NULL;
+
+    json_set_string(args, "action", tool->args[1]);
+    struct error *error = agent_ask(tool, NULL, "fault_set", args, &result);
+    if (!error && tool->as_json) {
+        print_json(result);
+    }
+    return error;
+}
+
+struct error *
+verb_fault_list(struct tool *tool)
+{
+    static const struct table_column columns[] = {
+        {"NAME", false},
+        {"ACTION", false},
+        {"PASSED", true},
+    };
+    AUTO_JSON list = NULL;
+    struct error *error = agent_ask(tool, NULL, "fault_list", NULL, &list);
+
+    if (error) {
+        return error;
+    }
+    if (tool->as_json) {
+        print_json(list);
+        return NULL;
+    }
+    AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
+    json_for_each (point, list) {
+        table_add_member(table, point, "name");
+        table_add_member(table, point, "action");
+        table_add_member(table, point, "n_passed");
+    }
+    print_table(table);
+    return NULL;
+}
+
+static void
+print_status(const struct json *status)
+{
+    const struct json *memory = json_get(status, "memory");
+    bool is_up = json_bool_of(status, "hypervisor_up");
+
+    print_member("Host", status, "host");
+    print_field("Agent", "drover %s, process %" PRId64 ", since %s",
+                text_of(status, "version"), number_of(status, "pid"),
+                text_of(status, "started"));
+    print_field("Hypervisor", "%s, %s", text_of(status, "driver"),
+                is_up ? "connected" : "not connected");
+    print_member("Instances", status, "n_instances");
+    print_field("Memory",
+                "%" PRId64 " KiB resident, %" PRId64 " KiB private dirty",
+                number_of(memory, "resident_kib"),
+                number_of(memory, "private_dirty_kib"));
+    print_bus(json_get(status, "bus"));
+    print_requests(json_get(status, "rpc"));
+
+    const struct json *operations = json_get(status, "operations");
+    print_field("Operations", "%zu", json_size(operations));
+    if (json_size(operations)) {
+        putchar('\n');
+        print_operations(operations);
+    }
+}
+
+static void
+print_bus(const struct json *bus)
+{
+    const char *last_error = json_string_of(bus, "last_error");
+    bool is_up =
+        json_bool_of(bus, "consuming") && json_bool_of(bus, "publishing");
+
+    if (!json_is_object(bus)) {
+        return;
+    }
+    print_field("Broker", "%s, %s", text_of(bus, "broker"),
+                json_bool_of(bus, "blocked") ? "blocked: short of memory"
+                : is_up                      ? "connected"
+                                             : "not connected");
+    print_field("",
+                "%" PRId64 " connects, %" PRId64 " disconnects, %" PRId64
+                " messages wait, %" PRId64 " dropped",
+                number_of(bus, "n_connects"), number_of(bus, "n_disconnects"),
+                number_of(bus, "n_queued"), number_of(bus, "n_dropped"));
+    if (last_error && *last_error) {
+        print_field("Last error", "%s", last_error);
+    }
+}
+
+static void
+print_requests(const struct json *rpc)
+{
+    print_field("Requests",
+                "%" PRId64 " taken, %" PRId64 " under way, %" PRId64
+                " failed, %" PRId64 " duplicates, %" PRId64 " rejected",
+                number_of(rpc, "n_requests"), number_of(rpc, "n_held"),
+                number_of(rpc, "n_failures"), number_of(rpc, "n_duplicates"),
+                number_of(rpc, "n_rejected"));
+}
+
+static void
+print_operations(const struct json *list)
+{
+    static const struct table_column columns[] = {
+        {"OP", true},    {"TYPE", false},      {"KEY", false},
+        {"STEP", false}, {"DIRECTION", false}, {"COMMITTED", false},
+        {"WAITS", true}, {"ERROR", false},
+    };
+    static const char *const names[] = {
+        "op",        "type",      "key",       "step",
+        "direction", "committed", "waiting_s", "error",
+    };
+    AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
+
+    json_for_each (op, list) {
+        for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+            if (str_eq(names[i], "waiting_s")) {
+                int64_t s = number_of(op, "waiting_s");
+                AUTO_FREE text = duration_text(s > 0 ? s * 1000 : -1);
+                table_add(table, text);
+            } else {
+                table_add_member(table, op, names[i]);
+            }
+        }
+    }
+    print_table(table);
+}

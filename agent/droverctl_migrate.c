@@ -1,0 +1,124 @@
+#include <config.h>
+
+#include "agent/droverctl.h"
+
+#include <stdlib.h>
+
+/* The agent that has the instance finds a destination and has it check itself
+ * before it answers. */
+#define START_TIMEOUT_MS 600000
+
+static struct error *make_args(const struct tool *tool,
+                               const struct json *instance, struct json **ret);
+static struct error *show_check(const struct tool *tool,
+                                const struct json *check);
+static void print_check(const struct json *check);
+
+struct error *
+verb_migrate(struct tool *tool)
+{
+    AUTO_JSON instance = NULL;
+    AUTO_JSON args = NULL;
+    AUTO_JSON result = NULL;
+    struct error *error = instance_find(tool, tool->args[0], &instance);
+
+    if (!error) {
+        error = make_args(tool, instance, &args);
+    }
+    if (error) {
+        return error;
+    }
+    const char *host = json_string_of(instance, "host");
+    error = bus_ask(tool, tool->host ? tool->host : host, "migrate", args,
+                    START_TIMEOUT_MS, &result);
+    if (error_code(error) == ERR_TIMEOUT) {
+        return error_wrap(error, "it may have begun: see migration list");
+    }
+    if (error) {
+        return error;
+    }
+    if (tool->options & OPTION_CHECK) {
+        return show_check(tool, result);
+    }
+    if (tool->options & OPTION_WATCH) {
+        return watch_migration(tool, instance, result);
+    }
+    if (tool->as_json) {
+        print_json(result);
+    } else {
+        puts(text_of(result, "uuid"));
+    }
+    return NULL;
+}
+
+static struct error *
+make_args(const struct tool *tool, const struct json *instance,
+          struct json **ret)
+{
+    const char *uuid = json_string_of(instance, "uuid");
+
+    if (!uuid || !json_string_of(instance, "host")) {
+        return error_new(ERR_BAD_MESSAGE, "instance '%s' has no UUID or host",
+                         tool->args[0]);
+    }
+    struct json *args = args_of("instance", uuid);
+    if (tool->n_args > 1) {
+        json_set_string(args, "dest", tool->args[1]);
+    }
+    if (tool->options & (OPTION_BLOCK_MIGRATE | OPTION_SHARED)) {
+        json_set_bool(args, "block_migration",
+                      tool->options & OPTION_BLOCK_MIGRATE);
+    }
+    if (tool->options & OPTION_DISK_OVER_COMMIT) {
+        json_set_bool(args, "disk_over_commit", true);
+    }
+    if (tool->options & OPTION_CHECK) {
+        json_set_bool(args, "check", true);
+    }
+    *ret = args;
+    return NULL;
+}
+
+static struct error *
+show_check(const struct tool *tool, const struct json *check)
+{
+    if (tool->as_json) {
+        print_json(check);
+    } else {
+        print_check(check);
+    }
+    if (json_bool_of(check, "ok")) {
+        return NULL;
+    }
+    return error_new(ERR_NOT_FOUND, "'%s' can't be moved: %s", tool->args[0],
+                     text_of(check, "reason"));
+}
+
+static void
+print_check(const struct json *check)
+{
+    static const struct table_column columns[] = {
+        {"HOST", false},
+        {"FIT", false},
+        {"REASON", false},
+    };
+    const struct json *data = json_get(check, "data");
+    const struct json *inner = json_get(data, "nova_object.data");
+    const struct json *is_block =
+        json_get(inner ? inner : data, "block_migration");
+    AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
+
+    json_for_each (rule, json_get(check, "rules")) {
+        table_add_member(table, rule, "host");
+        table_add_member(table, rule, "ok");
+        table_add_member(table, rule, "reason");
+    }
+    print_table(table);
+    if (json_bool_of(check, "ok")) {
+        printf("\n");
+        print_member("Destination", check, "dest");
+        print_field("Disks", "%s",
+                    json_is_true(is_block) ? "copied (block migration)"
+                                           : "shared, or none");
+    }
+}

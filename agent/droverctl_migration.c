@@ -1,0 +1,316 @@
+#include <config.h>
+
+#include "agent/droverctl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Steering waits for the hypervisor. */
+#define STEER_TIMEOUT_MS 60000
+
+static struct error *gather_lists(struct tool *tool, const char *instance,
+                                  struct json **ret);
+static void add_migration(struct json **list, const struct json *migration);
+static bool is_better(const struct json *one, const struct json *other);
+static struct json *newest(const struct json *known);
+static bool is_of_several(const struct json *known);
+static struct error *ambiguous(const char *name, const struct json *known);
+static struct error *steer(struct tool *tool, const char *method);
+static void print_list(const struct json *list);
+static void print_migration(const struct json *migration);
+static void print_amount(const char *title, const struct json *migration,
+                         const char *what);
+
+struct error *
+verb_migration_list(struct tool *tool)
+{
+    AUTO_JSON list = NULL;
+    struct error *error =
+        gather_lists(tool, tool->n_args ? tool->args[0] : NULL, &list);
+
+    if (error) {
+        return error;
+    }
+    json_sort(&list, "created_at", "uuid");
+    if (tool->as_json) {
+        print_json(list);
+    } else {
+        print_list(list);
+    }
+    return NULL;
+}
+
+struct error *
+verb_migration_show(struct tool *tool)
+{
+    AUTO_JSON migration = NULL;
+    struct error *error = migration_find(tool, tool->args[0], &migration);
+
+    if (error) {
+        return error;
+    }
+    if (tool->as_json) {
+        print_json(migration);
+    } else {
+        print_migration(migration);
+    }
+    return NULL;
+}
+
+struct error *
+verb_migration_abort(struct tool *tool)
+{
+    return steer(tool, "migration_abort");
+}
+
+struct error *
+verb_migration_force_complete(struct tool *tool)
+{
+    return steer(tool, "migration_force_complete");
+}
+
+struct error *
+migration_find(struct tool *tool, const char *name, struct json **ret)
+{
+    AUTO_JSON args = args_of("migration", name);
+
+    if (tool->host) {
+        return bus_ask(tool, tool->host, "migration_show", args,
+                       tool->timeout_ms, ret);
+    }
+    AUTO_ANSWERS answers;
+    struct error *error = bus_gather(tool, "migration_show", args, &answers);
+    if (error) {
+        return error;
+    }
+    AUTO_JSON known = json_array();
+    json_for_each (migration, answers.results) {
+        add_migration(&known, migration);
+    }
+    if (json_size(known) == 0 && answers.error) {
+        return steal(&answers.error);
+    }
+    if (json_size(known) == 0) {
+        error = error_new(ERR_MIGRATION_NOT_FOUND, "%u asked", answers.n_hosts);
+        return error_set_arg(error, "migration_id", name);
+    }
+    if (is_of_several(known)) {
+        return ambiguous(name, known);
+    }
+    *ret = newest(known);
+    return NULL;
+}
+
+static struct error *
+gather_lists(struct tool *tool, const char *instance, struct json **ret)
+{
+    AUTO_JSON args = instance ? args_of("instance", instance) : json_object();
+
+    if (tool->host) {
+        return bus_ask(tool, tool->host, "migration_list", args,
+                       tool->timeout_ms, ret);
+    }
+    /* By name it is known to the host that has it only; by UUID to all. */
+    AUTO_JSON found = NULL;
+    AUTO_ERROR unknown = NULL;
+    if (instance) {
+        unknown = instance_find(tool, instance, &found);
+        if (found) {
+            json_set_string(args, "instance", json_string_of(found, "uuid"));
+        } else if (error_code(unknown) != ERR_INSTANCE_NOT_FOUND) {
+            return steal(&unknown);
+        }
+    }
+    AUTO_ANSWERS answers;
+    struct error *error = bus_gather(tool, "migration_list", args, &answers);
+    if (error || (answers.error && json_size(answers.results) == 0)) {
+        return error ? error : steal(&answers.error);
+    }
+    *ret = json_array();
+    json_for_each (list, answers.results) {
+        json_for_each (migration, list) {
+            add_migration(ret, migration);
+        }
+    }
+    if (unknown && json_size(*ret) == 0) {
+        json_free(steal(ret));
+        return steal(&unknown);
+    }
+    return NULL;
+}
+
+/* A copy, unless the list has it already: both hosts may tell of it. */
+static void
+add_migration(struct json **list, const struct json *migration)
+{
+    struct json *merged = json_array();
+    const struct json *chosen = migration;
+
+    json_for_each (other, *list) {
+        if (!str_eq(json_string_of(other, "uuid"),
+                    json_string_of(migration, "uuid"))) {
+            json_append(merged, json_copy(other));
+        } else if (is_better(other, migration)) {
+            chosen = other;
+        }
+    }
+    json_append(merged, json_copy(chosen));
+    json_free(*list);
+    *list = merged;
+}
+
+/* The source knows the step; else the one that heard of it last. */
+static bool
+is_better(const struct json *one, const struct json *other)
+{
+    const char *a = json_string_of(one, "updated_at");
+    const char *b = json_string_of(other, "updated_at");
+
+    if (json_string_of(one, "step") || json_string_of(other, "step")) {
+        return json_string_of(one, "step") != NULL;
+    }
+    return strcmp(a ? a : "", b ? b : "") >= 0;
+}
+
+/* A copy; the caller's. */
+static struct json *
+newest(const struct json *known)
+{
+    const struct json *best = json_first(known);
+
+    json_for_each (other, known) {
+        const char *a = json_string_of(best, "created_at");
+        const char *b = json_string_of(other, "created_at");
+        int64_t id = number_of(other, "id");
+        int order = strcmp(b ? b : "", a ? a : "");
+
+        if (order > 0 || (order == 0 && id > number_of(best, "id"))) {
+            best = other;
+        }
+    }
+    return json_copy(best);
+}
+
+static bool
+is_of_several(const struct json *known)
+{
+    const char *uuid = json_string_of(json_first(known), "instance_uuid");
+
+    json_for_each (other, known) {
+        if (!str_eq(json_string_of(other, "instance_uuid"), uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct error *
+ambiguous(const char *name, const struct json *known)
+{
+    AUTO_FREE list = NULL;
+
+    json_for_each (migration, known) {
+        char *longer =
+            xasprintf("%s%s%s from %s", list ? list : "", list ? ", " : "",
+                      text_of(migration, "uuid"), text_of(migration, "source"));
+        free(list);
+        list = longer;
+    }
+    return error_new(ERR_INVALID,
+                     "'%s' names several migrations: %s (use the UUID)", name,
+                     list);
+}
+
+static struct error *
+steer(struct tool *tool, const char *method)
+{
+    AUTO_JSON migration = NULL;
+    AUTO_JSON result = NULL;
+    struct error *error = migration_find(tool, tool->args[0], &migration);
+
+    if (error) {
+        return error;
+    }
+    AUTO_JSON args = args_of("migration", json_string_of(migration, "uuid"));
+    error = bus_ask(tool, json_string_of(migration, "source"), method, args,
+                    tool->timeout_ms > STEER_TIMEOUT_MS ? tool->timeout_ms
+                                                        : STEER_TIMEOUT_MS,
+                    &result);
+    if (!error && tool->as_json) {
+        print_json(result);
+    }
+    return error;
+}
+
+static void
+print_list(const struct json *list)
+{
+    static const struct table_column columns[] = {
+        {"UUID", false},    {"INSTANCE", false}, {"FROM", false},
+        {"TO", false},      {"STATUS", false},   {"DONE", true},
+        {"CREATED", false}, {"ERROR", false},
+    };
+    AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
+
+    json_for_each (migration, list) {
+        const char *name = json_string_of(migration, "instance_name");
+
+        table_add_member(table, migration, "uuid");
+        table_add(table,
+                  name ? name : json_string_of(migration, "instance_uuid"));
+        table_add_member(table, migration, "source");
+        table_add_member(table, migration, "dest");
+        table_add_member(table, migration, "status");
+        table_add_format(table, "%" PRId64 "%%",
+                         number_of(migration, "progress"));
+        table_add_member(table, migration, "created_at");
+        table_add_member(table, migration, "error");
+    }
+    print_table(table);
+}
+
+static void
+print_migration(const struct json *migration)
+{
+    AUTO_FREE elapsed = duration_text(number_of(migration, "elapsed_ms"));
+    AUTO_FREE total = duration_text(number_of(migration, "total_ms"));
+    AUTO_FREE downtime = duration_text(number_of(migration, "downtime_ms"));
+    AUTO_FREE rate = size_text(number_of(migration, "rate"));
+
+    print_member("Migration", migration, "uuid");
+    print_member("Instance", migration, "instance_name");
+    print_member("", migration, "instance_uuid");
+    print_member("From", migration, "source");
+    print_member("To", migration, "dest");
+    print_member("Type", migration, "type");
+    print_member("Status", migration, "status");
+    print_member("Step", migration, "step");
+    print_field("Progress", "%" PRId64 " %%", number_of(migration, "progress"));
+    print_amount("Memory", migration, "memory");
+    print_amount("Disk", migration, "disk");
+    print_field("Rate", number_of(migration, "rate") < 0 ? "%s" : "%s/s", rate);
+    print_field("Time", "%s, of which %s to move the data", total, elapsed);
+    print_field("Downtime", "%s", downtime);
+    print_member("Created", migration, "created_at");
+    print_member("Updated", migration, "updated_at");
+    if (json_string_of(migration, "error")) {
+        print_member("Error", migration, "error");
+    }
+}
+
+static void
+print_amount(const char *title, const struct json *migration, const char *what)
+{
+    AUTO_FREE total_name = xasprintf("%s_total", what);
+    AUTO_FREE processed_name = xasprintf("%s_processed", what);
+    AUTO_FREE remaining_name = xasprintf("%s_remaining", what);
+
+    if (number_of(migration, total_name) <= 0) {
+        return;
+    }
+    AUTO_FREE total = size_text(number_of(migration, total_name));
+    AUTO_FREE processed = size_text(number_of(migration, processed_name));
+    AUTO_FREE remaining = size_text(number_of(migration, remaining_name));
+    print_field(title, "%s, %s sent, %s left", total, processed, remaining);
+}
