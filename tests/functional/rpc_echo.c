@@ -37,6 +37,7 @@ struct echo {
     uv_signal_t signals[2];
     struct rpc_target target;
     struct rpc_options options;
+    const char *notify_topic;
     unsigned grace_ms;
     char **args; /* What follows the command. */
     const char *command;
@@ -225,6 +226,11 @@ signalled(uv_signal_t *handle, int number)
         json_set_int(line, "connects", (int64_t)s.n_connects);
         json_set_int(line, "queued", (int64_t)s.n_queued);
         json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
+        json_set_string(line, "reply_queue",
+                        link_transport(e->link)->reply_queue);
+        if (e->server) {
+            json_set_int(line, "held", rpc_server_counters(e->server).n_held);
+        }
         json_set_bool(line, "ticked", link_threads_ticked(e->link));
         json_set_string(line, "error", s.last_error);
         print_line(line);
@@ -260,7 +266,6 @@ serve(struct echo *e, struct transport *transport)
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 6, 1, methods, e});
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 5, 13, methods, e});
     server_base_add(e->server, e->target.topic);
-    server_base_add_ping(e->server);
     rpc_server_start(e->server);
     link_consume(e->link);
 }
@@ -400,7 +405,7 @@ act(struct echo *e)
         e->start_ms = clock_now_ms();
         flood_more(e);
     } else {
-        const char *topics[] = {"notifications", "versioned_notifications",
+        const char *topics[] = {e->notify_topic, "versioned_notifications",
                                 NULL};
 
         json_set_string(context_json, "auth_token", "secret");
@@ -413,11 +418,12 @@ act(struct echo *e)
 static void
 usage(void)
 {
-    fputs("usage: rpc_echo [--url URL] [--host NAME] [--to NAME] "
-          "[--version V] [--namespace N] [--timeout MS] [--monitor S] "
-          "[--heartbeat S] [--grace MS] [--durable] [--bare] "
-          "serve|call|cast|gather|notify|flood ...\n",
-          stderr);
+    fputs(
+        "usage: rpc_echo [--url URL] [--host NAME] [--to NAME] "
+        "[--version V] [--namespace N] [--timeout MS] [--monitor S] "
+        "[--heartbeat S] [--grace MS] [--notify-topic T] [--durable] [--bare] "
+        "serve|call|cast|gather|notify|flood ...\n",
+        stderr);
     exit(2);
 }
 
@@ -433,6 +439,7 @@ main(int argc, char **argv)
         {"timeout", required_argument, NULL, 'o'},
         {"monitor", required_argument, NULL, 'm'},
         {"heartbeat", required_argument, NULL, 'b'},
+        {"notify-topic", required_argument, NULL, 'T'},
         {"grace", required_argument, NULL, 'g'},
         {"durable", no_argument, NULL, 'd'},
         {"bare", no_argument, NULL, 'r'},
@@ -444,6 +451,7 @@ main(int argc, char **argv)
         .target = {.exchange = "nova", .topic = "compute"},
         .options = {.timeout_ms = 60000},
         .grace_ms = 10000,
+        .notify_topic = "notifications",
     };
     const char *url_text = "rabbit://guest:guest@127.0.0.1:5672/";
     struct link_options options = {
@@ -486,6 +494,9 @@ main(int argc, char **argv)
             break;
         case 'g':
             e.grace_ms = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'T':
+            e.notify_topic = optarg;
             break;
         case 'd':
             options.durable = true;

@@ -349,6 +349,21 @@ test_ping_tells_the_service(void **state)
 }
 
 static void
+test_server_ping_is_of_version_1(void **state)
+{
+    struct bench *b = set_up(10);
+
+    (void)state;
+    server_base_add_ping(b->server);
+    ask(b, (struct ask){.method = "oslo_rpc_server_ping", .version = "1.0"});
+    assert_string_equal(json_get_string(only_reply(b)->result), "pong");
+    assert_fails(b, (struct ask){.method = "oslo_rpc_server_ping"},
+                 ERR_NO_SUCH_METHOD,
+                 "Endpoint does not support RPC method oslo_rpc_server_ping");
+    tear_down(b);
+}
+
+static void
 test_arguments_are_checked_in_pythons_words(void **state)
 {
     struct bench *b = set_up(10);
@@ -715,6 +730,7 @@ main(void)
         cmocka_unit_test(test_versions_fit_as_at_the_peers),
         cmocka_unit_test(test_unknown_namespace_reads_as_version),
         cmocka_unit_test(test_ping_tells_the_service),
+        cmocka_unit_test(test_server_ping_is_of_version_1),
         cmocka_unit_test(test_arguments_are_checked_in_pythons_words),
         cmocka_unit_test(test_argument_of_an_old_version_is_unknown_to_the_new),
         cmocka_unit_test(test_request_carries_its_log_context),

@@ -97,8 +97,14 @@ def echo(broker, tmp_path):
         return service
 
     yield make
-    for service in services:
-        service.kill()
+    # All end in good order, which is also when leaks are reported.
+    try:
+        for service in services:
+            if service.process.poll() is None:
+                service.stop()
+    finally:
+        for service in services:
+            service.kill()
 
 
 @pytest.fixture

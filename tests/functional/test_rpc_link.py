@@ -1,0 +1,239 @@
+"""rpc/link: topology, and brokers that come, go and misbehave."""
+
+import re
+
+import pytest
+
+from harness.echo import echo, own  # noqa: F401
+from harness.oslo import Failure
+from harness.wait import wait_for
+
+
+def call(client, method, **words):
+    words.setdefault('_version', '6.0')
+    words.setdefault('_server', 'host1')
+    return client.call(method, **words)
+
+
+def answers(client):
+    """A condition: the service answers."""
+    def condition():
+        try:
+            return call(client, 'echo', value='here', _timeout=2) == 'here'
+        except Failure:
+            return False
+    return condition
+
+
+@pytest.fixture
+def clean(broker):
+    """A broker without anything in it."""
+    broker.ctl('stop_app')
+    broker.ctl('reset')
+    broker.ctl('start_app')
+    broker.wait_ready()
+    yield broker
+    broker.ctl('stop_app')
+    broker.ctl('reset')
+    broker.ctl('start_app')
+    broker.wait_ready()
+
+
+def plain(name):
+    return re.sub('[0-9a-f]{32}', 'HEX', name)
+
+
+def test_topology_is_that_of_the_peers(clean, echo):
+    echo('host.with.dots')
+    queues = {plain(queue.pop('name')): queue for queue in clean.list(
+        'queues', 'name', 'durable', 'auto_delete', 'arguments')}
+    bare = {'durable': False, 'auto_delete': False}
+    expires = {'x-expires': 1800000}
+
+    def simple(queue):
+        arguments = queue['arguments']
+        if not isinstance(arguments, dict):
+            arguments = {a[0]: a[-1] for a in arguments}
+        return {**queue, 'arguments': arguments}
+
+    assert {name: simple(queue) for name, queue in queues.items()} == {
+        'compute': {**bare, 'arguments': {}},
+        'compute.host.with.dots': {**bare, 'arguments': {}},
+        'compute_fanout_HEX': {**bare, 'arguments': expires},
+        'reply_HEX': {**bare, 'arguments': expires}}
+    exchanges = {exchange.pop('name'): exchange for exchange in clean.list(
+        'exchanges', 'name', 'type', 'durable', 'auto_delete')}
+    assert exchanges['nova'] == {
+        'type': 'topic', 'durable': False, 'auto_delete': False}
+    assert exchanges['compute_fanout'] == {
+        'type': 'fanout', 'durable': False, 'auto_delete': True}
+    bindings = {
+        (binding['source_name'], plain(binding['destination_name']),
+         binding['routing_key'])
+        for binding in clean.list('bindings') if binding['source_name']}
+    assert bindings == {
+        ('nova', 'compute', 'compute'),
+        ('nova', 'compute.host.with.dots', 'compute.host.with.dots'),
+        ('compute_fanout', 'compute_fanout_HEX', 'compute')}
+
+
+def test_two_connections_are_enough(clean, echo, client):
+    echo()
+    calls = [client.call_async('echo', _server='host1', _version='6.0',
+                               value=n) for n in range(100)]
+    assert [each.result(30) for each in calls] == list(range(100))
+    names = [c for c in clean.list('connections', 'client_properties')
+             if 'rpc_echo' in str(c)]
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize('option, exchange_durable, queue', [
+    ('--durable', False, {}),
+    ('--heartbeat=60', True, {}),
+    ('--heartbeat=60', False,
+     {'durable': True, 'arguments': {'x-queue-type': 'quorum'}})])
+def test_what_is_declared_otherwise_is_used_as_it_is(
+        option, exchange_durable, queue, clean, client, echo, own, raw):
+    raw.channel.exchange_declare('nova', 'topic', durable=exchange_durable,
+                                 auto_delete=False)
+    raw.queue('compute.host1', auto_delete=False, **queue)
+    service = echo('host1', option)
+    line = own('call', 'echo', '{"value": 1}', to='host1')[0]
+    assert line == {'ok': True, 'result': 1}
+    log = service.log.read_text()
+    assert log.count('is used as it is') == 1
+    assert service.status()['connects'] == 2
+
+
+def test_deleted_queue_is_made_again(echo, client, raw):
+    service = echo()
+    for name in ('compute.host1', 'compute'):
+        raw.channel.queue_delete(name)
+        wait_for(lambda: raw.has_queue(name), 1.5, name)
+        assert wait_for(answers(client), 10)
+    assert service.status()['connects'] == 2
+
+
+def test_deleted_reply_queue_is_made_again(echo, raw):
+    service = echo()
+    name = service.status()['reply_queue']
+    raw.channel.queue_delete(name)
+    wait_for(lambda: raw.has_queue(name), 5)
+    assert service.status()['connects'] == 2
+
+
+@pytest.mark.parametrize('way', ['restart', 'kill'])
+def test_service_comes_back_with_the_broker(way, echo, broker, client):
+    service = echo()
+    name = service.status()['reply_queue']
+    if way == 'restart':
+        broker.restart()
+    else:
+        broker.kill()
+        broker.start()
+    service.wait_for('up', 2)
+    assert wait_for(answers(client), 60)
+    assert name in broker.queues()
+
+
+def test_reply_survives_a_restart_of_the_broker(echo, broker, client):
+    service = echo()
+    running = client.call_async('sleep', _server='host1', _version='6.0',
+                                seconds=6, _timeout=100)
+    wait_for(lambda: call(client, 'count') == 1)
+    broker.restart()
+    assert running.result(100) == 6
+    assert service.status()['consuming']
+
+
+def test_broker_that_is_not_there_yet_is_waited_for(echo, broker, client):
+    broker.stop()
+    service = echo(ready=False)
+    wait_for(lambda: 'connect to' in service.log.read_text(), 20)
+    broker.start()
+    service.wait_for('up', deadline=40)
+    assert wait_for(answers(client), 60)
+
+
+def test_stop_does_not_wait_for_a_broker_that_is_gone(echo, broker):
+    service = echo()
+    broker.stop()
+    service.wait_for('down')
+    service.stop(20)
+
+
+def test_hung_broker_is_given_up_by_its_silence(echo, broker, client):
+    service = echo('host1', '--heartbeat', 2)
+    broker.pause()
+    service.wait_for('down', deadline=12)
+    broker.resume()
+    service.wait_for('up', 2, deadline=60)
+    assert wait_for(answers(client), 60)
+
+
+def test_idle_connection_stays_up(echo, broker):
+    service = echo('host1', '--heartbeat', 2)
+    wait_for(lambda: broker.list('connections', 'timeout') and
+             service.status()['ticked'])
+    # Long enough for a broker that hears nothing to give up four times.
+    with pytest.raises(AssertionError):
+        service.wait_for('down', deadline=8)
+    assert service.status()['connects'] == 2
+
+
+def test_wrong_password_is_retried_until_it_is_right(echo, broker, client):
+    url = broker.url.replace('guest:guest', 'late:secret')
+    service = echo(url=url, ready=False)
+    wait_for(lambda: 'ACCESS_REFUSED' in service.log.read_text(), 20)
+    assert 'secret' not in service.log.read_text()
+    broker.ctl('add_user', 'late', 'secret')
+    broker.ctl('set_permissions', 'late', '.*', '.*', '.*')
+    service.wait_for('up', deadline=60)
+    service.kill()
+    broker.ctl('delete_user', 'late')
+
+
+def test_dead_hosts_of_the_list_are_passed_over(echo, broker):
+    address = '127.0.0.1:%d' % broker.port
+    url = broker.url.replace(
+        'guest:guest@' + address,
+        'guest:guest@127.0.0.1:1,guest:guest@127.0.0.1:2,guest:guest@'
+        + address)
+    service = echo(url=url)
+    assert service.status()['connects'] == 2
+
+
+def test_blocked_broker_gets_each_message_once(echo, broker, client):
+    service = echo()
+    assert call(client, 'echo', value=1) == 1
+    waiting = client.call_async('sleep', _server='host1', _version='6.0',
+                                seconds=4, _timeout=100)
+    wait_for(lambda: call(client, 'count') >= 1)
+    broker.ctl('set_vm_memory_high_watermark', '0.00001')
+    try:
+        # The broker tells of its trouble once it is published to.
+        wait_for(lambda: service.status()['blocked'], 30)
+        assert service.status()['ticked']
+    finally:
+        broker.ctl('set_vm_memory_high_watermark', '0.4')
+    assert waiting.result(60) == 4
+    wait_for(lambda: not service.status()['blocked'], 30)
+    assert wait_for(answers(client), 60)
+    assert service.status()['connects'] == 2
+
+
+def test_exchange_that_is_gone_is_declared_again(echo, own, raw, broker):
+    service = echo()
+    raw.channel.exchange_delete('compute_fanout')
+    # A gathering fans out to where nobody listens: no error, no answer.
+    assert own('gather', 'who', '{}', options=('--timeout', '1000')) == []
+    assert raw.has_exchange('compute_fanout')
+    assert service.status()['connects'] == 2
+
+
+def test_connection_closed_by_hand_comes_back(echo, broker, client):
+    service = echo()
+    broker.ctl('close_all_connections', 'for a test')
+    service.wait_for('down')
+    service.wait_for('up', 2, deadline=40)
+    assert wait_for(answers(client), 60)
