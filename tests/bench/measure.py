@@ -289,13 +289,15 @@ def with_drover(guest, agent, dest, ends):
 
 def wait_known(agents, guest, host):
     """Until the agents agree with libvirt on where the guest is."""
-    def is_known():
-        return [agent.host for agent in agents
-                if any(instance['uuid'] == guest.uuid for instance
-                       in agent.ctl_json('instance', 'list')
-                       if instance['host'] == agent.host)] == [host.name]
-    wait_for(is_known, 30, 'the agents know that %s is on %s' % (
-        guest.name, host.name))
+    def known():
+        return [(agent.host, instance['host'], instance['vm_state'])
+                for agent in agents
+                for instance in agent.ctl_json('instance', 'list')
+                if instance['uuid'] == guest.uuid]
+
+    wait_for(lambda: {each[1] for each in known()} == {host.name}, 30,
+             lambda: 'that %s is on %s is known, instead of %s' % (
+                 guest.name, host.name, known()))
 
 
 def migration(place):
