@@ -59,6 +59,7 @@ static const struct option long_options[] = {
 struct command_line {
     struct tool tool;
     const struct verb *verb; /* Null: none. */
+    const char *first;       /* Word, if there is one. */
     bool wants_help, wants_version;
 };
 
@@ -70,7 +71,8 @@ static bool check_verb(const struct command_line *line);
 static int count_words(const char *words);
 static bool begins_with(const char *words, char *const *given, int n);
 static bool verb_takes(const struct verb *verb, unsigned option);
-static void usage(FILE *out, const struct verb *verb);
+static void usage(FILE *out, const struct verb *verb, const char *first);
+static bool is_first_word(const char *words, const char *word);
 static void usage_verb(FILE *out, const struct verb *verb);
 static int run(struct command_line *line);
 static void complain(const struct error *error);
@@ -86,6 +88,7 @@ main(int argc, char **argv)
         setlocale(LC_CTYPE, "");
     }
     signal(SIGPIPE, SIG_IGN);
+    argv[0] = (char *)"droverctl"; /* For getopt_long() to complain as. */
     if (!parse(argc, argv, &line)) {
         return EXIT_USAGE;
     }
@@ -94,7 +97,7 @@ main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (line.wants_help) {
-        usage(stdout, line.verb);
+        usage(stdout, line.verb, line.first);
         return EXIT_SUCCESS;
     }
     json_init();
@@ -137,13 +140,14 @@ parse(int argc, char **argv, struct command_line *line)
     while ((option = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
         if (!parse_option(option, line)) {
             find_verb(argv + optind, argc - optind, line);
-            usage(stderr, line->verb);
+            usage(stderr, line->verb, NULL);
             return false;
         }
     }
     if (line->wants_version) {
         return true;
     }
+    line->first = argv[optind];
     bool is_found = find_verb(argv + optind, argc - optind, line);
     if (line->wants_help) {
         return true;
@@ -154,11 +158,11 @@ parse(int argc, char **argv, struct command_line *line)
                     optind + 1 < argc ? " " : "",
                     optind + 1 < argc ? argv[optind + 1] : "");
         }
-        usage(stderr, NULL);
+        usage(stderr, NULL, line->first);
         return false;
     }
     if (!check_verb(line)) {
-        usage(stderr, line->verb);
+        usage(stderr, line->verb, NULL);
         return false;
     }
     return true;
@@ -286,22 +290,39 @@ begins_with(const char *words, char *const *given, int n)
 }
 
 static bool
+is_first_word(const char *words, const char *word)
+{
+    size_t size = strlen(word);
+
+    return strncmp(words, word, size) == 0 && words[size] == ' ';
+}
+
+static bool
 verb_takes(const struct verb *verb, unsigned option)
 {
     return option & VERB_OPTION && verb->options & option;
 }
 
+/* Of 'verb', or else of those that begin with 'first', if any do. */
 static void
-usage(FILE *out, const struct verb *verb)
+usage(FILE *out, const struct verb *verb, const char *first)
 {
+    bool is_known = false;
+
     if (verb) {
         usage_verb(out, verb);
         return;
     }
+    for (size_t i = 0; first && i < N_ELEMENTS(verbs); i++) {
+        is_known |= is_first_word(verbs[i].words, first);
+    }
     fputs("usage: droverctl [OPTIONS] VERB ...\n\n", out);
     for (size_t i = 0; i < N_ELEMENTS(verbs); i++) {
         AUTO_FREE synopsis = xasprintf("%s %s", verbs[i].words, verbs[i].args);
-        fprintf(out, "  %-34s %s\n", synopsis, verbs[i].help);
+
+        if (!is_known || is_first_word(verbs[i].words, first)) {
+            fprintf(out, "  %-35s %s\n", synopsis, verbs[i].help);
+        }
     }
     fputs("\n"
           "  --config-file FILE  configuration of droverd (" DEFAULT_CONFIG

@@ -109,8 +109,18 @@ struct answers {
     struct json *results; /* An array; never null. */
     unsigned n_hosts;     /* That answered, be it with an error. */
     struct error *error;  /* The first one that is not about not having it. */
+    bool is_incomplete;   /* Not all answered in time. */
 };
 void answers_close(struct answers *answers);
+
+/* The error if there is no result; otherwise what is wrong, such as a missing
+ * answer, is said on standard error. */
+struct error *answers_judge(struct answers *answers) WARN_UNUSED;
+
+/* Nobody has it: 'code' with argument 'arg_name', or that some host did not
+ * answer; or else the error that a host answered. */
+struct error *answers_nothing(struct answers *answers, enum error_code code,
+                              const char *arg_name, const char *name);
 #define AUTO_ANSWERS CLEANUP(answers_close) struct answers
 
 /* Fails if there is no bus, or nobody answers.  '*ret' is to be closed, also

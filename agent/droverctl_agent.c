@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What concerns one agent: how it is doing, and how it is made to fail. */
 
@@ -67,7 +68,8 @@ verb_fake(struct tool *tool)
     if (tool->as_json) {
         print_json(result);
     } else if (answer && *answer) {
-        puts(answer);
+        bool has_end = answer[strlen(answer) - 1] == '\n';
+        printf("%s%s", answer, has_end ? "" : "\n");
     }
     return NULL;
 }

@@ -107,6 +107,7 @@ bus_gather(struct tool *tool, const char *method, const struct json *args,
     struct rpc_target target = target_of(tool, NULL);
     AUTO_JSON none = json_object();
     struct pending *pending = xzalloc(sizeof *pending);
+    uint64_t start_ms = clock_now_ms();
     pending->answers = ret;
     rpc_gather(bus->client, &target, tool->timeout_ms, bus->context, method,
                args ? args : none, gathered_one, gathered, pending);
@@ -115,6 +116,7 @@ bus_gather(struct tool *tool, const char *method, const struct json *args,
         return error;
     }
     free(pending);
+    ret->is_incomplete = clock_now_ms() >= start_ms + tool->timeout_ms;
     if (!error && ret->n_hosts == 0 && !ret->error) {
         error = error_new(ERR_NOT_FOUND,
                           "no agent answers (is droverd running on any host, "
@@ -128,6 +130,41 @@ answers_close(struct answers *answers)
 {
     json_free(answers->results);
     error_free(answers->error);
+}
+
+struct error *
+answers_judge(struct answers *answers)
+{
+    if (answers->error && json_size(answers->results) == 0) {
+        return steal(&answers->error);
+    }
+    if (answers->error) {
+        AUTO_FREE text = error_text(answers->error);
+        AUTO_FREE clean = text_clean(text);
+        fprintf(stderr, "droverctl: one host answered: %s\n", clean);
+    }
+    if (answers->is_incomplete) {
+        fputs("droverctl: not all hosts have answered\n", stderr);
+    }
+    return NULL;
+}
+
+struct error *
+answers_nothing(struct answers *answers, enum error_code code,
+                const char *arg_name, const char *name)
+{
+    if (answers->error) {
+        return steal(&answers->error);
+    }
+    if (answers->is_incomplete) {
+        return error_new(ERR_TIMEOUT,
+                         "no host that answered knows '%s', and not all have "
+                         "answered",
+                         name);
+    }
+    return error_set_arg(
+        error_new(code, "none of %u hosts knows it", answers->n_hosts),
+        arg_name, name);
 }
 
 struct error *

@@ -143,7 +143,7 @@ static void
 print_event(const struct json *event)
 {
     AUTO_FREE line =
-        xasprintf("%-26s  %-5s  %-48s  %-16s  %s", text_of(event, "timestamp"),
+        xasprintf("%-26s  %-5s  %-48s  %-20s  %s", text_of(event, "timestamp"),
                   text_of(event, "priority"), text_of(event, "event_type"),
                   text_of(event, "publisher_id"),
                   instance_name(json_get(event, "payload")));

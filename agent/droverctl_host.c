@@ -8,6 +8,7 @@
 #define MIB INT64_C(1048576)
 #define GIB (1024 * MIB)
 
+static struct error *gather_hosts(struct tool *tool, struct json **ret);
 static char *of_total(const struct json *host, const char *free_name,
                       const char *total_name, int64_t unit);
 static char *version_text(int64_t version);
@@ -21,19 +22,19 @@ verb_host_list(struct tool *tool)
         {"CPUS", true},     {"MEMORY FREE", true}, {"DISK FREE", true},
         {"VERSION", false},
     };
-    AUTO_ANSWERS answers;
-    struct error *error = bus_gather(tool, "host_show", NULL, &answers);
+    AUTO_JSON hosts = NULL;
+    struct error *error = gather_hosts(tool, &hosts);
 
-    if (error || (answers.error && json_size(answers.results) == 0)) {
-        return error ? error : steal(&answers.error);
+    if (error) {
+        return error;
     }
-    json_sort(&answers.results, "host", NULL);
+    json_sort(&hosts, "host", NULL);
     if (tool->as_json) {
-        print_json(answers.results);
+        print_json(hosts);
         return NULL;
     }
     AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
-    json_for_each (host, answers.results) {
+    json_for_each (host, hosts) {
         bool is_up = json_bool_of(host, "hypervisor_up");
         AUTO_FREE memory = of_total(host, "memory_free_mb", "memory_mb", MIB);
         AUTO_FREE disk = of_total(host, "disk_free_gb", "disk_total_gb", GIB);
@@ -67,6 +68,29 @@ verb_host_show(struct tool *tool)
         print_host(host);
     }
     return NULL;
+}
+
+static struct error *
+gather_hosts(struct tool *tool, struct json **ret)
+{
+    if (tool->host) {
+        struct json *host;
+        struct error *error = bus_ask(tool, tool->host, "host_show", NULL,
+                                      tool->timeout_ms, &host);
+        if (!error) {
+            *ret = json_append(json_array(), host);
+        }
+        return error;
+    }
+    AUTO_ANSWERS answers;
+    struct error *error = bus_gather(tool, "host_show", NULL, &answers);
+    if (!error) {
+        error = answers_judge(&answers);
+    }
+    if (!error) {
+        *ret = steal(&answers.results);
+    }
+    return error;
 }
 
 /* "12.5 GiB of 15.6 GiB"; the caller's. */

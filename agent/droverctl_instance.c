@@ -81,12 +81,9 @@ instance_find(struct tool *tool, const char *name, struct json **ret)
         return error;
     }
     size_t n = json_size(answers.results);
-    if (n == 0 && answers.error) {
-        return steal(&answers.error);
-    }
     if (n == 0) {
-        error = error_new(ERR_INSTANCE_NOT_FOUND, "%u asked", answers.n_hosts);
-        return error_set_arg(error, "instance_id", name);
+        return answers_nothing(&answers, ERR_INSTANCE_NOT_FOUND, "instance_id",
+                               name);
     }
     *ret = choose(answers.results);
     return *ret ? NULL : ambiguous(name, answers.results);
@@ -101,8 +98,11 @@ gather_lists(struct tool *tool, struct json **ret)
     }
     AUTO_ANSWERS answers;
     struct error *error = bus_gather(tool, "instance_list", NULL, &answers);
-    if (error || (answers.error && json_size(answers.results) == 0)) {
-        return error ? error : steal(&answers.error);
+    if (!error) {
+        error = answers_judge(&answers);
+    }
+    if (error) {
+        return error;
     }
     *ret = json_array();
     json_for_each (list, answers.results) {

@@ -88,12 +88,9 @@ migration_find(struct tool *tool, const char *name, struct json **ret)
     json_for_each (migration, answers.results) {
         add_migration(&known, migration);
     }
-    if (json_size(known) == 0 && answers.error) {
-        return steal(&answers.error);
-    }
     if (json_size(known) == 0) {
-        error = error_new(ERR_MIGRATION_NOT_FOUND, "%u asked", answers.n_hosts);
-        return error_set_arg(error, "migration_id", name);
+        return answers_nothing(&answers, ERR_MIGRATION_NOT_FOUND,
+                               "migration_id", name);
     }
     if (is_of_several(known)) {
         return ambiguous(name, known);
@@ -124,8 +121,11 @@ gather_lists(struct tool *tool, const char *instance, struct json **ret)
     }
     AUTO_ANSWERS answers;
     struct error *error = bus_gather(tool, "migration_list", args, &answers);
-    if (error || (answers.error && json_size(answers.results) == 0)) {
-        return error ? error : steal(&answers.error);
+    if (!error) {
+        error = answers_judge(&answers);
+    }
+    if (error) {
+        return error;
     }
     *ret = json_array();
     json_for_each (list, answers.results) {

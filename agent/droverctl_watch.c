@@ -10,7 +10,7 @@
 #include "agent/base/clock.h"
 
 #define POLL_MS 250
-#define POLL_TIMEOUT_MS 5000
+#define POLL_TIMEOUT_MS 3000
 
 /* Off a terminal: a line for so much progress, but not more often than every
  * second, and a sign of life when there is none. */
@@ -68,7 +68,6 @@ static void clear_bar(struct watch *w);
 static struct error *conclude(struct watch *w);
 static void print_summary(struct watch *w, const char *host);
 static char *current_host(struct watch *w);
-static void say_interrupted(struct watch *w);
 
 struct error *
 watch_migration(struct tool *tool, const struct json *instance,
@@ -90,12 +89,11 @@ watch_migration(struct tool *tool, const struct json *instance,
     }
     clear_bar(&w);
     if (!error && bus_is_interrupted(tool)) {
-        say_interrupted(&w);
-        error = error_new(ERR_INTERNAL, "no longer watched");
-        watch_close(&w);
-        return error;
-    }
-    if (!error) {
+        error = error_new(ERR_INTERNAL,
+                          "migration %s goes on without being watched; "
+                          "'droverctl migration abort %s' ends it",
+                          w.uuid, w.uuid);
+    } else if (!error) {
         error = conclude(&w);
     }
     watch_close(&w);
@@ -403,14 +401,4 @@ current_host(struct watch *w)
     return xstrdup(host        ? host
                    : has_moved ? text_of(w->now, "dest")
                                : w->source);
-}
-
-static void
-say_interrupted(struct watch *w)
-{
-    fprintf(stderr,
-            "droverctl: migration %s goes on without being watched\n"
-            "droverctl: see 'droverctl migration show %s'; 'droverctl "
-            "migration abort %s' ends it\n",
-            w->uuid, w->uuid, w->uuid);
 }
