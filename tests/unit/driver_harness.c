@@ -147,6 +147,20 @@ harness_wait(struct harness *h, const bool *flag)
     }
 }
 
+void
+harness_pause(struct harness *h)
+{
+    struct deadline deadline = {.has_passed = false};
+
+    uv_timer_init(&h->loop, &deadline.timer);
+    uv_timer_start(&deadline.timer, on_deadline, 2, 0);
+    while (!deadline.has_passed) {
+        uv_run(&h->loop, UV_RUN_ONCE);
+    }
+    uv_close((uv_handle_t *)&deadline.timer, NULL);
+    uv_run(&h->loop, UV_RUN_NOWAIT);
+}
+
 unsigned
 harness_count(const struct harness *h, int slot, enum driver_event_type type,
               const char *uuid)

@@ -62,6 +62,9 @@ void harness_free(struct harness *h); /* Fails if handles are left. */
 /* Runs the loop until '*flag'; fails the test at the deadline. */
 void harness_wait(struct harness *h, const bool *flag);
 
+/* Runs the loop for a moment, between two questions. */
+void harness_pause(struct harness *h);
+
 /* The number of events of that type for that guest (null: any) so far. */
 unsigned harness_count(const struct harness *h, int slot,
                        enum driver_event_type type, const char *uuid);
@@ -100,6 +103,7 @@ void harness_wait_event(struct harness *h, int slot,
             uv_hrtime() + HARNESS_DEADLINE_MS * UINT64_C(1000000); \
         do {                                                       \
             AWAIT(H, R, CALL);                                     \
+            harness_pause(H);                                      \
             if (uv_hrtime() > until_end_) {                        \
                 fail_msg("in vain waited for %s", #COND);          \
             }                                                      \

@@ -194,7 +194,7 @@ start(struct fixture *f, unsigned flags, struct result *moved)
     driver_migrate(f->a, request_for(f, flags | MIGRATE_BLOCK), on_plain,
                    moved);
     AWAIT_UNTIL(f->h, r, driver_job_get(f->a, f->uuid, false, on_job, &r),
-                r.job.type == JOB_UNBOUNDED && r.job.iteration > 0);
+                r.job.type == JOB_UNBOUNDED);
 }
 
 static void
