@@ -28,6 +28,7 @@ struct worker_pool {
     uv_mutex_t mutex; /* Guards what follows. */
     uv_cond_t cond;
     struct job *head, **tail;
+    unsigned n_queued;
     bool stopping;
     unsigned n_alone;
 };
@@ -92,7 +93,10 @@ worker_submit(struct worker_pool *pool, void (*run)(void *aux),
     uv_mutex_lock(&pool->mutex);
     *pool->tail = job;
     pool->tail = &job->next;
-    bool start = !pool->n_idle && pool->n_started < pool->n_threads;
+    pool->n_queued++;
+    /* An idle thread may have been given the job before this one already. */
+    bool start =
+        pool->n_queued > pool->n_idle && pool->n_started < pool->n_threads;
     uv_cond_broadcast(&pool->cond);
     uv_mutex_unlock(&pool->mutex);
     if (start) {
@@ -155,6 +159,7 @@ pool_thread(void *aux)
             break;
         }
         pool->head = job->next;
+        pool->n_queued--;
         if (!pool->head) {
             pool->tail = &pool->head;
         }
