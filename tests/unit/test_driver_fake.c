@@ -98,7 +98,13 @@ static int
 teardown(void **state)
 {
     struct fixture *f = *state;
+    struct result r = {0};
 
+    /* A test that failed may have left calls hanging. */
+    if (f->h->drivers[A]) {
+        AWAIT(f->h, r, driver_steer(f->a, "release", on_text, &r));
+        result_clear(&r);
+    }
     harness_free(f->h);
     free(f);
     return 0;
