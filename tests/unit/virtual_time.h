@@ -1,0 +1,36 @@
+#ifndef DROVER_TESTS_VIRTUAL_TIME_H
+#define DROVER_TESTS_VIRTUAL_TIME_H
+
+/* Time that passes only when nothing else is left to do.
+ *
+ * The program is linked with LINK_VIRTUAL_TIME, which puts this between the
+ * agent and libuv's timers: a timer fires when all work of the loop, of the
+ * worker pools and of migration threads is done and it is the earliest.  So
+ * minutes of waiting take no time, and a slow machine changes nothing.  The
+ * clock of agent/base/clock.h goes by it.
+ *
+ * Threads: the loop. */
+
+#include <stdbool.h>
+#include <uv.h>
+
+void virtual_time_install(uv_loop_t *loop);
+void virtual_time_remove(void); /* The loop must run once more. */
+
+uint64_t virtual_time_now_ms(void); /* Since it was installed. */
+
+/* Counts what the loop does not know of: writes to disk. */
+void virtual_time_add_work(int n);
+
+/* While it is true, work that does not end in a moment is taken to hang, and
+ * time goes on beside it. */
+void virtual_time_allow_hanging(bool allowed);
+
+/* Runs the loop until nothing is under way but timers.  Blocks while workers
+ * work. */
+void virtual_time_settle(void);
+
+/* Lets the earliest timer fire; false if there is none. */
+bool virtual_time_advance(void);
+
+#endif
