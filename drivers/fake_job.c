@@ -10,6 +10,7 @@ static void transmit(struct fake_job *job, double amount, double seconds);
 static void end_phase(struct fake_job *job);
 static double effective_dirty_rate(const struct fake_job *job);
 static void stop_guest(struct fake_job *job);
+static void gather_rest(struct fake_job *job);
 
 void
 fake_job_start(struct fake_job *job, const struct fake_job_params *params,
@@ -86,8 +87,7 @@ void
 fake_job_postcopy(struct fake_job *job)
 {
     job->disk_left = 0;
-    job->memory_left += job->dirty;
-    job->dirty = 0;
+    gather_rest(job);
     job->phase = FAKE_POSTCOPY;
 }
 
@@ -183,8 +183,18 @@ effective_dirty_rate(const struct fake_job *job)
 static void
 stop_guest(struct fake_job *job)
 {
-    job->memory_left += job->dirty;
-    job->dirty = 0;
+    gather_rest(job);
     job->phase = FAKE_STOPPED;
     job->stop_us = job->now_us;
+}
+
+/* What was not sent yet and what was written again overlap. */
+static void
+gather_rest(struct fake_job *job)
+{
+    job->memory_left += job->dirty;
+    job->dirty = 0;
+    if (job->memory_left > job->memory_total) {
+        job->memory_left = job->memory_total;
+    }
 }
