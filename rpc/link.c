@@ -49,6 +49,7 @@ static void close_thread(struct link *, struct link_thread *, unsigned grace_ms,
                          void (*done)(void *));
 static void publisher_ended(void *aux);
 static void consumer_ended(void *aux);
+static void drop_left(struct link *);
 static void join(struct link_thread *);
 static struct command *command_create(enum command_type);
 static void command_deliver(struct completion *);
@@ -357,12 +358,25 @@ static void
 consumer_ended(void *aux)
 {
     struct link *link = aux;
-    void (*closed)(void *) = link->closed;
-    void *closed_aux = link->closed_aux;
+
+    join(&link->consumer);
+    drop_left(link);
+    /* Whoever listens to the transport lets go of it in there. */
+    link->closed(link->closed_aux);
+    drop_left(link);
+    link_thread_close(&link->consumer);
+    link_thread_close(&link->publisher);
+    settings_close(&link->settings);
+    free(link);
+}
+
+/* What no thread will take any more. */
+static void
+drop_left(struct link *link)
+{
     struct message_list left = {0};
     struct message *message;
 
-    join(&link->consumer);
     while ((message = outbox_pop(&link->publisher.outbox))) {
         message_list_append(&left, message);
     }
@@ -376,11 +390,7 @@ consumer_ended(void *aux)
         command->n = -1;
         command->completion.deliver(&command->completion);
     }
-    link_thread_close(&link->consumer);
-    link_thread_close(&link->publisher);
-    settings_close(&link->settings);
-    free(link);
-    closed(closed_aux);
+    link->consumer.commands_tail = &link->consumer.commands;
 }
 
 /* It has posted its last completion and is about to end. */

@@ -61,8 +61,8 @@ void link_consume(struct link *link);
 void link_cancel(struct link *link, void (*done)(void *aux), void *aux);
 
 /* Publishes and confirms what is queued (at most 'grace_ms'), deletes our own
- * fanout and reply queues, closes, and calls 'closed', after which the link is
- * gone. */
+ * fanout and reply queues, closes, and calls 'closed'; once that has
+ * returned the link, with its transport, is gone. */
 void link_close(struct link *link, unsigned grace_ms, void (*closed)(void *aux),
                 void *aux);
 
