@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from harness.echo import echo, own  # noqa: F401
+from harness.echo import echo, own, run_client  # noqa: F401
 from harness.oslo import Failure
+from harness.raw import Raw
 from harness.wait import wait_for
 
 
@@ -25,27 +26,34 @@ def answers(client):
     return condition
 
 
+class Vhost:
+    """A part of the broker with nothing in it yet."""
+
+    def __init__(self, broker, name):
+        self._broker = broker
+        self.name = name
+        self.url = broker.url + name
+        broker.ctl('add_vhost', name)
+        broker.ctl('set_permissions', '-p', name, 'guest', '.*', '.*', '.*')
+
+    def list(self, what, *columns):
+        return self._broker.list(what, '-p', self.name, *columns)
+
+
 @pytest.fixture
-def clean(broker):
-    """A broker without anything in it."""
-    broker.ctl('stop_app')
-    broker.ctl('reset')
-    broker.ctl('start_app')
-    broker.wait_ready()
-    yield broker
-    broker.ctl('stop_app')
-    broker.ctl('reset')
-    broker.ctl('start_app')
-    broker.wait_ready()
+def vhost(broker):
+    made = Vhost(broker, 'empty')
+    yield made
+    broker.ctl('delete_vhost', made.name)
 
 
 def plain(name):
     return re.sub('[0-9a-f]{32}', 'HEX', name)
 
 
-def test_topology_is_that_of_the_peers(clean, echo):
-    echo('host.with.dots')
-    queues = {plain(queue.pop('name')): queue for queue in clean.list(
+def test_topology_is_that_of_the_peers(vhost, echo):
+    echo('host.with.dots', url=vhost.url)
+    queues = {plain(queue.pop('name')): queue for queue in vhost.list(
         'queues', 'name', 'durable', 'auto_delete', 'arguments')}
     bare = {'durable': False, 'auto_delete': False}
     expires = {'x-expires': 1800000}
@@ -61,7 +69,7 @@ def test_topology_is_that_of_the_peers(clean, echo):
         'compute.host.with.dots': {**bare, 'arguments': {}},
         'compute_fanout_HEX': {**bare, 'arguments': expires},
         'reply_HEX': {**bare, 'arguments': expires}}
-    exchanges = {exchange.pop('name'): exchange for exchange in clean.list(
+    exchanges = {exchange.pop('name'): exchange for exchange in vhost.list(
         'exchanges', 'name', 'type', 'durable', 'auto_delete')}
     assert exchanges['nova'] == {
         'type': 'topic', 'durable': False, 'auto_delete': False}
@@ -70,19 +78,19 @@ def test_topology_is_that_of_the_peers(clean, echo):
     bindings = {
         (binding['source_name'], plain(binding['destination_name']),
          binding['routing_key'])
-        for binding in clean.list('bindings') if binding['source_name']}
+        for binding in vhost.list('bindings') if binding['source_name']}
     assert bindings == {
         ('nova', 'compute', 'compute'),
         ('nova', 'compute.host.with.dots', 'compute.host.with.dots'),
         ('compute_fanout', 'compute_fanout_HEX', 'compute')}
 
 
-def test_two_connections_are_enough(clean, echo, client):
+def test_two_connections_are_enough(broker, echo, client):
     echo()
     calls = [client.call_async('echo', _server='host1', _version='6.0',
                                value=n) for n in range(100)]
     assert [each.result(30) for each in calls] == list(range(100))
-    names = [c for c in clean.list('connections', 'client_properties')
+    names = [c for c in broker.list('connections', 'client_properties')
              if 'rpc_echo' in str(c)]
     assert len(names) == 2
 
@@ -93,15 +101,15 @@ def test_two_connections_are_enough(clean, echo, client):
     ('--heartbeat=60', False,
      {'durable': True, 'arguments': {'x-queue-type': 'quorum'}})])
 def test_what_is_declared_otherwise_is_used_as_it_is(
-        option, exchange_durable, queue, clean, client, echo, own, raw):
-    raw.channel.exchange_declare('nova', 'topic', durable=exchange_durable,
-                                 auto_delete=False)
-    raw.queue('compute.host1', auto_delete=False, **queue)
-    service = echo('host1', option)
-    line = own('call', 'echo', '{"value": 1}', to='host1')[0]
-    assert line == {'ok': True, 'result': 1}
-    log = service.log.read_text()
-    assert log.count('is used as it is') == 1
+        option, exchange_durable, queue, vhost, echo):
+    with Raw(vhost.url) as raw:
+        raw.channel.exchange_declare('nova', 'topic', auto_delete=False,
+                                     durable=exchange_durable)
+        raw.queue('compute.host1', auto_delete=False, **queue)
+    service = echo('host1', option, url=vhost.url)
+    assert run_client(vhost.url, '--version', '6.0', '--to', 'host1', 'call',
+                      'echo', '{"value": 1}') == [{'ok': True, 'result': 1}]
+    assert service.log.read_text().count('is used as it is') == 1
     assert service.status()['connects'] == 2
 
 
