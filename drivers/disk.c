@@ -248,7 +248,7 @@ open_directory(const struct disk_store *store, const char *path, int *ret)
             /* ENOTDIR is what a link gives with O_DIRECTORY. */
             return errno == ELOOP || errno == ENOTDIR
                        ? error_new(ERR_INVALID,
-                                   "path '%s' leads through '%s', which is a "
+                                   "'%s' leads through '%s', which is a "
                                    "symbolic link or no directory",
                                    path, name)
                        : failed("open directory", path);
@@ -278,7 +278,7 @@ open_parent(const struct disk_store *store, const char *path, int *ret,
     const char *slash = strrchr(path, '/');
     AUTO_FREE parent = xstrndup(path, (size_t)(slash - path));
     *ret_name = slash + 1;
-    return open_directory(store, parent, ret);
+    return error_wrap(open_directory(store, parent, ret), "path '%s'", path);
 }
 
 static struct error *

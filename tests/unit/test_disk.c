@@ -1,0 +1,631 @@
+#include <config.h>
+
+/* Files that requests make us touch, and those that they must not. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "drivers/disk.h"
+#include "drivers/disk_image.h"
+#include "drivers/disk_path.h"
+
+#define UUID "0b5e2b9a-5f0c-4a7e-9d0e-2f6a4c1d8e3f"
+#define MIB ((int64_t)1 << 20)
+
+struct fixture {
+    char top[64]; /* Holds what follows. */
+    char *instances, *images, *outside;
+    char *directory, *disk;
+    struct disk_store *store;
+};
+
+static int
+setup(void **state)
+{
+    struct fixture *f = xzalloc(sizeof *f);
+
+    strcpy(f->top, "/tmp/drover-disk-XXXXXX");
+    assert_non_null(mkdtemp(f->top));
+    f->instances = xasprintf("%s/instances", f->top);
+    f->images = xasprintf("%s/images", f->top);
+    f->outside = xasprintf("%s/outside", f->top);
+    f->directory = xasprintf("%s/" UUID, f->instances);
+    f->disk = xasprintf("%s/disk", f->directory);
+    assert_int_equal(mkdir(f->instances, 0755), 0);
+    assert_int_equal(mkdir(f->images, 0755), 0);
+    assert_int_equal(mkdir(f->outside, 0755), 0);
+    const char *const images[] = {f->images, NULL};
+    f->store = disk_store_create(f->instances, images);
+    *state = f;
+    return 0;
+}
+
+/* Through the module itself: the top directory is a root of another store. */
+static int
+teardown(void **state)
+{
+    struct fixture *f = *state;
+    struct disk_store *store = disk_store_create("/tmp", NULL);
+    struct prepare_request request = {.uuid = (char[]){""},
+                                      .directory = f->top};
+    AUTO_ERROR error = disk_unprepare(store, &request);
+
+    assert_null(error);
+    assert_int_not_equal(access(f->top, F_OK), 0);
+    disk_store_free(store);
+    disk_store_free(f->store);
+    free(f->instances);
+    free(f->images);
+    free(f->outside);
+    free(f->directory);
+    free(f->disk);
+    free(f);
+    return 0;
+}
+
+static struct prepare_request *
+request_create(const char *directory)
+{
+    struct prepare_request *request = xzalloc(sizeof *request);
+
+    request->uuid = xstrdup(UUID);
+    request->directory = xstrdup_null(directory);
+    request->disks = xcalloc(4, sizeof *request->disks);
+    return request;
+}
+
+static struct prepare_disk *
+add_disk(struct prepare_request *request, const char *path, const char *format,
+         int64_t size)
+{
+    struct prepare_disk *disk = &request->disks[request->n_disks++];
+
+    disk->path = xstrdup(path);
+    disk->format = xstrdup(format);
+    disk->virtual_size = size;
+    return disk;
+}
+
+#define AUTO_REQUEST CLEANUP(prepare_request_free_at) struct prepare_request *
+
+static void
+write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static bool
+exists(const char *path)
+{
+    struct stat st;
+
+    return !lstat(path, &st);
+}
+
+static bool
+is_empty(const char *directory)
+{
+    return !rmdir(directory) && !mkdir(directory, 0755);
+}
+
+static void
+assert_refused(struct error *error, enum error_code code, const char *names)
+{
+    if (error_code(error) != code || !strstr(error_message(error), names)) {
+        fail_msg("not refused, or for another reason: %s",
+                 error_message(error));
+    }
+    error_free(error);
+}
+
+/* The text of a qcow2 header's field of 8 bytes, or -1. */
+static int64_t
+qcow2_size(const char *path)
+{
+    unsigned char header[32];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int64_t size = 0;
+
+    assert_true(fd >= 0);
+    assert_int_equal(read(fd, header, sizeof header), sizeof header);
+    close(fd);
+    if (memcmp(header, "QFI\xfb", 4)) {
+        return -1;
+    }
+    for (int i = 24; i < 32; i++) {
+        size = size << 8 | header[i];
+    }
+    return size;
+}
+
+static bool
+holds(const char *path, const char *text)
+{
+    char buf[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    ssize_t n = read(fd, buf, sizeof buf);
+    close(fd);
+    return n > 0 && memmem(buf, (size_t)n, text, strlen(text));
+}
+
+/* Making. */
+
+static void
+test_disks_are_made_as_asked(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_REQUEST request = request_create(f->directory);
+    AUTO_FREE raw = xasprintf("%s/data.raw", f->images);
+    AUTO_FREE info = xasprintf("%s/disk.info", f->directory);
+    struct stat st;
+
+    add_disk(request, f->disk, "qcow2", 100 * MIB);
+    add_disk(request, raw, "raw", 7 * MIB);
+    AUTO_ERROR error = disk_prepare(f->store, request);
+    assert_null(error);
+    assert_int_equal(qcow2_size(f->disk), 100 * MIB);
+    assert_int_equal(stat(f->disk, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0644);
+    assert_int_equal(stat(raw, &st), 0);
+    assert_int_equal(st.st_size, 7 * MIB);
+    assert_true(st.st_blocks < 100);
+    AUTO_FREE expected =
+        xasprintf("{\"%s\": \"qcow2\", \"%s\": \"raw\"}", f->disk, raw);
+    assert_true(holds(info, expected));
+}
+
+static void
+test_overlay_has_the_backing_file(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE cache = xasprintf("%s/_base", f->instances);
+    AUTO_FREE image = xasprintf("%s/c0ffee", cache);
+    AUTO_FREE absolute = xasprintf("%s/base.raw", f->images);
+    AUTO_FREE second = xasprintf("%s/disk.swap", f->directory);
+    AUTO_REQUEST request = request_create(f->directory);
+
+    assert_int_equal(mkdir(cache, 0755), 0);
+    write_file(image, "an image");
+    write_file(absolute, "another");
+    struct prepare_disk *disk = add_disk(request, f->disk, "qcow2", 10 * MIB);
+    disk->backing_path = xstrdup("c0ffee");
+    disk->backing_format = xstrdup("raw");
+    disk = add_disk(request, second, "qcow2", 10 * MIB);
+    disk->backing_path = xstrdup(absolute);
+    disk->backing_format = xstrdup("raw");
+    AUTO_ERROR error = disk_prepare(f->store, request);
+    assert_null(error);
+    assert_true(holds(f->disk, image));
+    assert_true(holds(second, absolute));
+}
+
+static void
+test_backing_file_must_be_here_and_allowed(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE secret = xasprintf("%s/secret", f->outside);
+    AUTO_FREE link = xasprintf("%s/link", f->images);
+    AUTO_FREE missing = xasprintf("%s/missing", f->images);
+    const struct {
+        const char *path;
+        enum error_code code;
+    } cases[] = {
+        {"c0ffee", ERR_MIGRATION}, {missing, ERR_MIGRATION},
+        {secret, ERR_INVALID},     {link, ERR_INVALID},
+        {"..", ERR_INVALID},       {"/etc/passwd", ERR_INVALID},
+        {"a/b", ERR_INVALID},      {f->images, ERR_INVALID},
+    };
+
+    write_file(secret, "secret");
+    assert_int_equal(symlink(secret, link), 0);
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        AUTO_REQUEST request = request_create(f->directory);
+        struct prepare_disk *disk =
+            add_disk(request, f->disk, "qcow2", 10 * MIB);
+
+        disk->backing_path = xstrdup(cases[i].path);
+        disk->backing_format = xstrdup("raw");
+        assert_refused(disk_prepare(f->store, request), cases[i].code,
+                       cases[i].path);
+        assert_true(is_empty(f->instances));
+    }
+}
+
+static void
+test_backing_format_must_be_told(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE base = xasprintf("%s/base", f->images);
+    AUTO_REQUEST request = request_create(f->directory);
+    struct prepare_disk *disk = add_disk(request, f->disk, "qcow2", 10 * MIB);
+
+    write_file(base, "image");
+    disk->backing_path = xstrdup(base);
+    assert_refused(disk_prepare(f->store, request), ERR_INVALID, base);
+    assert_true(is_empty(f->instances));
+}
+
+static void
+test_existing_files_are_never_touched(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE mine = xasprintf("%s/mine.raw", f->images);
+    AUTO_FREE fresh = xasprintf("%s/fresh.raw", f->images);
+    AUTO_REQUEST request = request_create(NULL);
+
+    write_file(mine, "precious");
+    add_disk(request, fresh, "raw", MIB);
+    add_disk(request, mine, "raw", MIB);
+    struct error *error = disk_prepare(f->store, request);
+    assert_string_equal(error_arg(error, "path"), mine);
+    assert_refused(error, ERR_DESTINATION_DISK_EXISTS, mine);
+    assert_true(holds(mine, "precious"));
+    assert_false(exists(fresh));
+}
+
+static void
+test_existing_directory_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE kept = xasprintf("%s/kept", f->directory);
+    AUTO_REQUEST request = request_create(f->directory);
+
+    assert_int_equal(mkdir(f->directory, 0755), 0);
+    write_file(kept, "kept");
+    add_disk(request, f->disk, "raw", MIB);
+    assert_refused(disk_prepare(f->store, request), ERR_DESTINATION_DISK_EXISTS,
+                   f->directory);
+    assert_true(exists(kept));
+    assert_false(exists(f->disk));
+}
+
+static void
+test_same_disk_twice_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_REQUEST request = request_create(f->directory);
+
+    add_disk(request, f->disk, "qcow2", MIB);
+    add_disk(request, f->disk, "qcow2", MIB);
+    assert_refused(disk_prepare(f->store, request), ERR_DESTINATION_DISK_EXISTS,
+                   f->disk);
+    assert_true(is_empty(f->instances));
+}
+
+/* A program that fails after the directory is there. */
+static void
+test_failing_program_is_quoted_and_cleaned_up_after(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE base = xasprintf("%s/base", f->images);
+    AUTO_REQUEST request = request_create(f->directory);
+    struct prepare_disk *disk = add_disk(request, f->disk, "qcow2", 10 * MIB);
+
+    write_file(base, "not a qcow2 at all");
+    disk->backing_path = xstrdup(base);
+    disk->backing_format = xstrdup("qcow2");
+    struct error *error = disk_prepare(f->store, request);
+    assert_non_null(strstr(error_message(error), f->disk));
+    assert_refused(error, ERR_STORAGE, "qemu-img failed: qemu-img:");
+    assert_true(is_empty(f->instances));
+}
+
+/* Names. */
+
+static void
+test_paths_that_leave_are_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE climbing = xasprintf("%s/../outside/x", f->instances);
+    AUTO_FREE dotted = xasprintf("%s/./x", f->instances);
+    AUTO_FREE doubled = xasprintf("%s//x", f->instances);
+    AUTO_FREE ending = xasprintf("%s/x/", f->instances);
+    AUTO_FREE beside = xasprintf("%s2/x", f->instances);
+    AUTO_FREE outside = xasprintf("%s/x", f->outside);
+    AUTO_FREE control = xasprintf("%s/x\ny", f->instances);
+    const char *const paths[] = {climbing, dotted,  doubled,      ending,
+                                 beside,   outside, control,      "x",
+                                 "",       "/",     f->instances, "/etc/x"};
+
+    for (size_t i = 0; i < N_ELEMENTS(paths); i++) {
+        AUTO_REQUEST as_disk = request_create(NULL);
+        AUTO_REQUEST as_directory = request_create(paths[i]);
+
+        add_disk(as_disk, paths[i], "raw", MIB);
+        assert_refused(disk_prepare(f->store, as_disk), ERR_INVALID, paths[i]);
+        assert_refused(disk_unprepare(f->store, as_disk), ERR_INVALID,
+                       paths[i]);
+        assert_refused(disk_prepare(f->store, as_directory), ERR_INVALID,
+                       paths[i]);
+        assert_refused(disk_unprepare(f->store, as_directory), ERR_INVALID,
+                       paths[i]);
+    }
+    assert_true(is_empty(f->outside));
+    assert_true(is_empty(f->instances));
+}
+
+static void
+test_symbolic_links_are_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE link = xasprintf("%s/link", f->instances);
+    AUTO_FREE through = xasprintf("%s/x", link);
+    AUTO_FREE file = xasprintf("%s/x", f->outside);
+    AUTO_REQUEST request = request_create(NULL);
+    AUTO_REQUEST whole = request_create(link);
+
+    assert_int_equal(symlink(f->outside, link), 0);
+    add_disk(request, through, "raw", MIB);
+    assert_refused(disk_prepare(f->store, request), ERR_INVALID, through);
+    assert_false(exists(file));
+    write_file(file, "precious");
+    assert_refused(disk_unprepare(f->store, request), ERR_INVALID, through);
+    assert_refused(disk_unprepare(f->store, whole), ERR_INVALID, link);
+    assert_refused(disk_prepare(f->store, whole), ERR_DESTINATION_DISK_EXISTS,
+                   link);
+    assert_true(exists(file));
+    assert_int_equal(unlink(link), 0);
+}
+
+static void
+test_dangling_link_is_not_written_through(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE link = xasprintf("%s/link.raw", f->images);
+    AUTO_FREE target = xasprintf("%s/target", f->outside);
+    AUTO_REQUEST request = request_create(NULL);
+
+    assert_int_equal(symlink(target, link), 0);
+    add_disk(request, link, "raw", MIB);
+    assert_refused(disk_prepare(f->store, request), ERR_DESTINATION_DISK_EXISTS,
+                   link);
+    assert_false(exists(target));
+}
+
+static void
+test_root_itself_may_be_a_link(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE root = xasprintf("%s/root", f->top);
+    AUTO_FREE path = xasprintf("%s/x.raw", root);
+    AUTO_FREE real = xasprintf("%s/x.raw", f->outside);
+    AUTO_REQUEST request = request_create(NULL);
+
+    assert_int_equal(symlink(f->outside, root), 0);
+    CLEANUP(disk_store_free_at)
+    struct disk_store *store = disk_store_create(root, NULL);
+    add_disk(request, path, "raw", MIB);
+    AUTO_ERROR error = disk_prepare(store, request);
+    assert_null(error);
+    assert_true(exists(real));
+}
+
+static void
+test_sizes_and_formats_must_be_possible(void **state)
+{
+    static const struct {
+        const char *format;
+        int64_t size;
+    } cases[] = {{"raw", 0},
+                 {"raw", -1},
+                 {"qcow2", INT64_MAX},
+                 {"qcow2", DISK_IMAGE_MAX + 1},
+                 {"vmdk", MIB},
+                 {"QCOW2", MIB},
+                 {"", MIB}};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        AUTO_REQUEST request = request_create(f->directory);
+
+        add_disk(request, f->disk, cases[i].format, cases[i].size);
+        assert_refused(disk_prepare(f->store, request), ERR_INVALID, f->disk);
+        assert_true(is_empty(f->instances));
+    }
+}
+
+static void
+test_missing_parent_is_told(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE path = xasprintf("%s/none/x.raw", f->images);
+    AUTO_REQUEST request = request_create(NULL);
+
+    add_disk(request, path, "raw", MIB);
+    assert_refused(disk_prepare(f->store, request), ERR_NOT_FOUND, "none");
+}
+
+/* Removing. */
+
+static void
+test_directory_goes_with_all_in_it(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE inner = xasprintf("%s/a", f->directory);
+    AUTO_FREE deep = xasprintf("%s/b", inner);
+    AUTO_FREE link = xasprintf("%s/link", inner);
+    AUTO_FREE file = xasprintf("%s/console.log", f->directory);
+    AUTO_FREE kept = xasprintf("%s/kept", f->outside);
+    AUTO_FREE other = xasprintf("%s/other", f->instances);
+    AUTO_REQUEST request = request_create(f->directory);
+
+    add_disk(request, f->disk, "raw", MIB);
+    AUTO_ERROR error = disk_prepare(f->store, request);
+    assert_null(error);
+    assert_int_equal(mkdir(inner, 0700), 0);
+    assert_int_equal(mkdir(deep, 0700), 0);
+    assert_int_equal(symlink(f->outside, link), 0);
+    write_file(file, "login:");
+    write_file(kept, "kept");
+    write_file(other, "other");
+    for (int i = 0; i < 2; i++) {
+        AUTO_ERROR again = disk_unprepare(f->store, request);
+
+        assert_null(again);
+        assert_false(exists(f->directory));
+    }
+    assert_true(exists(kept));
+    assert_true(exists(other));
+}
+
+static void
+test_only_listed_disks_go(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE one = xasprintf("%s/one.raw", f->images);
+    AUTO_FREE other = xasprintf("%s/other.raw", f->images);
+    AUTO_REQUEST request = request_create(NULL);
+
+    write_file(one, "1");
+    write_file(other, "2");
+    add_disk(request, one, "raw", MIB);
+    AUTO_ERROR error = disk_unprepare(f->store, request);
+    assert_null(error);
+    assert_false(exists(one));
+    assert_true(exists(other));
+}
+
+static void
+test_disk_that_is_a_directory_stays(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_REQUEST request = request_create(NULL);
+
+    assert_int_equal(mkdir(f->directory, 0755), 0);
+    add_disk(request, f->directory, "raw", MIB);
+    assert_refused(disk_unprepare(f->store, request), ERR_INVALID,
+                   f->directory);
+    assert_true(exists(f->directory));
+}
+
+static void
+test_first_failure_does_not_save_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE good = xasprintf("%s/good.raw", f->images);
+    AUTO_REQUEST request = request_create(NULL);
+
+    write_file(good, "1");
+    add_disk(request, "/etc/x", "raw", MIB);
+    add_disk(request, good, "raw", MIB);
+    assert_refused(disk_unprepare(f->store, request), ERR_INVALID, "/etc/x");
+    assert_false(exists(good));
+}
+
+/* Probes. */
+
+static void
+test_probe_is_seen_where_it_was_made(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE name = NULL;
+    bool seen = false;
+
+    AUTO_ERROR error = disk_probe_create(f->store, f->images, &name);
+    assert_null(error);
+    error_free(disk_probe_exists(f->store, f->images, name, &seen));
+    assert_true(seen);
+    error_free(disk_probe_exists(f->store, NULL, name, &seen));
+    assert_false(seen);
+    for (int i = 0; i < 2; i++) {
+        AUTO_ERROR removed = disk_probe_remove(f->store, f->images, name);
+
+        assert_null(removed);
+    }
+    assert_true(is_empty(f->images));
+}
+
+static void
+test_looking_for_a_probe_touches_the_directory(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    struct stat st;
+    bool seen = true;
+
+    assert_int_equal(utimensat(AT_FDCWD, f->instances, old, 0), 0);
+    AUTO_ERROR error = disk_probe_exists(f->store, NULL, "tmpx", &seen);
+    assert_null(error);
+    assert_false(seen);
+    assert_int_equal(stat(f->instances, &st), 0);
+    assert_true(st.st_mtim.tv_sec > 1000);
+}
+
+static void
+test_probe_has_the_name_of_a_file(void **state)
+{
+    static const char *const names[] = {"", ".", "..", "a/b", "../x", "/x"};
+    struct fixture *f = *state;
+    bool seen;
+
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        assert_refused(disk_probe_exists(f->store, NULL, names[i], &seen),
+                       ERR_INVALID, names[i]);
+        assert_refused(disk_probe_remove(f->store, NULL, names[i]), ERR_INVALID,
+                       names[i]);
+    }
+    assert_refused(disk_probe_remove(f->store, f->outside, "x"), ERR_INVALID,
+                   f->outside);
+}
+
+static void
+test_space_is_that_of_the_file_system(void **state)
+{
+    struct fixture *f = *state;
+    int64_t total_gb = -1, free_gb = -1;
+
+    AUTO_ERROR error = disk_space(f->store, &total_gb, &free_gb);
+    assert_null(error);
+    assert_true(total_gb >= free_gb);
+    assert_true(free_gb >= 0);
+}
+
+#define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
+
+int
+main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(test_disks_are_made_as_asked),
+        TEST(test_overlay_has_the_backing_file),
+        TEST(test_backing_file_must_be_here_and_allowed),
+        TEST(test_backing_format_must_be_told),
+        TEST(test_existing_files_are_never_touched),
+        TEST(test_existing_directory_is_refused),
+        TEST(test_same_disk_twice_leaves_nothing),
+        TEST(test_failing_program_is_quoted_and_cleaned_up_after),
+        TEST(test_paths_that_leave_are_refused_by_name),
+        TEST(test_symbolic_links_are_refused_by_name),
+        TEST(test_dangling_link_is_not_written_through),
+        TEST(test_root_itself_may_be_a_link),
+        TEST(test_sizes_and_formats_must_be_possible),
+        TEST(test_missing_parent_is_told),
+        TEST(test_directory_goes_with_all_in_it),
+        TEST(test_only_listed_disks_go),
+        TEST(test_disk_that_is_a_directory_stays),
+        TEST(test_first_failure_does_not_save_the_rest),
+        TEST(test_probe_is_seen_where_it_was_made),
+        TEST(test_looking_for_a_probe_touches_the_directory),
+        TEST(test_probe_has_the_name_of_a_file),
+        TEST(test_space_is_that_of_the_file_system),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
