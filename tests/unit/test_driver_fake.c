@@ -235,7 +235,7 @@ assert_not_loaded(const char *directory, const char *name, const char *host,
 static void
 test_wrong_modules_are_refused(UNUSED void **state)
 {
-    const char *bad = getenv("DROVER_DRIVER_PATH");
+    const char *bad = getenv("DROVER_BAD_DRIVER_PATH");
 
     bad = bad ? bad : BAD_DRIVER_DIR;
     assert_not_loaded(modules(), "none", "hosta", "drover-none.so");
