@@ -153,6 +153,10 @@ run(const char *path, const char *log_level)
     }
     log_info(NULL, "droverd " PACKAGE_VERSION " starts on host '%s'",
              d.conf->host);
+#ifdef LOOP_LIMIT_MS
+    /* Not before: until now nobody waited for the loop. */
+    d.watch = loop_watch_start(&d.loop, LOOP_LIMIT_MS, true);
+#endif
     agent_start(d.agent, on_ready, &d);
     uv_run(&d.loop, UV_RUN_DEFAULT);
     if (uv_loop_close(&d.loop) != 0) {
@@ -168,9 +172,6 @@ wire(struct daemon *d)
 {
     uv_loop_init(&d->loop);
     d->q = completion_queue_create(&d->loop);
-#ifdef LOOP_LIMIT_MS
-    d->watch = loop_watch_start(&d->loop, LOOP_LIMIT_MS, true);
-#endif
 
     struct error *error = make_link(d);
     if (error) {
