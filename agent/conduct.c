@@ -149,7 +149,9 @@ claim_undo(struct op *op, struct op_ticket *ticket)
         op_ticket_done(ticket, NULL);
         return;
     }
+    /* After a restart it says what it said before the claim. */
     object_set_null(c->instance, "task_state");
+    object_set_changed(c->instance, "task_state");
     records->ops->instance_save(records->state, c->context, c->instance,
                                 expected, released, ticket);
 }

@@ -196,7 +196,7 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
         .instance = object_copy(in->instance),
         .data = object_copy(in->data),
     };
-    incoming_roll_back(agent, &old, true, log, leftover_gone, again);
+    incoming_roll_back(agent, &old, log, leftover_gone, again);
 }
 
 static void
@@ -279,7 +279,6 @@ struct roll_back {
     struct agent *agent;
     struct incoming_request request;
     struct log_context log;
-    bool destroy_disks;
     attach_done *done;
     void *aux;
 };
@@ -299,25 +298,6 @@ roll_back_done(void *aux, struct error *error)
     object_free(call->request.instance);
     object_free(call->request.data);
     free(call);
-}
-
-static void
-stranger_discarded(void *aux, struct error *error)
-{
-    struct roll_back *call = aux;
-    struct prepare_request files = {
-        .uuid = (char *)object_string(call->request.instance, "uuid"),
-    };
-    AUTO_FREE directory =
-        migrate_plan_directory(call->agent->conf, call->request.data);
-
-    /* Only what is plainly the instance's own: its directory. */
-    files.directory = call->destroy_disks ? directory : NULL;
-    if (error || !files.directory) {
-        roll_back_done(call, error);
-        return;
-    }
-    driver_unprepare(call->agent->driver, &files, roll_back_done, call);
 }
 
 static void
@@ -347,7 +327,8 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     notify_instance(call->agent->notify, call->request.context,
                     NOTIFY_ROLLBACK_DEST, NOTIFY_START, call->request.instance);
     if (!op) {
-        driver_discard(call->agent->driver, uuid, stranger_discarded, call);
+        /* The journal knows of nothing: whatever is here is not ours. */
+        roll_back_done(call, NULL);
         return;
     }
     struct incoming *in = op_data(op);
@@ -363,15 +344,13 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
 
 void
 incoming_roll_back(struct agent *agent, struct incoming_request *request,
-                   bool destroy_disks, const struct log_context *log,
-                   attach_done *done, void *aux)
+                   const struct log_context *log, attach_done *done, void *aux)
 {
     struct roll_back *call = xzalloc(sizeof *call);
 
     call->agent = agent;
     call->request = *request;
     call->log = *log;
-    call->destroy_disks = destroy_disks;
     call->done = done;
     call->aux = aux;
     driver_guest_get(agent->driver, object_string(request->instance, "uuid"),
@@ -668,8 +647,11 @@ record_take(void *aux, struct error *error, struct guest *guest)
                       in->agent->node ? in->agent->node
                                       : in->agent->conf->host);
     object_set_int(in->instance, "power_state", guest->power_state);
+    /* Saved whatever the request said of them: what is stored is newer. */
     object_set_null(in->instance, "task_state");
+    object_set_changed(in->instance, "task_state");
     object_set_int(in->instance, "progress", 0);
+    object_set_changed(in->instance, "progress");
     guest_free(guest);
     records->ops->instance_save(records->state, in->context, in->instance,
                                 expected, record_saved, ticket);

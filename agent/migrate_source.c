@@ -284,8 +284,11 @@ settle(struct op *op, struct op_ticket *ticket)
     struct migration *m = op_data(op);
     struct records *records = m->agent->records;
 
+    /* Saved whatever the request said of them: what is stored is newer. */
     object_set_null(m->instance, "task_state");
+    object_set_changed(m->instance, "task_state");
     object_set_int(m->instance, "progress", 0);
+    object_set_changed(m->instance, "progress");
     /* The conductor's choice of a zone is void. */
     object_clear_change(m->instance, "availability_zone");
     records->ops->instance_save(records->state, m->context, m->instance,

@@ -154,6 +154,12 @@ object_set(struct object *object, const char *field, struct json *value)
 }
 
 void
+object_set_changed(struct object *object, const char *field)
+{
+    mark_changed(object, field);
+}
+
+void
 object_unset(struct object *object, const char *field)
 {
     json_remove(data_of(object), field);

@@ -57,6 +57,9 @@ bool object_bool(const struct object *o, const char *field); /* false */
 /* Changes. */
 bool object_is_changed(const struct object *object, const char *field);
 void object_clear_change(struct object *object, const char *field);
+/* Although it may be what it was: somebody else may have changed what is
+ * stored. */
+void object_set_changed(struct object *object, const char *field);
 void object_clear_changes(struct object *object);
 size_t object_n_changes(const struct object *object);
 
