@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "driver_contract.h"
+#include "tests/unit/driver_contract.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "driver_harness.h"
+#include "tests/unit/driver_harness.h"
 
 #define NOBODY "00000000-dead-4bee-8000-000000000000"
 

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "driver_harness.h"
+#include "tests/unit/driver_harness.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -35,7 +35,7 @@ setup(void **state)
 {
     struct fixture *f = xzalloc(sizeof *f);
 
-    strcpy(f->top, "/tmp/drover-disk-XXXXXX");
+    snprintf(f->top, sizeof f->top, "/tmp/drover-disk-XXXXXX");
     assert_non_null(mkdtemp(f->top));
     f->instances = xasprintf("%s/instances", f->top);
     f->images = xasprintf("%s/images", f->top);
