@@ -314,7 +314,7 @@ test_wrong_steering_is_refused(void **state)
                                         "shared maybe",
                                         "guest-add web1 x 1",
                                         "bandwidth 0",
-                                        "guest-stop " URI_A,
+                                        "guest-stop nobody",
                                         "outcome good"};
     struct fixture *f = *state;
     struct result r = {0};
