@@ -40,6 +40,8 @@ struct link_options {
     bool ssl, ssl_verify_hostname;
     const char *ssl_ca_file, *ssl_cert_file, *ssl_key_file; /* or null */
     unsigned reconnect_base_ms, reconnect_max_ms;
+    unsigned check_s; /* Without requests for so long, bindings are made sure
+                       * of; 0: 60. */
     size_t max_body;        /* Bytes of one message. */
     size_t max_queue_bytes; /* Held while the broker takes nothing. */
 };

@@ -24,7 +24,7 @@ LOG_MODULE(link_consumer);
 
 /* Without requests for so long, the bindings are made sure of: when the
  * exchange was deleted and made again, the broker tells no one. */
-#define CHECK_MS 60000
+#define CHECK_DEFAULT_S 60
 
 /* A channel that the broker closes again so soon takes the connection along,
  * for the pause that a reconnect has. */
@@ -63,6 +63,7 @@ struct consumer {
 static void consumer_init(struct consumer *, struct link_thread *);
 static void connect_step(struct consumer *);
 static struct error *serve_step(struct consumer *);
+static uint64_t check_ms(const struct consumer *);
 static void lose(struct consumer *, struct error *);
 static struct error *set_up(struct consumer *);
 static struct error *set_up_topology(struct consumer *);
@@ -195,18 +196,30 @@ serve_step(struct consumer *c)
     if (!error && c->cancelled) {
         error = restore_cancelled(c);
     }
-    if (!error && clock_now_ms() - c->checked_ms >= CHECK_MS) {
+    if (!error && clock_now_ms() - c->checked_ms >= check_ms(c)) {
         error = check_bindings(c);
     }
     if (!error) {
         error = conn_heartbeat(c->conn);
     }
     if (!error && !c->closing) {
-        link_thread_wait(
-            c->thread, conn_fd(c->conn), POLLIN,
-            conn_has_more(c->conn) ? 0 : link_thread_rest_ms(c->thread));
+        uint64_t rest_ms = link_thread_rest_ms(c->thread);
+
+        if (rest_ms > check_ms(c)) {
+            rest_ms = check_ms(c);
+        }
+        link_thread_wait(c->thread, conn_fd(c->conn), POLLIN,
+                         conn_has_more(c->conn) ? 0 : rest_ms);
     }
     return error;
+}
+
+static uint64_t
+check_ms(const struct consumer *c)
+{
+    unsigned check_s = c->thread->settings->o.check_s;
+
+    return (check_s ? check_s : CHECK_DEFAULT_S) * 1000ull;
 }
 
 static void

@@ -18,6 +18,9 @@ LOG_MODULE(link_publisher);
 /* Sent and not yet confirmed: with so many the broker is left to catch up. */
 #define UNCONFIRMED_MAX 2048
 
+/* What AMQP can carry of a name. */
+#define NAME_MAX_SIZE 255
+
 /* A message that has been on so many channels when they were closed is taken
  * for the reason. */
 #define REFUSED_MAX 3
@@ -37,7 +40,8 @@ struct publisher {
     struct conn *conn; /* Null while there is none. */
     struct names exchanges, queues;
     struct message_list unconfirmed; /* In the order of their tags. */
-    struct message_list settled;     /* To be told to the loop. */
+    size_t unconfirmed_bytes;
+    struct message_list settled; /* To be told to the loop. */
     uint64_t last_tag, expired_ms, n_returns;
     bool blocked;
     struct command *closing; /* Owned; null until told to. */
@@ -236,6 +240,7 @@ recover_unconfirmed(struct publisher *p, bool refused, const char *exchange)
 {
     struct message *message;
 
+    p->unconfirmed_bytes = 0;
     while ((message = message_list_pop(&p->unconfirmed))) {
         message->returned = false;
         if (is_worth_resending(p, message, refused, exchange)) {
@@ -285,7 +290,8 @@ publish_batch(struct publisher *p, bool *ret_more)
     struct message *batch[BATCH_N];
     struct error *error = NULL;
 
-    if (p->blocked || p->unconfirmed.n >= UNCONFIRMED_MAX) {
+    if (p->blocked || p->unconfirmed.n >= UNCONFIRMED_MAX ||
+        p->unconfirmed_bytes > p->thread->settings->o.max_queue_bytes) {
         return NULL;
     }
     if (!can_write(p)) {
@@ -365,6 +371,11 @@ publish(struct publisher *p, struct message *message)
         settle(p, message, PUBLISH_EXPIRED);
         return NULL;
     }
+    if (strlen(message->routing_key) > NAME_MAX_SIZE ||
+        strlen(message->exchange) > NAME_MAX_SIZE) {
+        settle(p, message, PUBLISH_NO_ROUTE); /* No queue has such a name. */
+        return NULL;
+    }
     struct error *error = declare_for(p, message);
     if (error) {
         if (p->conn->dead) {
@@ -380,6 +391,7 @@ publish(struct publisher *p, struct message *message)
     message->n_sent++;
     message->tag = ++p->last_tag;
     message_list_append(&p->unconfirmed, message);
+    p->unconfirmed_bytes += message->size;
     return conn_status(p->conn, send_message(p, message), "publish");
 }
 
@@ -543,6 +555,7 @@ on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok)
             continue;
         }
         message_list_remove(&p->unconfirmed, m);
+        p->unconfirmed_bytes -= m->size;
         if (!ok && is_worth_resending(p, m, true, NULL)) {
             put_back(p, m); /* The broker failed to take it. */
         } else {

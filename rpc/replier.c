@@ -51,7 +51,7 @@ struct replier {
     unsigned n_in_flight;
     bool is_closed;
     struct gone gone[GONE_N];
-    size_t next_gone;
+    size_t n_gone; /* Ever; they take turns. */
     struct replier_counters counters;
 };
 
@@ -134,7 +134,7 @@ replier_is_gone(const struct replier *replier, const char *queue)
 {
     uint64_t now_ms = clock_now_ms();
 
-    for (size_t i = 0; i < GONE_N; i++) {
+    for (size_t i = 0; i < GONE_N && i < replier->n_gone; i++) {
         const struct gone *gone = &replier->gone[i];
 
         if (gone->queue && gone->until_ms > now_ms &&
@@ -299,7 +299,7 @@ remember_gone(struct replier *replier, const char *queue)
     if (replier_is_gone(replier, queue)) {
         return;
     }
-    struct gone *gone = &replier->gone[replier->next_gone++ % GONE_N];
+    struct gone *gone = &replier->gone[replier->n_gone++ % GONE_N];
 
     free(gone->queue);
     gone->queue = xstrdup(queue);

@@ -10,7 +10,8 @@
  *   rpc_echo [OPTIONS] notify PRIORITY EVENT PAYLOAD
  *   rpc_echo [OPTIONS] flood COUNT IN-FLIGHT  many pings
  *
- * Each line of the output is a JSON object. */
+ * Each line of the output is a JSON object.  SIGUSR1 makes a service print its
+ * status, SIGUSR2 makes it ask all services who they are. */
 
 #include <getopt.h>
 #include <signal.h>
@@ -34,14 +35,14 @@ struct echo {
     struct rpc_server *server;
     struct rpc_client *client;
     struct notifier *notifier;
-    uv_signal_t signals[2];
+    uv_signal_t signals[3];
     struct rpc_target target;
     struct rpc_options options;
     const char *notify_topic;
     unsigned grace_ms;
     char **args; /* What follows the command. */
     const char *command;
-    unsigned n_left, n_in_flight, n_wanted, n_errors;
+    unsigned n_left, n_in_flight, n_wanted, n_errors, n_met;
     uint64_t start_ms;
     int status;
 };
@@ -211,29 +212,67 @@ consumers_cancelled(void *aux)
 }
 
 static void
+print_status(struct echo *e)
+{
+    struct link_status s = link_status(e->link);
+    struct json *line = json_object();
+
+    json_set_string(line, "event", "status");
+    json_set_bool(line, "consuming", s.consuming);
+    json_set_bool(line, "publishing", s.publishing);
+    json_set_bool(line, "blocked", s.blocked);
+    json_set_int(line, "connects", (int64_t)s.n_connects);
+    json_set_int(line, "queued", (int64_t)s.n_queued);
+    json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
+    json_set_string(line, "reply_queue", link_transport(e->link)->reply_queue);
+    if (e->server) {
+        json_set_int(line, "held", rpc_server_counters(e->server).n_held);
+    }
+    json_set_bool(line, "ticked", link_threads_ticked(e->link));
+    json_set_string(line, "error", s.last_error);
+    print_line(line);
+}
+
+static void
+met_one(void *aux, const struct json *result UNUSED,
+        const struct error *error UNUSED)
+{
+    struct echo *e = aux;
+
+    e->n_met++;
+}
+
+static void
+met(void *aux)
+{
+    struct echo *e = aux;
+    struct json *line = json_object();
+
+    json_set_string(line, "event", "met");
+    json_set_int(line, "hosts", e->n_met);
+    print_line(line);
+}
+
+/* Asks all services who they are, itself among them. */
+static void
+meet(struct echo *e)
+{
+    struct rpc_target target = e->target;
+
+    target.version = "6.0";
+    e->n_met = 0;
+    rpc_gather(e->client, &target, 1000, NULL, "who", NULL, met_one, met, e);
+}
+
+static void
 signalled(uv_signal_t *handle, int number)
 {
     struct echo *e = handle->data;
 
     if (number == SIGUSR1) {
-        struct link_status s = link_status(e->link);
-        struct json *line = json_object();
-
-        json_set_string(line, "event", "status");
-        json_set_bool(line, "consuming", s.consuming);
-        json_set_bool(line, "publishing", s.publishing);
-        json_set_bool(line, "blocked", s.blocked);
-        json_set_int(line, "connects", (int64_t)s.n_connects);
-        json_set_int(line, "queued", (int64_t)s.n_queued);
-        json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
-        json_set_string(line, "reply_queue",
-                        link_transport(e->link)->reply_queue);
-        if (e->server) {
-            json_set_int(line, "held", rpc_server_counters(e->server).n_held);
-        }
-        json_set_bool(line, "ticked", link_threads_ticked(e->link));
-        json_set_string(line, "error", s.last_error);
-        print_line(line);
+        print_status(e);
+    } else if (number == SIGUSR2) {
+        meet(e);
     } else if (e->server) {
         uv_signal_stop(handle);
         link_cancel(e->link, consumers_cancelled, e);
@@ -251,17 +290,13 @@ state_changed(void *aux UNUSED, bool up)
 static void
 serve(struct echo *e, struct transport *transport)
 {
-    static const struct rpc_server_options options = {
-        .max_held = 10000,
+    const char *max_held = getenv("RPC_ECHO_MAX_HELD");
+    const struct rpc_server_options options = {
+        .max_held = max_held ? (unsigned)strtoul(max_held, NULL, 10) : 10000,
         .max_body = 64u << 20,
     };
-    const char *max_held = getenv("RPC_ECHO_MAX_HELD");
-    struct rpc_server_options o = options;
 
-    if (max_held) {
-        o.max_held = (unsigned)strtoul(max_held, NULL, 10);
-    }
-    e->server = rpc_server_create(&e->loop, transport, &o);
+    e->server = rpc_server_create(&e->loop, transport, &options);
     transport->server.state = state_changed;
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 6, 1, methods, e});
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 5, 13, methods, e});
@@ -415,147 +450,187 @@ act(struct echo *e)
     }
 }
 
+static const struct option long_options[] = {
+    {"url", required_argument, NULL, 'u'},
+    {"host", required_argument, NULL, 'h'},
+    {"to", required_argument, NULL, 't'},
+    {"version", required_argument, NULL, 'v'},
+    {"namespace", required_argument, NULL, 'n'},
+    {"timeout", required_argument, NULL, 'o'},
+    {"monitor", required_argument, NULL, 'm'},
+    {"heartbeat", required_argument, NULL, 'b'},
+    {"check", required_argument, NULL, 'c'},
+    {"grace", required_argument, NULL, 'g'},
+    {"notify-topic", required_argument, NULL, 'T'},
+    {"ca", required_argument, NULL, 'a'},
+    {"any-name", no_argument, NULL, 'y'},
+    {"durable", no_argument, NULL, 'd'},
+    {"bare", no_argument, NULL, 'r'},
+    {"debug", no_argument, NULL, 'D'},
+    {NULL, 0, NULL, 0},
+};
+
 static void
 usage(void)
 {
-    fputs(
-        "usage: rpc_echo [--url URL] [--host NAME] [--to NAME] "
-        "[--version V] [--namespace N] [--timeout MS] [--monitor S] "
-        "[--heartbeat S] [--grace MS] [--notify-topic T] [--durable] [--bare] "
-        "serve|call|cast|gather|notify|flood ...\n",
-        stderr);
+    fputs("usage: rpc_echo", stderr);
+    for (const struct option *o = long_options; o->name; o++) {
+        fprintf(stderr, " [--%s%s]", o->name, o->has_arg ? " VALUE" : "");
+    }
+    fputs(" serve|call|cast|gather|notify|flood ...\n", stderr);
     exit(2);
+}
+
+/* What the options say. */
+struct settings {
+    const char *url, *host;
+    bool bare;
+    struct link_options link;
+};
+
+static unsigned
+number(const char *text)
+{
+    return (unsigned)strtoul(text, NULL, 10);
+}
+
+static void
+take_option(struct echo *e, struct settings *s, int option)
+{
+    switch (option) {
+    case 'u':
+        s->url = optarg;
+        break;
+    case 'h':
+        s->host = optarg;
+        break;
+    case 't':
+        e->target.server = optarg;
+        break;
+    case 'v':
+        e->target.version = optarg;
+        break;
+    case 'n':
+        e->target.name_space = optarg;
+        break;
+    case 'o':
+        e->options.timeout_ms = number(optarg);
+        break;
+    case 'm':
+        e->options.monitor_s = number(optarg);
+        break;
+    case 'b':
+        s->link.heartbeat_s = number(optarg);
+        break;
+    case 'c':
+        s->link.check_s = number(optarg);
+        break;
+    case 'g':
+        e->grace_ms = number(optarg);
+        break;
+    case 'T':
+        e->notify_topic = optarg;
+        break;
+    case 'a':
+        s->link.ssl = true;
+        s->link.ssl_ca_file = optarg;
+        break;
+    case 'y':
+        s->link.ssl_verify_hostname = false;
+        break;
+    case 'd':
+        s->link.durable = true;
+        break;
+    case 'r':
+        s->bare = true;
+        break;
+    case 'D':
+        log_set_level(LOG_LEVEL_DEBUG);
+        break;
+    default:
+        usage();
+    }
+}
+
+static void
+start(struct echo *e, const struct settings *s)
+{
+    static const int numbers[] = {SIGTERM, SIGUSR1, SIGUSR2};
+    const struct notifier_options notifier_options = {
+        .exchange = "nova",
+        .messaging = s->bare,
+        .messagingv2 = !s->bare,
+        .retry = -1,
+    };
+
+    uv_loop_init(&e->loop);
+    e->q = completion_queue_create(&e->loop);
+    e->link = link_create(e->q, &s->link);
+    struct transport *transport = link_transport(e->link);
+    e->client = rpc_client_create(&e->loop, transport);
+    e->notifier = notifier_create(transport, &notifier_options);
+    for (size_t i = 0; i < N_ELEMENTS(e->signals); i++) {
+        uv_signal_init(&e->loop, &e->signals[i]);
+        e->signals[i].data = e;
+        uv_signal_start(&e->signals[i], signalled, numbers[i]);
+    }
+    if (s->link.topic) {
+        serve(e, transport);
+    }
+    link_start(e->link);
+    if (!s->link.topic) {
+        act(e);
+    }
 }
 
 int
 main(int argc, char **argv)
 {
-    static const struct option long_options[] = {
-        {"url", required_argument, NULL, 'u'},
-        {"host", required_argument, NULL, 'h'},
-        {"to", required_argument, NULL, 't'},
-        {"version", required_argument, NULL, 'v'},
-        {"namespace", required_argument, NULL, 'n'},
-        {"timeout", required_argument, NULL, 'o'},
-        {"monitor", required_argument, NULL, 'm'},
-        {"heartbeat", required_argument, NULL, 'b'},
-        {"notify-topic", required_argument, NULL, 'T'},
-        {"grace", required_argument, NULL, 'g'},
-        {"durable", no_argument, NULL, 'd'},
-        {"bare", no_argument, NULL, 'r'},
-        {"debug", no_argument, NULL, 'D'},
-        {NULL, 0, NULL, 0},
-    };
-    static const int numbers[] = {SIGTERM, SIGUSR1};
     struct echo e = {
         .target = {.exchange = "nova", .topic = "compute"},
         .options = {.timeout_ms = 60000},
         .grace_ms = 10000,
         .notify_topic = "notifications",
     };
-    const char *url_text = "rabbit://guest:guest@127.0.0.1:5672/";
-    struct link_options options = {
-        .name = "rpc_echo",
-        .exchange = "nova",
-        .heartbeat_s = 60,
-        .transient_ttl_s = 1800,
-        .max_body = 64u << 20,
-        .max_queue_bytes = 64u << 20,
+    struct settings s = {
+        .url = "rabbit://guest:guest@127.0.0.1:5672/",
+        .host = "echo1",
+        .link =
+            {
+                .name = "rpc_echo",
+                .exchange = "nova",
+                .heartbeat_s = 60,
+                .transient_ttl_s = 1800,
+                .ssl_verify_hostname = true,
+                .max_body = 64u << 20,
+                .max_queue_bytes = 64u << 20,
+            },
     };
-    const char *host = "echo1";
-    bool bare = false;
     int option;
 
+    log_init();
+    json_init();
+    signal(SIGPIPE, SIG_IGN);
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        switch (option) {
-        case 'u':
-            url_text = optarg;
-            break;
-        case 'h':
-            host = optarg;
-            break;
-        case 't':
-            e.target.server = optarg;
-            break;
-        case 'v':
-            e.target.version = optarg;
-            break;
-        case 'n':
-            e.target.name_space = optarg;
-            break;
-        case 'o':
-            e.options.timeout_ms = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'm':
-            e.options.monitor_s = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'b':
-            options.heartbeat_s = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'g':
-            e.grace_ms = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'T':
-            e.notify_topic = optarg;
-            break;
-        case 'd':
-            options.durable = true;
-            break;
-        case 'r':
-            bare = true;
-            break;
-        case 'D':
-            log_set_level(LOG_LEVEL_DEBUG);
-            break;
-        default:
-            usage();
-        }
+        take_option(&e, &s, option);
     }
     if (optind == argc) {
         usage();
     }
     e.command = argv[optind];
     e.args = &argv[optind + 1];
-    bool serves = str_eq(e.command, "serve");
-
-    log_init();
-    json_init();
-    signal(SIGPIPE, SIG_IGN);
     CLEANUP(transport_url_free_at) struct transport_url *url = NULL;
-    AUTO_ERROR error = transport_url_parse(url_text, &url);
+    AUTO_ERROR error = transport_url_parse(s.url, &url);
     if (error) {
         fprintf(stderr, "rpc_echo: %s\n", error_message(error));
         return 2;
     }
-    options.url = url;
-    if (serves) {
-        options.topic = e.target.topic;
-        options.server = e.target.server = host;
+    s.link.url = url;
+    if (str_eq(e.command, "serve")) {
+        s.link.topic = e.target.topic;
+        s.link.server = e.target.server = s.host;
     }
-    uv_loop_init(&e.loop);
-    e.q = completion_queue_create(&e.loop);
-    e.link = link_create(e.q, &options);
-    struct transport *transport = link_transport(e.link);
-    const struct notifier_options notifier_options = {
-        .exchange = "nova",
-        .messaging = bare,
-        .messagingv2 = !bare,
-        .retry = -1,
-    };
-    e.client = rpc_client_create(&e.loop, transport);
-    e.notifier = notifier_create(transport, &notifier_options);
-    for (size_t i = 0; i < N_ELEMENTS(e.signals); i++) {
-        uv_signal_init(&e.loop, &e.signals[i]);
-        e.signals[i].data = &e;
-        uv_signal_start(&e.signals[i], signalled, numbers[i]);
-    }
-    if (serves) {
-        serve(&e, transport);
-    }
-    link_start(e.link);
-    if (!serves) {
-        act(&e);
-    }
+    start(&e, &s);
     uv_run(&e.loop, UV_RUN_DEFAULT);
     return uv_loop_close(&e.loop) ? 3 : e.status;
 }

@@ -230,12 +230,26 @@ def test_blocked_broker_gets_each_message_once(echo, broker, client):
     assert service.status()['connects'] == 2
 
 
-def test_exchange_that_is_gone_is_declared_again(echo, own, raw, broker):
+def test_exchange_that_is_gone_is_declared_again(echo, raw):
     service = echo()
+    service.meet(1)
     raw.channel.exchange_delete('compute_fanout')
-    # A gathering fans out to where nobody listens: no error, no answer.
-    assert own('gather', 'who', '{}', options=('--timeout', '1000')) == []
+    # The binding went with it; but there is an exchange again, and no error.
+    service.meet(0)
     assert raw.has_exchange('compute_fanout')
+    assert service.status()['connects'] == 2
+    assert 'NOT_FOUND' in service.log.read_text()
+
+
+def test_lost_bindings_are_made_again(echo, raw, client):
+    service = echo('host1', '--check', 1)
+    service.meet(1)
+    for exchange, kind, auto_delete in (('nova', 'topic', False),
+                                        ('compute_fanout', 'fanout', True)):
+        raw.channel.exchange_delete(exchange)
+        raw.channel.exchange_declare(exchange, kind, auto_delete=auto_delete)
+    assert wait_for(answers(client), 20)
+    service.meet(1)
     assert service.status()['connects'] == 2
 
 

@@ -55,6 +55,12 @@ class Echo:
         self.process.send_signal(signal.SIGUSR1)
         return self.wait_for('status', count + 1)
 
+    def meet(self, hosts):
+        """Has it ask all services, and so many answer."""
+        count = len(self.find('met'))
+        self.process.send_signal(signal.SIGUSR2)
+        assert self.wait_for('met', count + 1)['hosts'] == hosts
+
     def stop(self, deadline=30):
         """Ends it in good order; returns its counters."""
         self.process.send_signal(signal.SIGTERM)
