@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #if __has_include(<rabbitmq-c/amqp.h>)
 #include <rabbitmq-c/ssl_socket.h>
 #include <rabbitmq-c/tcp_socket.h>
@@ -41,7 +42,10 @@ struct arguments {
 };
 
 static struct error *open_socket(struct conn *, const struct transport_host *);
-static struct error *new_ssl_socket(struct conn *, amqp_socket_t **ret);
+static struct error *new_ssl_socket(struct conn *,
+                                    const struct transport_host *,
+                                    amqp_socket_t **ret);
+static void expect_name(SSL_CTX *context, const char *host);
 static struct error *login(struct conn *, const struct transport_host *,
                            const char *role);
 static struct error *open_channel(struct conn *, amqp_channel_t channel);
@@ -340,7 +344,7 @@ open_socket(struct conn *conn, const struct transport_host *host)
     amqp_socket_t *socket = NULL;
 
     if (o->ssl) {
-        struct error *error = new_ssl_socket(conn, &socket);
+        struct error *error = new_ssl_socket(conn, host, &socket);
         if (error) {
             return error;
         }
@@ -356,7 +360,8 @@ open_socket(struct conn *conn, const struct transport_host *host)
 }
 
 static struct error *
-new_ssl_socket(struct conn *conn, amqp_socket_t **ret)
+new_ssl_socket(struct conn *conn, const struct transport_host *host,
+               amqp_socket_t **ret)
 {
     const struct link_options *o = &conn->settings->o;
     amqp_socket_t *s = amqp_ssl_socket_new(conn->amqp);
@@ -366,8 +371,10 @@ new_ssl_socket(struct conn *conn, amqp_socket_t **ret)
     }
     *ret = s; /* The connection owns it already. */
     amqp_ssl_socket_set_verify_peer(s, true);
-    amqp_ssl_socket_set_verify_hostname(s, o->ssl_ca_file &&
-                                               o->ssl_verify_hostname);
+    amqp_ssl_socket_set_verify_hostname(s, false);
+    if (o->ssl_ca_file && o->ssl_verify_hostname) {
+        expect_name(amqp_ssl_socket_get_context(s), host->host);
+    }
     if (amqp_ssl_socket_set_ssl_versions(s, AMQP_TLSv1_2, AMQP_TLSvLATEST)) {
         return error_new(ERR_CONFIG, "TLS 1.2 is not to be had");
     }
@@ -387,6 +394,20 @@ new_ssl_socket(struct conn *conn, amqp_socket_t **ret)
                          o->ssl_cert_file);
     }
     return NULL;
+}
+
+/* OpenSSL compares names as part of verifying; the matcher of rabbitmq-c before
+ * 0.14 knows neither addresses nor all forms of names. */
+static void
+expect_name(SSL_CTX *context, const char *host)
+{
+    X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
+
+    X509_VERIFY_PARAM_set_hostflags(param,
+                                    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (!X509_VERIFY_PARAM_set1_ip_asc(param, host)) {
+        X509_VERIFY_PARAM_set1_host(param, host, 0);
+    }
 }
 
 static struct error *
