@@ -2,8 +2,8 @@
 
 #include "agent/adopt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "agent/incoming.h"
 #include "agent/migration.h"
@@ -64,11 +64,20 @@ adopt_event(struct agent *agent, const struct driver_event *event)
         return;
     }
     migrate_source_event(agent, event);
-    if (agent->local && event->type != DRIVER_EVENT_JOB_COMPLETED) {
+    if (event->type != DRIVER_EVENT_JOB_COMPLETED) {
+        adopt_again(agent, event->uuid);
+    }
+}
+
+void
+adopt_again(struct agent *agent, const char *uuid)
+{
+    if (agent->local) {
         struct refresh *refresh = xzalloc(sizeof *refresh);
+
         refresh->agent = agent;
-        memcpy(refresh->uuid, event->uuid, sizeof refresh->uuid);
-        driver_guest_get(agent->driver, event->uuid, guest_known, refresh);
+        snprintf(refresh->uuid, sizeof refresh->uuid, "%s", uuid);
+        driver_guest_get(agent->driver, uuid, guest_known, refresh);
     }
 }
 

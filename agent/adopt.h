@@ -17,6 +17,10 @@
 void adopt_all(struct agent *agent,
                void (*done)(void *aux, struct error *error), void *aux);
 
+/* Brings one guest up to date.  What the hypervisor said of it while an
+ * operation decided about its record was passed over. */
+void adopt_again(struct agent *agent, const char *uuid);
+
 /* What the driver tells unasked. */
 void adopt_event(struct agent *agent, const struct driver_event *event);
 

@@ -25,6 +25,7 @@ struct start_call {
 };
 
 static struct error *open_driver(struct agent *agent);
+static void agent_gone(struct completion *c);
 static void create_bus_side(struct agent *agent);
 static bool has_driver(const struct conf *conf, const char *name);
 static void guests_listed(void *aux, struct error *error);
@@ -89,17 +90,32 @@ agent_stop(struct agent *agent, unsigned grace_ms, void (*stopped)(void *aux),
     rpc_server_stop(agent->server, grace_ms, stopped, aux);
 }
 
+/* Nothing is answered any more, and operations stay as the journal has them,
+ * whatever ends from here on.  Whoever waits for anything is told, and tidies
+ * up; answers of the records and of the store are still on their way then. */
 void
 agent_free(struct agent *agent)
 {
-    rpc_client_close(agent->client);
+    agent->stopping = true;
     rpc_server_close(agent->server);
-    op_engine_close(agent->ops);
+    op_engine_close(steal(&agent->ops));
+    rpc_client_close(agent->client);
+    driver_cancel(agent->driver);
     driver_close(agent->driver);
+    store_close(agent->store);
+    agent->gone.deliver = agent_gone;
+    completion_post(agent->q, &agent->gone);
+}
+
+/* Behind all of them. */
+static void
+agent_gone(struct completion *c)
+{
+    struct agent *agent = container_of(c, struct agent, gone);
+
     notify_free(agent->notify);
     notifier_free(agent->notifier);
     records_local_free(agent->local);
-    store_close(agent->store);
     slots_free(agent->outgoing);
     instance_queue_free(agent->queue);
     free(agent->node);

@@ -55,6 +55,7 @@ struct agent {
 
     int64_t started_us; /* Wall time. */
     bool stopping;
+    struct completion gone; /* The last one of this agent. */
 };
 
 /* What an agent is made of; all borrowed for its life but 'store', which it
@@ -81,7 +82,8 @@ void agent_start(struct agent *agent, void (*ready)(void *aux), void *aux);
 void agent_stop(struct agent *agent, unsigned grace_ms,
                 void (*stopped)(void *aux), void *aux);
 
-/* After agent_stop(); the loop must run once more. */
+/* After agent_stop().  Memory goes when the completion queue has been drained;
+ * timers close, so the loop must run once more. */
 void agent_free(struct agent *agent);
 
 #endif

@@ -62,13 +62,18 @@ struct start_call {
     void *aux;
 };
 
+/* From now on the operation tells. */
 static void
-conduct_accepted(void *aux, struct op *op UNUSED, struct error *error)
+conduct_accepted(void *aux, struct op *op, struct error *error)
 {
     struct start_call *call = aux;
 
     if (error) {
         call->done(call->aux, error, NULL);
+    } else {
+        struct conduct *c = op_data(op);
+        c->done = call->done;
+        c->aux = call->aux;
     }
     free(call);
 }
@@ -90,8 +95,8 @@ conduct_start(struct agent *agent, const struct conduct_request *request,
     c->wanted = xstrdup_null(request->dest);
     c->block_migration = request->block_migration;
     c->disk_over_commit = request->disk_over_commit;
-    c->done = call->done = done;
-    c->aux = call->aux = aux;
+    call->done = done;
+    call->aux = aux;
     AUTO_FREE key = xasprintf("conduct:%s", object_string(c->record, "uuid"));
     op_start(agent->ops, &conduct_type, key, log, c, conduct_accepted, call);
 }
@@ -335,6 +340,10 @@ conduct_free(void *data)
     if (!c) {
         return;
     }
+    if (c->done) {
+        c->done(c->aux, error_new(ERR_CANCELLED, "the agent is stopping"),
+                NULL);
+    }
     json_free(c->context);
     object_free(c->instance);
     object_free(c->record);
@@ -357,6 +366,7 @@ conduct_finished(struct op *op, const struct error *error)
     if (c->done) {
         c->done(c->aux, error_copy(error),
                 error ? NULL : object_copy(c->record));
+        c->done = NULL;
     }
 }
 

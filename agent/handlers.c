@@ -188,12 +188,10 @@ post_live_migration_at_destination(void *aux, struct request *request)
 static void
 rollback_live_migration_start(struct call *call)
 {
-    const struct json *destroy = request_arg(call->request, "destroy_disks");
     struct incoming_request request = incoming_request_of(call);
 
-    incoming_roll_back(call->agent, &request,
-                       destroy ? json_is_true(destroy) : true,
-                       request_log(call->request), answer_null, call);
+    incoming_roll_back(call->agent, &request, request_log(call->request),
+                       answer_null, call);
 }
 
 static void
@@ -549,7 +547,7 @@ call_end(struct call *call, struct json *result, struct error *error)
         AUTO_FREE event = xasprintf("compute_%s", method);
         records->ops->event_finish(records->state, context, uuid, event, error);
     }
-    if (error && (call->wraps & WRAP_NOTIFY)) {
+    if (error && (call->wraps & WRAP_NOTIFY) && call->agent->ops) {
         notify_exception(call->agent->notify, context, method, call->instance,
                          error);
     }
@@ -574,7 +572,11 @@ call_turn(void *aux)
     struct call *call = aux;
 
     call->in_queue = true;
-    call->start(call);
+    if (call->agent->ops) {
+        call->start(call);
+    } else { /* It was before us when the agent was freed. */
+        call_end(call, NULL, error_new(ERR_CANCELLED, "the agent is stopping"));
+    }
 }
 
 static void

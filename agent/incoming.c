@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/adopt.h"
 #include "agent/migrate_plan.h"
 #include "rpc/uuid.h"
 
@@ -163,6 +164,7 @@ leftover_gone(void *aux, struct error *error)
         again->in->prepared(again->in->prepared_aux,
                             error_wrap(error, "take back an earlier attempt"),
                             NULL);
+        again->in->prepared = NULL;
         incoming_free(again->in);
     } else {
         prepare_start(again->agent, again->in, &again->log);
@@ -199,17 +201,25 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
     incoming_roll_back(agent, &old, log, leftover_gone, again);
 }
 
+struct prepare_call {
+    void (*done)(void *aux, struct error *error, struct object *data);
+    void *aux;
+};
+
+/* From now on a step of the operation tells, or its end. */
 static void
-prepare_accepted(void *aux, struct op *op UNUSED, struct error *error)
+prepare_accepted(void *aux, struct op *op, struct error *error)
 {
-    /* On success the answer comes from a step or from the end; on failure the
-     * operation's data is gone, and with it whom to tell: hence the copy. */
-    struct incoming *shadow = aux;
+    struct prepare_call *call = aux;
 
     if (error) {
-        shadow->prepared(shadow->prepared_aux, error, NULL);
+        call->done(call->aux, error, NULL);
+    } else {
+        struct incoming *in = op_data(op);
+        in->prepared = call->done;
+        in->prepared_aux = call->aux;
     }
-    free(shadow);
+    free(call);
 }
 
 /* Each attempt has a key of its own: a guest may come here many times. */
@@ -218,25 +228,32 @@ prepare_start(struct agent *agent, struct incoming *in,
               const struct log_context *log)
 {
     char key[UUID_SIZE];
-    struct incoming *shadow = xmemdup(in, sizeof *in);
+    struct prepare_call *call = xzalloc(sizeof *call);
 
+    call->done = steal(&in->prepared);
+    call->aux = in->prepared_aux;
     op_start(agent->ops, &incoming_type, uuid_generate_text(key), log, in,
-             prepare_accepted, shadow);
+             prepare_accepted, call);
 }
 
 struct take_over {
-    struct agent *agent;
     attach_done *done;
     void *aux;
 };
 
 static void
-arrival_accepted(void *aux, struct op *op UNUSED, struct error *error)
+arrival_accepted(void *aux, struct op *op, struct error *error)
 {
     struct take_over *call = aux;
+    struct incoming *in = error ? NULL : op_data(op);
 
     if (error) {
         call->done(call->aux, error);
+    } else if (in->ended) { /* It was repeated meanwhile. */
+        call->done(call->aux,
+                   error_new(ERR_MIGRATION, "the request was repeated"));
+    } else {
+        set_ended(in, call->done, call->aux);
     }
     free(call);
 }
@@ -255,8 +272,6 @@ incoming_take_over(struct agent *agent, struct incoming_request *request,
         call->done = done;
         call->aux = aux;
         in->taken_over = true;
-        in->ended = done;
-        in->ended_aux = aux;
         op_start(agent->ops, &incoming_arrival_type, uuid_generate_text(key),
                  log, in, arrival_accepted, call);
         return;
@@ -715,6 +730,12 @@ incoming_load(void *aux, const struct json *json, void **ret_data)
     return NULL;
 }
 
+static struct error *
+stopping(void)
+{
+    return error_new(ERR_CANCELLED, "the agent is stopping");
+}
+
 static void
 incoming_free(void *data)
 {
@@ -722,6 +743,15 @@ incoming_free(void *data)
 
     if (!in) {
         return;
+    }
+    if (in->prepared) {
+        in->prepared(in->prepared_aux, stopping(), NULL);
+    }
+    if (in->ended) {
+        in->ended(in->ended_aux, stopping());
+    }
+    if (in->wait) {
+        op_ticket_done(in->wait, NULL);
     }
     json_free(in->context);
     object_free(in->instance);
@@ -738,6 +768,7 @@ incoming_finished(struct op *op, const struct error *error)
 
     if (in->prepared) {
         in->prepared(in->prepared_aux, error_copy(error), NULL);
+        in->prepared = NULL;
     }
     if (in->ended) {
         struct error *answer = NULL;
@@ -749,7 +780,9 @@ incoming_finished(struct op *op, const struct error *error)
             answer = error_new(ERR_MIGRATION, "the guest has arrived");
         }
         in->ended(in->ended_aux, answer);
+        in->ended = NULL;
     }
+    adopt_again(in->agent, uuid_of(in));
 }
 
 static struct op *

@@ -39,11 +39,13 @@ void incoming_take_over(struct agent *agent, struct incoming_request *request,
                         const struct log_context *log, attach_done *done,
                         void *aux);
 
-/* The guest does not come (rollback_live_migration_at_destination).  Refused
- * if it runs here; nothing to take back is success. */
+/* The guest does not come (rollback_live_migration_at_destination).  What the
+ * journal says was prepared is taken back, and nothing else, whatever the
+ * caller says of disks.  Refused if the guest runs here; nothing to take back
+ * is success. */
 void incoming_roll_back(struct agent *agent, struct incoming_request *request,
-                        bool destroy_disks, const struct log_context *log,
-                        attach_done *done, void *aux);
+                        const struct log_context *log, attach_done *done,
+                        void *aux);
 
 /* True while this instance is on its way here: its record is not this agent's
  * to make. */

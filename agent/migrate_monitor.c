@@ -90,7 +90,9 @@ migrate_monitor_stop(struct migrate_monitor *mm)
         return;
     }
     mm->stopped = true;
-    mm->ticket = NULL;
+    if (mm->ticket) { /* Of an operation that is no more. */
+        op_ticket_done(steal(&mm->ticket), NULL);
+    }
     uv_close((uv_handle_t *)&mm->timer, timer_closed);
 }
 

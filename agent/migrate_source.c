@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "agent/adopt.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -547,6 +548,9 @@ migration_free(void *data)
     }
     migrate_monitor_stop(m->monitor);
     slot_release(m->slot);
+    if (m->slot_ticket) {
+        op_ticket_done(m->slot_ticket, NULL);
+    }
     json_free(m->context);
     object_free(m->instance);
     object_free(m->record);
@@ -570,4 +574,5 @@ migration_finished(struct op *op, const struct error *error)
         log_info(op_log(op), "migration to '%s' finished successfully",
                  m->dest);
     }
+    adopt_again(m->agent, object_string(m->instance, "uuid"));
 }

@@ -220,7 +220,7 @@ op_find(struct op_engine *engine, const char *key)
 struct op *
 op_first(struct op_engine *engine)
 {
-    return first_open(engine->first);
+    return engine ? first_open(engine->first) : NULL;
 }
 
 struct op *

@@ -146,8 +146,8 @@ const struct error *op_error(const struct op *op); /* First one; or null. */
 struct op_engine *op_engine_of(struct op *op);
 int64_t op_started_us(const struct op *op); /* Wall time. */
 
-/* Finds an open operation; null if there is none.  One that is finished but for
- * residue is not open. */
+/* Finds an open operation; null if there is none, or no engine any more.  One
+ * that is finished but for residue is not open. */
 struct op *op_find(struct op_engine *engine, const char *key);
 struct op *op_first(struct op_engine *engine);
 struct op *op_next(struct op *op);

@@ -190,13 +190,15 @@ host_checked(void *aux, struct json **result, struct error *error)
     }
 }
 
-/* A refusal that is the source's fault is the same at every host. */
+/* A refusal that is the source's fault is the same at every host, and an agent
+ * that stops asks no more. */
 static void
 reject(struct placement *p, struct error *error)
 {
     enum error_code code = error_code(error);
 
-    if (p->wanted || code == ERR_INVALID_LOCAL_STORAGE ||
+    if (p->wanted || code == ERR_CANCELLED ||
+        code == ERR_INVALID_LOCAL_STORAGE ||
         code == ERR_INVALID_SHARED_STORAGE || code == ERR_INSTANCE_NOT_FOUND) {
         finish(p, error, NULL);
         return;

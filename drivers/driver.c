@@ -50,6 +50,8 @@ struct driver {
     struct worker_pool *pool;
     void (*on_event)(void *aux, const struct driver_event *event);
     void *on_event_aux;
+    struct call *calls; /* Under way. */
+    bool is_cancelled;  /* Nothing is submitted any more. */
 
     uv_mutex_t mutex;   /* Guards what follows. */
     bool is_closed;     /* Nothing may be posted or delivered any more. */
@@ -61,6 +63,9 @@ struct driver {
  * loop. */
 struct call {
     struct completion completion; /* Of a migration only. */
+    struct call *prev, *next;     /* Under way; the loop's. */
+    bool is_submitted;
+    bool is_told; /* It was cancelled, and is off the list. */
     struct driver *driver;
     void (*run)(struct call *call);
     void (*deliver)(struct call *call); /* Gives the results to 'done'. */
@@ -108,6 +113,7 @@ static void deliver_event(struct completion *c);
 static struct call *call_create(struct driver *, void (*run)(struct call *),
                                 void (*deliver)(struct call *), void *aux);
 static void call_submit(struct call *call);
+static void call_unlist(struct call *call);
 static void call_run(void *aux);
 static void call_done(void *aux);
 static void call_free(struct call *call);
@@ -153,10 +159,37 @@ driver_load(struct completion_queue *q, const char *directory, const char *name,
 }
 
 void
+driver_cancel(struct driver *driver)
+{
+    struct call *call;
+
+    driver->is_cancelled = true;
+    while ((call = driver->calls)) {
+        /* The worker has the call: its own results stay as they are. */
+        struct call told = {
+            .done = call->done,
+            .aux = call->aux,
+            .error = error_new(ERR_CANCELLED, "the agent is stopping"),
+        };
+
+        call_unlist(call);
+        call->is_told = true;
+        call->deliver(&told);
+        if (!call->is_submitted) {
+            call_free(call);
+        }
+    }
+}
+
+void
 driver_close(struct driver *driver)
 {
     if (!driver) {
         return;
+    }
+    while (driver->calls) {
+        driver->calls->is_told = true;
+        call_unlist(driver->calls);
     }
     uv_mutex_lock(&driver->mutex);
     driver->is_closed = true;
@@ -397,6 +430,10 @@ driver_migrate(struct driver *driver, struct migrate_request *request,
     c->done.plain = done;
     c->migrate = request;
     c->completion.deliver = migration_done;
+    if (driver->is_cancelled) {
+        return;
+    }
+    c->is_submitted = true;
     uv_mutex_lock(&driver->mutex);
     driver->n_users++;
     driver->n_holders++;
@@ -566,13 +603,32 @@ call_create(struct driver *driver, void (*run)(struct call *),
     uv_mutex_lock(&driver->mutex);
     driver->n_holders++;
     uv_mutex_unlock(&driver->mutex);
+    call->next = driver->calls;
+    if (call->next) {
+        call->next->prev = call;
+    }
+    driver->calls = call;
     return call;
 }
 
+/* After driver_cancel() it is only listed, for that to end it. */
 static void
 call_submit(struct call *call)
 {
-    worker_submit(call->driver->pool, call_run, call_done, call);
+    if (!call->driver->is_cancelled) {
+        call->is_submitted = true;
+        worker_submit(call->driver->pool, call_run, call_done, call);
+    }
+}
+
+static void
+call_unlist(struct call *call)
+{
+    *(call->prev ? &call->prev->next : &call->driver->calls) = call->next;
+    if (call->next) {
+        call->next->prev = call->prev;
+    }
+    call->prev = call->next = NULL;
 }
 
 static void
@@ -589,7 +645,8 @@ call_done(void *aux)
 {
     struct call *call = aux;
 
-    if (!is_closed(call->driver)) {
+    if (!call->is_told) {
+        call_unlist(call);
         call->deliver(call);
     }
     call_free(call);

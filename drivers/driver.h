@@ -303,6 +303,11 @@ driver_load(struct completion_queue *q, const char *directory, const char *name,
             void (*on_event)(void *aux, const struct driver_event *event),
             void *aux, struct driver **ret) WARN_UNUSED;
 
+/* Ends the calls under way, and those that are made in answer to that, with
+ * ERR_CANCELLED before it returns, so that whoever waits can tidy up; what they
+ * find out is lost.  Only driver_close() may follow. */
+void driver_cancel(struct driver *driver);
+
 /* Waits for the calls under way, but not for migrations of which the
  * hypervisor takes care: their threads are left behind at exit.  After it no
  * 'done' and no 'on_event' is called any more, also of calls that have ended:
