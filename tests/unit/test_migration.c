@@ -2,39 +2,884 @@
 
 #include "agent/migration.h"
 
+/* A live migration between two agents, from the message that asks for it to
+ * what both hosts have of it afterwards.  (spec/live-migration 4 to 8) */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "agent/incoming.h"
 #include "tests/unit/two_agents.h"
 
-static void
-test_cast_moves_the_guest(void **state)
-{
-    struct two_agents *ta = ta_create(2);
-    AUTO_OBJECT record = ta_conduct(ta);
+#define AT_A (1u << A)
+#define AT_B (1u << B)
+#define AT_C (1u << C)
 
-    (void)state;
-    ta_rest(ta);
-    assert_string_equal(ta_status(ta), "completed");
-    AUTO_FREE heard = ta_notifications(ta);
-    print_message("%s\n", heard);
-    assert_int_equal(ta_guest_active_at(ta), 1 << B);
-    ta_free(ta);
+#define SUCCESS                              \
+    "hostb live_migration.pre.start\n"       \
+    "hostb live_migration.pre.end\n"         \
+    "hosta live_migration._post.start\n"     \
+    "hostb live_migration.post.dest.start\n" \
+    "hostb live_migration.post.dest.end\n"   \
+    "hosta live_migration._post.end\n"
+#define PREPARED                       \
+    "hostb live_migration.pre.start\n" \
+    "hostb live_migration.pre.end\n"
+#define ROLLBACK                                 \
+    "hosta live_migration._rollback.start\n"     \
+    "hostb live_migration.rollback.dest.start\n" \
+    "hostb live_migration.rollback.dest.end\n"   \
+    "hosta live_migration._rollback.end\n"
+
+static int
+set_up(void **state)
+{
+    *state = ta_create(2);
+    return 0;
 }
 
-#define TEST(NAME) cmocka_unit_test(NAME)
+static int
+set_up_one(void **state)
+{
+    *state = ta_create(1);
+    return 0;
+}
+
+static int
+set_up_three(void **state)
+{
+    *state = ta_create(3);
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    ta_free(*state);
+    return 0;
+}
+
+static const char *
+step(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+
+    return op ? op_step_name(op) : "";
+}
+
+static bool
+is_moving(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+
+    return m && m->monitor;
+}
+
+static void
+assert_heard(const struct two_agents *ta, const char *expected)
+{
+    AUTO_FREE heard = ta_notifications(ta);
+
+    assert_string_equal(heard, expected);
+}
+
+/* The roll-back at the destination is a cast, so it runs beside the source's;
+ * each side's own order is what is promised. */
+static void
+assert_host_heard(const struct two_agents *ta, const char *host,
+                  const char *expected)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    for (size_t i = 0; i < ta->n_heard; i++) {
+        if (str_eq(ta->heard[i].host, host)) {
+            fprintf(out, "%s\n", ta->heard[i].event);
+        }
+    }
+    fclose(out);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void
+assert_rolled_back(const struct two_agents *ta)
+{
+    assert_host_heard(ta, "hosta",
+                      "live_migration._rollback.start\n"
+                      "live_migration._rollback.end\n");
+    assert_host_heard(ta, "hostb",
+                      "live_migration.pre.start\n"
+                      "live_migration.pre.end\n"
+                      "live_migration.rollback.dest.start\n"
+                      "live_migration.rollback.dest.end\n");
+}
+
+static void
+assert_record(struct two_agents *ta, int host, int64_t power_state)
+{
+    AUTO_OBJECT instance = ta_instance(ta, host);
+
+    assert_non_null(instance);
+    assert_string_equal(object_string(instance, "host"), ta->hosts[host].name);
+    assert_null(object_string(instance, "task_state"));
+    assert_int_equal(object_int(instance, "power_state"), power_state);
+    assert_int_equal(object_int(instance, "progress"), 0);
+}
+
+static void
+assert_no_record(struct two_agents *ta, int host)
+{
+    AUTO_OBJECT instance = ta_instance(ta, host);
+
+    assert_null(instance);
+}
+
+static void
+assert_no_files(struct two_agents *ta, int host)
+{
+    AUTO_FREE files = ta_files(ta, host);
+
+    assert_string_equal(files, "");
+}
+
+static void
+assert_has_disk(struct two_agents *ta, int host)
+{
+    AUTO_FREE files = ta_files(ta, host);
+    AUTO_FREE disk = xasprintf("/instances/%s/disk ", ta->uuid);
+
+    assert_non_null(strstr(files, disk));
+}
+
+static void
+assert_is_at_b_alone(struct two_agents *ta)
+{
+    assert_int_equal(ta_guest_active_at(ta), AT_B);
+    assert_no_record(ta, A);
+    assert_record(ta, B, POWER_RUNNING);
+    assert_no_files(ta, A);
+    assert_has_disk(ta, B);
+    assert_true(ta_is_at_rest(ta));
+}
+
+static void
+assert_is_at_a_alone(struct two_agents *ta)
+{
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+    assert_record(ta, A, POWER_RUNNING);
+    assert_no_record(ta, B);
+    assert_has_disk(ta, A);
+    assert_no_files(ta, B);
+    assert_true(ta_is_at_rest(ta));
+}
+
+static void
+assert_migration_error(struct two_agents *ta, const char *part)
+{
+    AUTO_OBJECT record = ta_migration(ta, A);
+    const char *text = object_string(record, "error");
+
+    if (!text || !strstr(text, part)) {
+        fail_msg("error of the migration is '%s'", text ? text : "");
+    }
+}
+
+static struct json *
+migrate(struct two_agents *ta, const char *dest, struct error **ret_error)
+{
+    struct json *args = json_object();
+
+    json_set_string(args, "instance", ta->uuid);
+    json_set_string(args, "dest", dest);
+    return ta_api(ta, A, "migrate", args, ret_error);
+}
+
+/* Success. */
+
+static void
+test_message_moves_the_guest(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_heard(ta, SUCCESS);
+}
+
+static void
+test_numbers_of_the_transfer_are_kept(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+
+    ta_rest(ta);
+    AUTO_OBJECT stored = ta_migration(ta, A);
+    assert_string_equal(object_string(stored, "uuid"),
+                        object_string(record, "uuid"));
+    assert_int_equal(object_int(stored, "memory_total"), 64 << 20);
+    assert_int_equal(object_int(stored, "memory_remaining"), 0);
+    assert_int_equal(object_int(stored, "disk_total"), 16 << 20);
+    assert_true(json_has(object_get(stored, "stats"), "downtime_ms"));
+}
+
+static void
+test_guest_comes_back_the_same_way(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+    struct error *error = NULL;
+    struct json *args = json_object();
+
+    ta_rest(ta);
+    json_set_string(args, "instance", ta->uuid);
+    AUTO_JSON migration = ta_api(ta, B, "migrate", args, &error);
+    assert_null(error);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+/* Failures. */
+
+static void
+refuse(struct agent *agent, const struct json *context UNUSED,
+       const struct object *instance UNUSED, const struct object *data UNUSED,
+       attach_done *done, void *aux)
+{
+    (void)agent;
+    done(aux, error_new(ERR_INTERNAL, "no port is free"));
+}
+
+static void
+test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
+{
+    struct two_agents *ta = *state;
+    struct agent *b = ta->hosts[B].agent;
+    struct vif_ops vifs = vif_none;
+    struct error *error = NULL;
+
+    /* Directory and disk are made by then. */
+    vifs.plug_dest = refuse;
+    b->vifs = &vifs;
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "list-disks") ||
+                     str_eq(step(ta), "reserve-dest"));
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    ta_until(ta, op_is_going_back(op));
+    assert_no_files(ta, B);
+    assert_null(op_first(b->ops));
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing error failed");
+    assert_migration_error(ta, "no port is free");
+    b->vifs = &vif_none;
+    error_free(error);
+}
+
+static void
+test_disk_that_exists_at_the_destination_is_left_alone(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, B, "file-add %s/instances/%s/disk", ta->directory, ta->uuid);
+    AUTO_FREE before = ta_files(ta, B);
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    AUTO_FREE after = ta_files(ta, B);
+    assert_string_equal(after, before);
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+    assert_record(ta, A, POWER_RUNNING);
+    assert_string_equal(ta_status(ta), "failed");
+}
+
+static void
+test_failed_transfer_is_rolled_back(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "fail transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running failed");
+    assert_migration_error(ta, "told to fail 'transfer'");
+    assert_rolled_back(ta);
+}
+
+static void
+test_transfer_that_does_not_start_is_rolled_back(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "fail migrate");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "failed");
+    assert_rolled_back(ta);
+}
+
+static void
+test_lost_answer_of_migrate_is_completed_by_evidence(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "outcome lose-answer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_heard(ta, SUCCESS);
+}
+
+static void
+test_guest_that_shuts_down_in_the_middle_did_not_move(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    ta_steer(ta, A, "guest-stop %s", ta->uuid);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), 0);
+    assert_string_equal(ta_status(ta), "failed");
+    assert_record(ta, A, POWER_SHUTDOWN);
+    assert_no_record(ta, B);
+    assert_no_files(ta, B);
+    assert_rolled_back(ta);
+}
+
+static void
+test_destination_that_is_away_at_the_end_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+
+    ta_until(ta, str_eq(step(ta), "finish-dest"));
+    ta_crash(ta, B);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 600 * 1000);
+    assert_string_equal(ta_status(ta), "running");
+    assert_string_equal(step(ta), "finish-dest");
+    ta_up(ta, B);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
+static void
+test_restarted_source_takes_up_the_transfer_again(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "transfer"));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_heard(ta, SUCCESS);
+}
+
+/* Abort and force-complete. */
+
+static struct json *
+instance_args(const struct two_agents *ta)
+{
+    struct json *args = json_object();
+
+    json_set(args, "instance", json_copy(ta->instance));
+    return args;
+}
+
+static void
+abort_migration(struct two_agents *ta, const struct object *record)
+{
+    struct json *args = instance_args(ta);
+
+    json_set_int(args, "migration_id", object_int(record, "id"));
+    ta_cast(ta, A, "live_migration_abort", args);
+}
+
+static void
+granted(void *aux)
+{
+    *(bool *)aux = true;
+}
+
+static void
+test_abort_in_the_queue(void **state)
+{
+    struct two_agents *ta = *state;
+    bool has_slot = false;
+    struct slot *slot =
+        slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
+
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "queue"));
+    assert_string_equal(ta_status(ta), "queued");
+    abort_migration(ta, record);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued cancelled");
+    assert_heard(ta, "hosta live.migration.abort.start\n"
+                     "hosta live.migration.abort.end\n");
+    slot_release(slot);
+}
+
+static void
+test_abort_while_the_destination_prepares(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, B, "hang prepare");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "reserve-dest"));
+    abort_migration(ta, record);
+    ta_until(ta, ta->n_heard >= 3);
+    assert_string_equal(ta_status(ta), "preparing");
+    ta_steer(ta, B, "release");
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing cancelled");
+}
+
+static void
+test_abort_of_a_running_transfer(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    abort_migration(ta, record);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running cancelled");
+    assert_host_heard(ta, "hosta",
+                      "live.migration.abort.start\n"
+                      "live.migration.abort.end\n"
+                      "live_migration._rollback.start\n"
+                      "live_migration._rollback.end\n");
+    ta_steer(ta, A, "release");
+}
+
+static void
+test_abort_of_a_migration_that_is_over_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct error *error = NULL;
+    AUTO_JSON migration = migrate(ta, "hostb", &error);
+
+    assert_null(error);
+    ta_rest(ta);
+    ta->instance = json_copy(object_json(instance));
+    struct json *args = instance_args(ta);
+    AUTO_OBJECT stored = ta_migration(ta, A);
+    json_set_int(args, "migration_id", object_int(stored, "id"));
+    AUTO_JSON result = ta_call(ta, A, "live_migration_abort", args, &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_INVALID_MIGRATION_STATE);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+force_complete(struct two_agents *ta)
+{
+    ta_cast(ta, A, "live_migration_force_complete", instance_args(ta));
+}
+
+static bool
+is_paused_here(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+
+    return m && m->paused_here;
+}
+
+static void
+test_force_complete_pauses_the_guest_and_it_arrives_running(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    force_complete(ta);
+    ta_until(ta, is_paused_here(ta));
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_host_heard(ta, "hosta",
+                      "live.migration.force.complete.start\n"
+                      "live.migration.force.complete.end\n"
+                      "live_migration._post.start\n"
+                      "live_migration._post.end\n");
+}
+
+static void
+test_guest_that_was_paused_to_complete_runs_again_after_an_abort(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    force_complete(ta);
+    ta_until(ta, is_paused_here(ta));
+    abort_migration(ta, record);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "cancelled");
+    ta_steer(ta, A, "release");
+}
+
+static void
+test_force_complete_without_a_migration_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct error *error = NULL;
+
+    ta->instance = json_copy(object_json(instance));
+    AUTO_JSON result = ta_call(ta, A, "live_migration_force_complete",
+                               instance_args(ta), &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_NO_ACTIVE_MIGRATION);
+}
+
+/* Questions that come twice, or too late. */
+
+static void
+test_take_over_is_answered_twice_the_same(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+    struct error *error = NULL;
+
+    ta_rest(ta);
+    struct json *args = instance_args(ta);
+    json_set_bool(args, "block_migration", true);
+    AUTO_JSON result =
+        ta_call(ta, B, "post_live_migration_at_destination", args, &error);
+    assert_null(error);
+    assert_true(!result || json_is_null(result));
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+test_take_over_of_a_guest_that_is_not_here_fails(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct error *error = NULL;
+
+    ta->instance = json_copy(object_json(instance));
+    struct json *args = instance_args(ta);
+    json_set_bool(args, "block_migration", true);
+    AUTO_JSON result =
+        ta_call(ta, B, "post_live_migration_at_destination", args, &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_INSTANCE_NOT_FOUND);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+static struct json *
+rollback_args(const struct two_agents *ta)
+{
+    struct json *args = instance_args(ta);
+
+    json_set_bool(args, "destroy_disks", true);
+    json_set(args, "migrate_data", json_copy(ta->data));
+    return args;
+}
+
+static void
+test_roll_back_of_a_guest_that_runs_here_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+    struct error *error = NULL;
+
+    ta_rest(ta);
+    AUTO_JSON result = ta_call(ta, B, "rollback_live_migration_at_destination",
+                               rollback_args(ta), &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_MIGRATION);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+test_roll_back_of_nothing_is_success(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct error *error = NULL;
+
+    ta->instance = json_copy(object_json(instance));
+    struct json *args = instance_args(ta);
+    json_set_bool(args, "destroy_disks", true);
+    json_set_null(args, "migrate_data");
+    AUTO_JSON result =
+        ta_call(ta, B, "rollback_live_migration_at_destination", args, &error);
+    assert_null(error);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+static void
+test_same_migration_that_comes_twice_runs_once(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    ta_cast_migration(ta, record);
+    ta_until(ta, rpc_server_counters(ta->hosts[A].agent->server).n_held == 0);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    ta_cast_migration(ta, record);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_heard(ta, SUCCESS);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+}
+
+static void
+test_second_migration_of_the_same_instance_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    AUTO_OBJECT other = object_copy(record);
+    object_set_string(other, "uuid", "8f0d1c52-6a0e-4d8b-b7c3-0d5b7c1f4e22");
+    ta_cast_migration(ta, other);
+    ta_until(ta, ta->n_heard == 3);
+    assert_heard(ta, PREPARED "hosta live_migration\n");
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    assert_string_equal(object_string(instance, "task_state"), "migrating");
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+}
+
+/* What an earlier attempt left is taken back when the next one prepares. */
+static void
+test_preparation_that_was_never_ended_is_taken_back_by_the_next(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct error *error = NULL;
+
+    ta_steer(ta, A, "fail transfer");
+    AUTO_OBJECT first = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "transfer"));
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    for (int i = 0; i < 2; i++) {
+        AUTO_FREE disks = xasprintf(
+            "[{\"path\": \"%s/instances/%s/disk\", \"type\": \"raw\", "
+            "\"virt_disk_size\": 16777216, \"backing_file\": \"\", "
+            "\"disk_size\": 16777216, \"over_committed_disk_size\": 0}]",
+            ta->directory, ta->uuid);
+        struct json *args = instance_args(ta);
+        json_set_string(args, "disk", disks);
+        json_set(args, "migrate_data", json_copy(ta->data));
+        AUTO_JSON result = ta_call(ta, B, "pre_live_migration", args, &error);
+        if (error) {
+            fail_msg("%s", error_message(error));
+        }
+    }
+    struct op *op = op_first(ta->hosts[B].agent->ops);
+    assert_non_null(op);
+    assert_null(op_next(op));
+    AUTO_JSON result = ta_call(ta, B, "rollback_live_migration_at_destination",
+                               rollback_args(ta), &error);
+    assert_null(error);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+/* The conductor's part, played by the source. */
+
+static void
+test_conduct_without_any_destination_leaves_the_guest_alone(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+    AUTO_JSON result = migrate(ta, NULL, &error);
+    AUTO_ERROR owned = error;
+
+    assert_int_equal(error_code(owned), ERR_NO_VALID_HOST);
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+    assert_record(ta, A, POWER_RUNNING);
+    assert_string_equal(ta_status(ta), "error");
+    assert_heard(ta, "");
+}
+
+static void
+test_conduct_finds_a_destination(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+    AUTO_JSON result = migrate(ta, NULL, &error);
+
+    assert_null(error);
+    ta_rest(ta);
+    unsigned at = ta_guest_active_at(ta);
+    assert_true(at == AT_B || at == AT_C);
+    assert_string_equal(ta_status(ta), "completed");
+    assert_record(ta, at == AT_B ? B : C, POWER_RUNNING);
+    assert_no_record(ta, A);
+    assert_no_record(ta, at == AT_B ? C : B);
+}
+
+static void
+test_conduct_goes_on_to_the_next_if_one_refuses(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+
+    ta_steer(ta, B, "fail probe_create");
+    AUTO_JSON result = migrate(ta, NULL, &error);
+    assert_null(error);
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), AT_C);
+    assert_string_equal(ta_status(ta), "completed");
+    assert_no_files(ta, B);
+}
+
+static void
+test_conduct_to_a_named_destination_that_refuses_ends_there(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+
+    ta_steer(ta, B, "fail probe_create");
+    AUTO_JSON result = migrate(ta, "hostb", &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_MIGRATION_PRE_CHECK);
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+    assert_record(ta, A, POWER_RUNNING);
+    assert_string_equal(ta_status(ta), "error");
+}
+
+static void
+test_conduct_to_its_own_host_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+    AUTO_JSON result = migrate(ta, "hosta", &error);
+    AUTO_ERROR owned = error;
+
+    assert_int_equal(error_code(owned), ERR_UNABLE_TO_MIGRATE_TO_SELF);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+/* Checks. */
+
+static struct json *
+check_args(struct two_agents *ta)
+{
+    AUTO_OBJECT instance = ta_instance(ta, A);
+    struct json *args = json_object();
+
+    json_set(args, "instance", json_copy(object_json(instance)));
+    json_set_null(args, "block_migration");
+    json_set_null(args, "disk_over_commit");
+    return args;
+}
+
+static void
+test_checks_leave_no_probe_files(void **state)
+{
+    static const char *const faults[] = {NULL, "fail probe_exists",
+                                         "fail guest_get"};
+    struct two_agents *ta = *state;
+
+    for (size_t i = 0; i < N_ELEMENTS(faults); i++) {
+        struct error *error = NULL;
+
+        if (faults[i]) {
+            ta_steer(ta, A, "%s", faults[i]);
+        }
+        AUTO_JSON result = ta_call(ta, B, "check_can_live_migrate_destination",
+                                   check_args(ta), &error);
+        AUTO_ERROR owned = error;
+        assert_true(!faults[i] == !owned);
+        ta_rest(ta);
+        assert_is_at_a_alone(ta);
+    }
+}
+
+#define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
+#define TEST_OF(N, NAME) \
+    cmocka_unit_test_setup_teardown(NAME, set_up_##N, tear_down)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cast_moves_the_guest),
+        TEST(test_message_moves_the_guest),
+        TEST(test_numbers_of_the_transfer_are_kept),
+        TEST(test_guest_comes_back_the_same_way),
+        TEST(test_destination_that_refuses_has_undone_its_part_when_it_answers),
+        TEST(test_disk_that_exists_at_the_destination_is_left_alone),
+        TEST(test_failed_transfer_is_rolled_back),
+        TEST(test_transfer_that_does_not_start_is_rolled_back),
+        TEST(test_lost_answer_of_migrate_is_completed_by_evidence),
+        TEST(test_guest_that_shuts_down_in_the_middle_did_not_move),
+        TEST(test_destination_that_is_away_at_the_end_is_waited_for),
+        TEST(test_restarted_source_takes_up_the_transfer_again),
+        TEST(test_abort_in_the_queue),
+        TEST(test_abort_while_the_destination_prepares),
+        TEST(test_abort_of_a_running_transfer),
+        TEST(test_abort_of_a_migration_that_is_over_is_refused),
+        TEST(test_force_complete_pauses_the_guest_and_it_arrives_running),
+        TEST(test_guest_that_was_paused_to_complete_runs_again_after_an_abort),
+        TEST(test_force_complete_without_a_migration_is_refused),
+        TEST(test_take_over_is_answered_twice_the_same),
+        TEST(test_take_over_of_a_guest_that_is_not_here_fails),
+        TEST(test_roll_back_of_a_guest_that_runs_here_is_refused),
+        TEST(test_roll_back_of_nothing_is_success),
+        TEST(test_same_migration_that_comes_twice_runs_once),
+        TEST(test_second_migration_of_the_same_instance_is_refused),
+        TEST(test_preparation_that_was_never_ended_is_taken_back_by_the_next),
+        TEST_OF(one,
+                test_conduct_without_any_destination_leaves_the_guest_alone),
+        TEST_OF(three, test_conduct_finds_a_destination),
+        TEST_OF(three, test_conduct_goes_on_to_the_next_if_one_refuses),
+        TEST(test_conduct_to_a_named_destination_that_refuses_ends_there),
+        TEST(test_conduct_to_its_own_host_is_refused),
+        TEST(test_checks_leave_no_probe_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,8 @@
 
 #define REST_LIMIT_MS (6 * 3600 * UINT64_C(1000))
 #define GUEST "fake-hosta-0001"
+#define FAST_LINK "bandwidth 1000000" /* Transfers take real time. */
+#define PAUSE_MS 1000
 #define CONDUCTOR_S 60
 #define MIGRATION_UUID "2f1f4b3e-2b5c-4f0e-9a55-0a1c7f3b6d10"
 #define MIGRATION_ID 41
@@ -51,12 +53,30 @@ make_conf(const struct two_agents *ta, const char *host)
     set(conf, NULL, "driver_path", modules ? modules : "drivers/.libs");
     set(conf, NULL, "instances_path", instances);
     set(conf, "fake", "guests", str_eq(host, "hosta") ? "1" : "0");
+    set(conf, "fake", "memory_mb", "64");
     set(conf, "oslo_messaging_notifications", "driver", "messaging");
     return conf;
 }
 
 /* What goes to disk and to the bus passes here, and ends here if the host is
  * dying. */
+
+static void
+note_status(struct two_agents *ta, const char *body)
+{
+    AUTO_JSON json = NULL;
+
+    must(json_parse(body, strlen(body), &json), "a record");
+    const char *status =
+        json_string_of(json_get(json, "nova_object.data"), "status");
+    const char *last = strrchr(ta->statuses, ' ');
+    if (!str_eq(status, last ? last + 1 : ta->statuses)) {
+        char *longer =
+            xasprintf("%s%s%s", ta->statuses, *ta->statuses ? " " : "", status);
+        free(ta->statuses);
+        ta->statuses = longer;
+    }
+}
 
 static bool
 tap(void *aux, bool is_done, enum store_table table, int64_t id,
@@ -67,6 +87,9 @@ tap(void *aux, bool is_done, enum store_table table, int64_t id,
 
     (void)id;
     virtual_time_add_work(is_done ? -1 : 1);
+    if (table == STORE_MIGRATIONS && !is_done && body) {
+        note_status(host->ta, body);
+    }
     if (table == STORE_OPERATIONS) {
         host->n_records += !is_done;
         is_kept = !host->ta->tap || host->ta->tap(host, is_done, body);
@@ -203,6 +226,14 @@ observe(struct two_agents *ta, const struct conf *conf)
 }
 
 static void
+ignore_text(void *aux, struct error *error, char *text)
+{
+    (void)aux;
+    error_free(error);
+    free(text);
+}
+
+static void
 ready(void *aux)
 {
     struct ta_host *host = aux;
@@ -228,7 +259,8 @@ ta_up(struct two_agents *ta, int h)
     host->store = parts.store;
     store_set_tap(host->store, tap, host);
     must(agent_create(&parts, &host->agent), "make the agent");
-    op_engine_set_pause(host->agent->ops, 1000);
+    op_engine_set_pause(host->agent->ops, PAUSE_MS);
+    driver_steer(host->agent->driver, FAST_LINK, ignore_text, NULL);
     agent_start(host->agent, ready, host);
 }
 
@@ -295,6 +327,7 @@ ta_create(unsigned n_hosts)
 
     json_init();
     current = ta;
+    ta->statuses = xstrdup("");
     ta->n_hosts = n_hosts;
     snprintf(ta->directory, sizeof ta->directory, "%s/drover-test.XXXXXX",
              base);
@@ -313,7 +346,6 @@ ta_create(unsigned n_hosts)
     ta_until(ta, all_are_ready(ta));
     ta_rest(ta);
 
-    AUTO_JSON args = json_object();
     AUTO_ERROR error = NULL;
     AUTO_JSON list = ta_api(ta, A, "instance_list", NULL, &error);
     snprintf(ta->uuid, sizeof ta->uuid, "%s",
@@ -342,6 +374,7 @@ ta_free(struct two_agents *ta)
     free(ta->heard);
     free(ta->answer);
     free(ta->status);
+    free(ta->statuses);
     free(ta);
     current = NULL;
 }

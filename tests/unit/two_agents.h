@@ -60,6 +60,7 @@ struct two_agents {
     char *answer, *status;
     struct ta_heard *heard;
     size_t n_heard;
+    char *statuses; /* All that a migration had: "queued preparing"... */
 
     /* Decides over each message; null: all are delivered. */
     enum memory_fate (*filter)(struct two_agents *ta,
