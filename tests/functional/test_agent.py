@@ -245,7 +245,7 @@ def test_failing_preparation_leaves_nothing(client, listener, pair):
     wait_status(hosta, made['uuid'], 'failed')
     wait_for(lambda: not hostb.ctl_json('op', 'list'), 10, 'hostb is idle')
     assert guest['name'] in guests(hosta)
-    listener.wait_for('compute.pre_live_migration', 10)
+    listener.wait_for('pre_live_migration', 10)
     listener.wait_for('compute.exception', 10)
 
 
@@ -271,7 +271,8 @@ def test_same_message_twice_is_one_migration(client, pair):
 
 def slow(agent):
     """The transfer goes on until somebody does something."""
-    agent.ctl('fake', 'hang', 'migrate')
+    agent.ctl('fake', 'bandwidth', '64')
+    agent.ctl('fake', 'dirty-rate', '*', '1000')
 
 
 def test_migrate_chooses_a_destination(pair):

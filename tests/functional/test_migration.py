@@ -11,6 +11,18 @@ from test_agent import BACK, ORDER, legacy, status, wait_status
 pytestmark = pytest.mark.libvirt
 
 
+def slowly(bandwidth):
+    """Settings for a transfer that can be watched.
+
+    Without KVM QEMU now and then loses pages that a guest writes while it is
+    sent, whoever asks for the migration, and the guest then panics; the more
+    passes over its memory, the more likely.  A long pause ends them early.
+    """
+    return {'libvirt': {'live_migration_bandwidth': bandwidth,
+                        'live_migration_downtime': 3000,
+                        'live_migration_downtime_steps': 3}}
+
+
 @pytest.fixture
 def pair(lab, droverd):
     return tuple(droverd(host.name, on=host)
@@ -172,7 +184,7 @@ def test_closed_libvirt_port_rolls_back(client, listener, lab, pair):
 
 
 def test_abort_in_the_middle(lab, droverd):
-    slow = {'libvirt': {'live_migration_bandwidth': 4}}
+    slow = slowly(4)
     hosta = droverd('hosta', on=lab.hosta, settings=slow)
     droverd('hostb', on=lab.hostb)
     guest = boot(lab, hosta, dirty=8)
@@ -269,7 +281,7 @@ def test_libvirtd_restart_is_survived(lab, pair):
 
 
 def test_source_killed_in_the_middle_takes_it_up_again(lab, droverd):
-    slow = {'libvirt': {'live_migration_bandwidth': 16}}
+    slow = slowly(16)
     hosta = droverd('hosta', on=lab.hosta, settings=slow)
     hostb = droverd('hostb', on=lab.hostb)
     guest = boot(lab, hosta, disk_mib=48)
