@@ -233,6 +233,7 @@ bus_close(struct tool *tool)
     if (!bus) {
         return;
     }
+    bus->heard = NULL;
     rpc_client_close(bus->client);
     link_close(bus->link, GRACE_MS, on_closed, bus);
     bus->timer_fired = false;
@@ -420,7 +421,7 @@ on_state(void *aux, bool up)
     struct bus *bus = aux;
 
     bus->is_up = up;
-    if (bus->heard && !bus->is_closed) {
+    if (bus->heard) {
         fputs(up ? "droverctl: the broker is back\n"
                  : "droverctl: the broker is away; waiting for it\n",
               stderr);

@@ -31,7 +31,8 @@ class Events:
         command = agent._command('droverctl', 'events', '--json')
         self._process = subprocess.Popen(
             bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            text=True)
+            stderr=subprocess.PIPE, text=True)
+        self._process.stderr.readline()  # It is listening.
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
