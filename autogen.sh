@@ -69,11 +69,10 @@ prepare() {
 # Builds in $build; the arguments are configure's.
 build() {
     echo "== building in $build"
-    [ -x "$top/configure" ] && [ "$top/configure" -nt "$top/configure.ac" ] ||
-        prepare
     mkdir -p "$build"
     local log=$build/build.log
     {
+        [ "$top/configure" -nt "$top/configure.ac" ] || prepare
         cd "$build"
         [ -e Makefile ] || "$top/configure" --enable-werror "$@"
         make -j"$(nproc)"
