@@ -42,7 +42,7 @@ struct link_options {
     unsigned reconnect_base_ms, reconnect_max_ms;
     unsigned check_s; /* Without requests for so long, bindings are made sure
                        * of; 0: 60. */
-    size_t max_body;        /* Bytes of one message. */
+    size_t max_body;  /* Bytes of one message. */
     size_t max_queue_bytes; /* Held while the broker takes nothing. */
 };
 

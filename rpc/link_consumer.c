@@ -30,16 +30,22 @@ LOG_MODULE(link_consumer);
  * for the pause that a reconnect has. */
 #define CHANNEL_LIFE_MS 10000
 
-#define REPLY_TAG "r"
-#define LISTEN_TAG "l"
+/* Those of requests come last: they are consumed when it is asked for. */
+enum {
+    QUEUE_REPLY,
+    QUEUE_LISTEN,
+    QUEUE_TOPIC,
+    QUEUE_SERVER,
+    QUEUE_FANOUT,
+    N_QUEUES
+};
+#define FIRST_REQUEST_QUEUE QUEUE_TOPIC
 
 struct consumed_queue {
-    const char *name, *consumer_tag;
-    struct queue_spec spec;
+    const char *name; /* Null: not of this link. */
+    const char *consumer_tag;
     bool consuming;
 };
-
-enum { QUEUE_TOPIC, QUEUE_SERVER, QUEUE_FANOUT, N_REQUEST_QUEUES };
 
 struct consumer {
     struct link_thread *thread;
@@ -49,9 +55,7 @@ struct consumer {
     uint64_t channel_opened_ms, checked_ms;
     bool wanted;             /* Requests are to be consumed. */
     struct command *closing; /* Owned; null until told to. */
-    struct consumed_queue reply, requests[N_REQUEST_QUEUES];
-    struct consumed_queue listen; /* Its name is null if nothing is. */
-    unsigned n_requests;          /* 0: nothing is served. */
+    struct consumed_queue queues[N_QUEUES];
     struct ack_window window;
     struct inbound *batch, **batch_tail;
     unsigned batch_n;
@@ -66,16 +70,11 @@ static struct error *serve_step(struct consumer *);
 static uint64_t check_ms(const struct consumer *);
 static void lose(struct consumer *, struct error *);
 static struct error *set_up(struct consumer *);
-static struct error *set_up_topology(struct consumer *);
-static struct error *declare_and_bind(struct consumer *,
-                                      struct consumed_queue *,
-                                      const char *exchange, const char *key);
-static struct error *declare_listening(struct consumer *);
+static struct error *declare_topology(struct consumer *);
 static struct error *open_session(struct consumer *);
-static struct error *consume_requests(struct consumer *);
+static struct error *consume_queues(struct consumer *);
 static struct error *consume_queue(struct consumer *, struct consumed_queue *);
 static struct error *cancel_requests(struct consumer *);
-static struct error *check_bindings(struct consumer *);
 static struct error *restore_cancelled(struct consumer *);
 static struct error *carry_out(struct consumer *, struct mail);
 static struct error *carry_out_command(struct consumer *, struct command *);
@@ -83,14 +82,11 @@ static void resume_deferred(struct consumer *);
 static struct error *settle(struct consumer *, const struct settle *, size_t n);
 static struct error *send_acks(struct consumer *);
 static void close_down(struct consumer *);
-static void delete_own(struct consumer *, struct consumed_queue *);
+static void delete_own(struct consumer *, unsigned i);
 static void flush_batch(struct consumer *);
 static void on_deliver(void *aux, struct inbound *in);
 static void on_oversized(void *aux, uint64_t tag);
 static void on_cancelled(void *aux, const char *consumer_tag);
-static void on_blocked(void *aux, bool blocked);
-static void on_returned(void *aux, const char *key, const char *body, size_t n);
-static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
 
 void
 link_consumer_run(void *aux)
@@ -119,16 +115,14 @@ consumer_init(struct consumer *c, struct link_thread *thread)
     *c = (struct consumer){
         .thread = thread,
         .reconnect = link_thread_reconnect(thread),
-        .reply = {s->reply_queue, REPLY_TAG, {s->reply_queue, true}, false},
-        .listen = {s->listen_queue, LISTEN_TAG, {s->listen_queue, true}, false},
-        .requests =
+        .queues =
             {
-                [QUEUE_TOPIC] = {s->topic_queue, "1", {s->topic_queue}},
-                [QUEUE_SERVER] = {s->server_queue, "2", {s->server_queue}},
-                [QUEUE_FANOUT] =
-                    {s->fanout_queue, "3", {s->fanout_queue, true}, false},
+                [QUEUE_REPLY] = {s->reply_queue, "r", false},
+                [QUEUE_LISTEN] = {s->listen_queue, "l", false},
+                [QUEUE_TOPIC] = {s->topic_queue, "1", false},
+                [QUEUE_SERVER] = {s->server_queue, "2", false},
+                [QUEUE_FANOUT] = {s->fanout_queue, "3", false},
             },
-        .n_requests = s->o.topic ? N_REQUEST_QUEUES : 0,
     };
     c->batch_tail = &c->batch;
 }
@@ -150,10 +144,7 @@ connect_step(struct consumer *c)
     c->conn->events = (struct conn_events){
         .deliver = on_deliver,
         .oversized = on_oversized,
-        .returned = on_returned,
-        .confirmed = on_confirmed,
         .cancelled = on_cancelled,
-        .blocked = on_blocked,
         .aux = c,
     };
     error = set_up(c);
@@ -197,7 +188,7 @@ serve_step(struct consumer *c)
         error = restore_cancelled(c);
     }
     if (!error && clock_now_ms() - c->checked_ms >= check_ms(c)) {
-        error = check_bindings(c);
+        error = declare_topology(c);
     }
     if (!error) {
         error = conn_heartbeat(c->conn);
@@ -235,73 +226,16 @@ lose(struct consumer *c, struct error *error)
 static struct error *
 set_up(struct consumer *c)
 {
-    struct error *error = set_up_topology(c);
+    struct error *error = declare_topology(c);
 
     return error ? error : open_session(c);
 }
 
-/* In the order in which the peers do it. (spec/rpc-wire 1.1) */
 static struct error *
-set_up_topology(struct consumer *c)
+declare_topology(struct consumer *c)
 {
-    const struct link_settings *s = c->thread->settings;
-    struct error *error = NULL;
-
-    if (c->n_requests) {
-        error = declare_and_bind(c, &c->requests[QUEUE_TOPIC], s->o.exchange,
-                                 s->topic_queue);
-        if (!error) {
-            error = declare_and_bind(c, &c->requests[QUEUE_SERVER],
-                                     s->o.exchange, s->server_queue);
-        }
-        if (!error) {
-            error = declare_and_bind(c, &c->requests[QUEUE_FANOUT],
-                                     s->fanout_exchange, s->topic_queue);
-        }
-    }
-    if (!error) {
-        error = conn_declare_queue(c->conn, &c->reply.spec);
-    }
-    if (!error && c->listen.name) {
-        error = declare_listening(c);
-    }
-    if (!error) {
-        conn_close_side(c->conn);
-    }
     c->checked_ms = clock_now_ms();
-    return error;
-}
-
-static struct error *
-declare_and_bind(struct consumer *c, struct consumed_queue *queue,
-                 const char *exchange, const char *key)
-{
-    bool is_fanout = queue == &c->requests[QUEUE_FANOUT];
-    struct error *error = conn_declare_exchange(c->conn, exchange, is_fanout);
-
-    if (!error) {
-        error = conn_declare_queue(c->conn, &queue->spec);
-    }
-    if (!error) {
-        error = conn_bind(c->conn, queue->name, exchange, key);
-    }
-    return error;
-}
-
-static struct error *
-declare_listening(struct consumer *c)
-{
-    const struct link_settings *s = c->thread->settings;
-    struct error *error = conn_declare_exchange(c->conn, s->o.exchange, false);
-
-    if (!error) {
-        error = conn_declare_queue(c->conn, &c->listen.spec);
-    }
-    for (size_t i = 0; !error && s->o.listen_keys[i]; i++) {
-        error = conn_bind(c->conn, c->listen.name, s->o.exchange,
-                          s->o.listen_keys[i]);
-    }
-    return error;
+    return conn_declare_topology(c->conn);
 }
 
 /* What a channel holds: its limit and its consumers. */
@@ -314,34 +248,26 @@ open_session(struct consumer *c)
     c->channel_opened_ms = clock_now_ms();
     ack_window_reset(&c->window);
     c->cancelled = false;
-    c->reply.consuming = false;
-    c->listen.consuming = false;
-    for (unsigned i = 0; i < c->n_requests; i++) {
-        c->requests[i].consuming = false;
+    for (unsigned i = 0; i < N_QUEUES; i++) {
+        c->queues[i].consuming = false;
     }
     amqp_basic_qos(c->conn->amqp, CHANNEL_MAIN, 0,
                    (uint16_t)(prefetch ? prefetch : 64), false);
     struct error *error =
         conn_result(c->conn, CHANNEL_MAIN, "set the prefetch count");
-    if (!error) {
-        error = consume_queue(c, &c->reply);
-    }
-    if (!error && c->listen.name) {
-        error = consume_queue(c, &c->listen);
-    }
-    if (!error && c->wanted) {
-        error = consume_requests(c);
-    }
-    return error;
+    return error ? error : consume_queues(c);
 }
 
+/* Replies at once, requests when they are wanted. */
 static struct error *
-consume_requests(struct consumer *c)
+consume_queues(struct consumer *c)
 {
     struct error *error = NULL;
 
-    for (unsigned i = 0; i < c->n_requests && !error; i++) {
-        error = consume_queue(c, &c->requests[i]);
+    for (unsigned i = 0; i < N_QUEUES && !error; i++) {
+        if (c->queues[i].name && (i < FIRST_REQUEST_QUEUE || c->wanted)) {
+            error = consume_queue(c, &c->queues[i]);
+        }
     }
     return error;
 }
@@ -362,8 +288,8 @@ cancel_requests(struct consumer *c)
 {
     struct error *error = NULL;
 
-    for (unsigned i = 0; i < c->n_requests && !error; i++) {
-        struct consumed_queue *queue = &c->requests[i];
+    for (unsigned i = FIRST_REQUEST_QUEUE; i < N_QUEUES && !error; i++) {
+        struct consumed_queue *queue = &c->queues[i];
 
         if (queue->consuming) {
             queue->consuming = false;
@@ -377,29 +303,13 @@ cancel_requests(struct consumer *c)
     return error;
 }
 
-static struct error *
-check_bindings(struct consumer *c)
-{
-    c->checked_ms = clock_now_ms();
-    return c->n_requests || c->listen.name ? set_up_topology(c) : NULL;
-}
-
 /* A queue was deleted underneath its consumer: make it again. */
 static struct error *
 restore_cancelled(struct consumer *c)
 {
     c->cancelled = false;
-    struct error *error = set_up_topology(c);
-    if (!error) {
-        error = consume_queue(c, &c->reply);
-    }
-    if (!error && c->listen.name) {
-        error = consume_queue(c, &c->listen);
-    }
-    if (!error && c->wanted) {
-        error = consume_requests(c);
-    }
-    return error;
+    struct error *error = declare_topology(c);
+    return error ? error : consume_queues(c);
 }
 
 static struct error *
@@ -435,7 +345,7 @@ carry_out_command(struct consumer *c, struct command *command)
     case COMMAND_CONSUME:
         c->wanted = true;
         if (alive) {
-            error = consume_requests(c);
+            error = consume_queues(c);
         }
         break;
     case COMMAND_CANCEL:
@@ -536,13 +446,9 @@ close_down(struct consumer *c)
             error = send_acks(c);
         }
         error_free(error);
-        delete_own(c, &c->reply);
-        if (c->listen.name) {
-            delete_own(c, &c->listen);
-        }
-        if (c->n_requests) {
-            delete_own(c, &c->requests[QUEUE_FANOUT]);
-        }
+        delete_own(c, QUEUE_REPLY);
+        delete_own(c, QUEUE_LISTEN);
+        delete_own(c, QUEUE_FANOUT);
     }
     conn_free(steal(&c->conn));
     resume_deferred(c); /* Nobody will know any more. */
@@ -554,10 +460,10 @@ close_down(struct consumer *c)
 }
 
 static void
-delete_own(struct consumer *c, struct consumed_queue *queue)
+delete_own(struct consumer *c, unsigned i)
 {
-    if (!c->conn->dead) {
-        AUTO_ERROR error = conn_delete_queue(c->conn, queue->name);
+    if (c->queues[i].name && !c->conn->dead) {
+        AUTO_ERROR error = conn_delete_queue(c->conn, c->queues[i].name);
         if (error) {
             log_debug(NULL, "%s", error_message(error));
         }
@@ -613,41 +519,18 @@ static void
 on_cancelled(void *aux, const char *consumer_tag)
 {
     struct consumer *c = aux;
-    struct consumed_queue *queues[] = {
-        &c->reply,
-        &c->requests[QUEUE_TOPIC],
-        &c->requests[QUEUE_SERVER],
-        &c->requests[QUEUE_FANOUT],
-        &c->listen,
-    };
 
-    for (size_t i = 0; i < N_ELEMENTS(queues); i++) {
-        if (str_eq(queues[i]->consumer_tag, consumer_tag)) {
+    for (unsigned i = 0; i < N_QUEUES; i++) {
+        struct consumed_queue *queue = &c->queues[i];
+
+        if (str_eq(queue->consumer_tag, consumer_tag)) {
             log_warn(NULL, "queue '%s' was deleted; making it again",
-                     queues[i]->name);
-            queues[i]->consuming = false;
+                     queue->name);
+            queue->consuming = false;
             c->cancelled = true;
         }
     }
     uv_mutex_lock(&c->thread->mutex);
     c->thread->status.n_cancels++;
     uv_mutex_unlock(&c->thread->mutex);
-}
-
-static void
-on_blocked(void *aux UNUSED, bool blocked UNUSED)
-{
-    /* Only publishing is held up, and this connection does not publish. */
-}
-
-static void
-on_returned(void *aux UNUSED, const char *key UNUSED, const char *body UNUSED,
-            size_t size UNUSED)
-{
-}
-
-static void
-on_confirmed(void *aux UNUSED, uint64_t tag UNUSED, bool multiple UNUSED,
-             bool ok UNUSED)
-{
 }

@@ -10,6 +10,9 @@ static struct error *take_frame(struct conn *, const amqp_frame_t *);
 static struct error *take_method(struct conn *, const amqp_frame_t *);
 static void take_deliver(struct conn *, const amqp_basic_deliver_t *);
 static void take_return(struct conn *, const amqp_basic_return_t *);
+static void take_confirm(const struct conn_events *, uint64_t tag,
+                         bool multiple, bool ok);
+static void take_blocked(const struct conn_events *, bool blocked);
 static void take_cancel(struct conn *, const amqp_basic_cancel_t *);
 static struct error *take_channel_close(struct conn *, const amqp_frame_t *);
 static struct error *take_connection_close(struct conn *,
@@ -100,13 +103,12 @@ take_method(struct conn *conn, const amqp_frame_t *frame)
         return NULL;
     case AMQP_BASIC_ACK_METHOD: {
         const amqp_basic_ack_t *ack = decoded;
-        events->confirmed(events->aux, ack->delivery_tag, ack->multiple, true);
+        take_confirm(events, ack->delivery_tag, ack->multiple, true);
         return NULL;
     }
     case AMQP_BASIC_NACK_METHOD: {
         const amqp_basic_nack_t *nack = decoded;
-        events->confirmed(events->aux, nack->delivery_tag, nack->multiple,
-                          false);
+        take_confirm(events, nack->delivery_tag, nack->multiple, false);
         return NULL;
     }
     case AMQP_BASIC_CANCEL_METHOD:
@@ -117,10 +119,10 @@ take_method(struct conn *conn, const amqp_frame_t *frame)
     case AMQP_CONNECTION_CLOSE_METHOD:
         return take_connection_close(conn, decoded);
     case AMQP_CONNECTION_BLOCKED_METHOD:
-        events->blocked(events->aux, true);
+        take_blocked(events, true);
         return NULL;
     case AMQP_CONNECTION_UNBLOCKED_METHOD:
-        events->blocked(events->aux, false);
+        take_blocked(events, false);
         return NULL;
     default:
         return NULL;
@@ -152,12 +154,31 @@ take_return(struct conn *conn, const amqp_basic_return_t *returned)
 }
 
 static void
+take_confirm(const struct conn_events *events, uint64_t tag, bool multiple,
+             bool ok)
+{
+    if (events->confirmed) {
+        events->confirmed(events->aux, tag, multiple, ok);
+    }
+}
+
+static void
+take_blocked(const struct conn_events *events, bool blocked)
+{
+    if (events->blocked) {
+        events->blocked(events->aux, blocked);
+    }
+}
+
+static void
 take_cancel(struct conn *conn, const amqp_basic_cancel_t *cancel)
 {
     char tag[sizeof conn->part.consumer_tag];
 
     copy_text(tag, sizeof tag, cancel->consumer_tag);
-    conn->events.cancelled(conn->events.aux, tag);
+    if (conn->events.cancelled) {
+        conn->events.cancelled(conn->events.aux, tag);
+    }
 }
 
 static struct error *
@@ -241,23 +262,25 @@ complete(struct conn *conn)
 
     conn->part = (struct assembly){.kind = ASSEMBLY_NONE};
     if (part.skipped) {
-        if (part.kind == ASSEMBLY_DELIVER) {
+        if (part.kind == ASSEMBLY_DELIVER && events->oversized) {
             events->oversized(events->aux, part.tag);
         }
         return;
     }
     *part.in->fill = '\0';
-    if (part.kind == ASSEMBLY_RETURN) {
-        events->returned(events->aux, part.routing_key, part.in->delivery.body,
-                         part.in->delivery.size);
-        free(part.in);
+    if (part.kind == ASSEMBLY_DELIVER && events->deliver) {
+        /* Tags of consumers are ours: the reply queue's begins with an r, that
+         * of what is listened to with an l. */
+        part.in->is_reply = part.consumer_tag[0] == 'r';
+        part.in->is_heard = part.consumer_tag[0] == 'l';
+        events->deliver(events->aux, part.in);
         return;
     }
-    /* Tags of consumers are ours: the reply queue's begins with an r, that of
-     * what is listened to with an l. */
-    part.in->is_reply = part.consumer_tag[0] == 'r';
-    part.in->is_heard = part.consumer_tag[0] == 'l';
-    events->deliver(events->aux, part.in);
+    if (part.kind == ASSEMBLY_RETURN && events->returned) {
+        events->returned(events->aux, part.routing_key, part.in->delivery.body,
+                         part.in->delivery.size);
+    }
+    free(part.in);
 }
 
 /* One block holds the record, its texts and the body: these come by the

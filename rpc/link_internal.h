@@ -7,7 +7,10 @@
  *   link_thread.c   a thread's mailbox, its waiting and reconnecting
  *   link_consumer.c the thread that consumes
  *   link_publisher.c the thread that publishes
- *   link_amqp.c     one connection: login, declarations, outcome of calls
+ *   link_amqp.c     one connection: declarations, outcome of calls
+ *   link_login.c    how it comes about: socket, TLS, login
+ *   link_table.c    tables of arguments and properties
+ *   link_topology.c which exchanges and queues there are
  *   link_frames.c   frames in: messages assembled, unasked methods sorted
  *
  * Loop and thread meet in the thread's mailbox (struct link_thread, under its
@@ -46,7 +49,7 @@ struct inbound {
     char *fill;               /* Where the next byte of the body goes. */
 };
 
-/* What the frames mean to the owner of the connection. */
+/* What the frames mean to the owner of the connection; each may be null. */
 struct conn_events {
     /* Takes 'in'. */
     void (*deliver)(void *aux, struct inbound *in);
@@ -84,6 +87,19 @@ struct conn {
     bool *warned_mismatch; /* Lent by the thread: one warning is enough. */
 };
 
+/* A table of AMQP's, made on the stack; must stay where it is while it is
+ * used, and texts as well (link_table.c). */
+#define TABLE_SIZE 8
+struct table {
+    amqp_table_entry_t entries[TABLE_SIZE];
+    int n;
+};
+void table_add_int(struct table *table, const char *key, int value);
+void table_add_text(struct table *table, const char *key, const char *value);
+void table_add_bool(struct table *table, const char *key, bool value);
+void table_add_table(struct table *table, const char *key, struct table *inner);
+amqp_table_t table_value(struct table *table);
+
 struct queue_spec {
     const char *name;
     bool is_transient; /* Fanout and reply queues: they expire. */
@@ -115,6 +131,9 @@ struct error *conn_delete_queue(struct conn *conn,
 int conn_count_consumers(struct conn *conn, const char *queue);
 void conn_close_side(struct conn *conn);
 
+/* All that the settings ask for (link_topology.c). */
+struct error *conn_declare_topology(struct conn *conn) WARN_UNUSED;
+
 struct error *conn_consume(struct conn *conn, const char *queue,
                            const char *consumer_tag) WARN_UNUSED;
 struct error *conn_cancel(struct conn *conn,
@@ -124,6 +143,9 @@ struct error *conn_cancel(struct conn *conn,
  * starts with the formatted text.  Sets 'dead', 'code' and so on. */
 struct error *conn_result(struct conn *conn, amqp_channel_t channel,
                           const char *fmt, ...) PRINTF_FORMAT(3, 4) WARN_UNUSED;
+struct error *conn_check_reply(struct conn *conn, amqp_channel_t channel,
+                               amqp_rpc_reply_t reply,
+                               const char *what) WARN_UNUSED;
 /* The same of a call that returns an amqp_status. */
 struct error *conn_status(struct conn *conn, int status,
                           const char *what) WARN_UNUSED;

@@ -80,9 +80,6 @@ static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
 static void on_returned(void *aux, const char *key, const char *body,
                         size_t size);
 static void on_blocked(void *aux, bool blocked);
-static void on_deliver(void *aux, struct inbound *in);
-static void on_oversized(void *aux, uint64_t tag);
-static void on_cancelled(void *aux, const char *consumer_tag);
 
 void
 link_publisher_run(void *aux)
@@ -120,11 +117,8 @@ connect_step(struct publisher *p)
         return;
     }
     p->conn->events = (struct conn_events){
-        .deliver = on_deliver,
-        .oversized = on_oversized,
         .returned = on_returned,
         .confirmed = on_confirmed,
-        .cancelled = on_cancelled,
         .blocked = on_blocked,
         .aux = p,
     };
@@ -592,20 +586,4 @@ on_blocked(void *aux, bool blocked)
     log_warn(NULL, "publishing is %s by the broker",
              blocked ? "held up" : "resumed");
     p->blocked = blocked;
-}
-
-static void
-on_deliver(void *aux UNUSED, struct inbound *in)
-{
-    free(in); /* This connection consumes nothing. */
-}
-
-static void
-on_oversized(void *aux UNUSED, uint64_t tag UNUSED)
-{
-}
-
-static void
-on_cancelled(void *aux UNUSED, const char *consumer_tag UNUSED)
-{
 }
