@@ -51,6 +51,18 @@ adopt_all(struct agent *agent, void (*done)(void *aux, struct error *error),
 }
 
 void
+adopt_again(struct agent *agent, const char *uuid)
+{
+    if (!agent->local) {
+        return;
+    }
+    struct refresh *refresh = xzalloc(sizeof *refresh);
+    refresh->agent = agent;
+    snprintf(refresh->uuid, sizeof refresh->uuid, "%s", uuid);
+    driver_guest_get(agent->driver, refresh->uuid, guest_known, refresh);
+}
+
+void
 adopt_event(struct agent *agent, const struct driver_event *event)
 {
     if (event->type == DRIVER_EVENT_CONNECTED) {
@@ -69,15 +81,39 @@ adopt_event(struct agent *agent, const struct driver_event *event)
     }
 }
 
-void
-adopt_again(struct agent *agent, const char *uuid)
+static void
+sync_due(uv_timer_t *timer)
 {
-    if (agent->local) {
-        struct refresh *refresh = xzalloc(sizeof *refresh);
+    adopt_all(timer->data, NULL, NULL);
+}
 
-        refresh->agent = agent;
-        snprintf(refresh->uuid, sizeof refresh->uuid, "%s", uuid);
-        driver_guest_get(agent->driver, uuid, guest_known, refresh);
+/* As Nova has it, 0 is "as often as the default says". */
+void
+adopt_regularly(struct agent *agent)
+{
+    int interval_s = agent->conf->sync_power_state_interval;
+    uint64_t ms = (uint64_t)(interval_s ? interval_s : 600) * 1000;
+
+    if (interval_s < 0 || agent->sync) {
+        return;
+    }
+    agent->sync = xzalloc(sizeof *agent->sync);
+    uv_timer_init(agent->loop, agent->sync);
+    agent->sync->data = agent;
+    uv_timer_start(agent->sync, sync_due, ms, ms);
+}
+
+static void
+sync_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+void
+adopt_regularly_stop(struct agent *agent)
+{
+    if (agent->sync) {
+        uv_close((uv_handle_t *)steal(&agent->sync), sync_closed);
     }
 }
 

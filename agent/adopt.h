@@ -21,6 +21,10 @@ void adopt_all(struct agent *agent,
  * operation decided about its record was passed over. */
 void adopt_again(struct agent *agent, const char *uuid);
 
+/* Lists all every sync_power_state_interval, should an event have been lost. */
+void adopt_regularly(struct agent *agent);
+void adopt_regularly_stop(struct agent *agent);
+
 /* What the driver tells unasked. */
 void adopt_event(struct agent *agent, const struct driver_event *event);
 

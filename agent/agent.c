@@ -97,6 +97,7 @@ void
 agent_free(struct agent *agent)
 {
     agent->stopping = true;
+    adopt_regularly_stop(agent);
     rpc_server_close(agent->server);
     op_engine_close(steal(&agent->ops));
     rpc_client_close(agent->client);
@@ -186,6 +187,7 @@ guests_listed(void *aux, struct error *error)
     error_free(error);
     op_engine_resume(call->agent->ops);
     rpc_server_start(call->agent->server);
+    adopt_regularly(call->agent);
     call->ready(call->aux);
     free(call);
 }

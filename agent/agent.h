@@ -53,6 +53,8 @@ struct agent {
     struct notifier *notifier;
     struct notify *notify;
 
+    uv_timer_t *sync; /* Of adopt_regularly(). */
+
     int64_t started_us; /* Wall time. */
     bool stopping;
     struct completion gone; /* The last one of this agent. */

@@ -287,7 +287,7 @@ abort_it(struct api_call *call, struct object *record)
         op_find(api_agent(call)->ops, object_string(record, "uuid"));
 
     if (op) {
-        migrate_source_abort(op, answer, call);
+        migrate_source_abort(op, api_context(call), answer, call);
     } else {
         api_fail(call, not_running(record, "abort"));
     }
@@ -306,7 +306,7 @@ force_it(struct api_call *call, struct object *record)
     struct op *op =
         op_find(api_agent(call)->ops, object_string(record, "uuid"));
 
-    answer(call, op ? migrate_source_force_complete(op)
+    answer(call, op ? migrate_source_force_complete(op, api_context(call))
                     : not_running(record, "force complete"));
     object_free(record);
 }

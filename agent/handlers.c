@@ -286,18 +286,6 @@ live_migration(void *aux, struct request *request)
                          live_migration_accepted, call);
 }
 
-static void
-abort_asked(void *aux, struct error *error)
-{
-    struct call *call = aux;
-
-    if (!error) {
-        notify_instance(call->agent->notify, request_context(call->request),
-                        NOTIFY_ABORT, NOTIFY_END, call->instance);
-    }
-    call_end(call, NULL, error);
-}
-
 static struct error *
 no_active_migration(const struct object *instance)
 {
@@ -315,6 +303,10 @@ abort_with_record(void *aux, struct error *error, struct object *record)
     if (!error) {
         op = op_find(call->agent->ops, object_string(record, "uuid"));
     }
+    if (!op) {
+        notify_instance(call->agent->notify, request_context(call->request),
+                        NOTIFY_ABORT, NOTIFY_START, call->instance);
+    }
     if (!error && !op) {
         AUTO_FREE id = xasprintf("%lld", (long long)object_int(record, "id"));
         error = error_new(ERR_INVALID_MIGRATION_STATE, "it is not under way");
@@ -329,7 +321,7 @@ abort_with_record(void *aux, struct error *error, struct object *record)
         call_end(call, NULL, error);
         return;
     }
-    migrate_source_abort(op, abort_asked, call);
+    migrate_source_abort(op, request_context(call->request), answer_null, call);
 }
 
 static void
@@ -346,15 +338,14 @@ live_migration_abort(void *aux, struct request *request)
                  error_new(ERR_VALUE, "migration_id is no integer"));
         return;
     }
-    notify_instance(call->agent->notify, request_context(request), NOTIFY_ABORT,
-                    NOTIFY_START, call->instance);
 
     /* A running one is known here, whoever keeps the records. */
     struct op *op =
         migrate_source_find(call->agent, object_string(call->instance, "uuid"));
     struct migration *m = op ? op_data(op) : NULL;
     if (m && object_int(m->record, "id") == json_get_int(id)) {
-        migrate_source_abort(op, abort_asked, call);
+        migrate_source_abort(op, request_context(call->request), answer_null,
+                             call);
         return;
     }
     struct records *records = call->agent->records;
@@ -371,17 +362,16 @@ live_migration_force_complete(void *aux, struct request *request)
     if (!call) {
         return;
     }
-    notify_instance(call->agent->notify, request_context(request),
-                    NOTIFY_FORCE_COMPLETE, NOTIFY_START, call->instance);
     struct op *op =
         migrate_source_find(call->agent, object_string(call->instance, "uuid"));
-    struct error *error = op ? migrate_source_force_complete(op)
-                             : no_active_migration(call->instance);
-    if (!error) {
+    if (!op) {
         notify_instance(call->agent->notify, request_context(request),
-                        NOTIFY_FORCE_COMPLETE, NOTIFY_END, call->instance);
+                        NOTIFY_FORCE_COMPLETE, NOTIFY_START, call->instance);
+        call_end(call, NULL, no_active_migration(call->instance));
+        return;
     }
-    call_end(call, NULL, error);
+    call_end(call, NULL,
+             migrate_source_force_complete(op, request_context(request)));
 }
 
 /* The rest. */

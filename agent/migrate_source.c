@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
+#include "agent/adopt.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -117,49 +118,80 @@ migrate_source_find(struct agent *agent, const char *instance_uuid)
     return NULL;
 }
 
-void
-migrate_source_abort(struct op *op, attach_done *done, void *aux)
+static struct error *
+too_late(const struct migration *m, const char *reason, const char *method)
 {
-    struct migration *m = op_data(op);
-
-    if (m->monitor && !migrate_monitor_is_postcopy(m->monitor)) {
-        log_info(op_log(op), "abort was asked for");
-        migrate_monitor_abort(m->monitor, done, aux);
-        return;
-    }
-    if (!m->monitor &&
-        op_cancel(op, error_new(ERR_CANCELLED, "aborted on request"))) {
-        done(aux, NULL);
-        return;
-    }
-    struct error *error =
-        error_new(ERR_INVALID_MIGRATION_STATE, "too late to abort");
+    struct error *error = error_new(ERR_INVALID_MIGRATION_STATE, "%s", reason);
     AUTO_FREE id = xasprintf("%lld", (long long)object_int(m->record, "id"));
+
     error_set_arg(error, "migration_id", id);
     error_set_arg(error, "instance_uuid", object_string(m->instance, "uuid"));
     error_set_arg(error, "state", object_string(m->record, "status"));
-    error_set_arg(error, "method", "abort live migration");
-    done(aux, error);
+    return error_set_arg(error, "method", method);
+}
+
+struct abort_call {
+    struct agent *agent;
+    struct json *context;
+    struct object *instance;
+    attach_done *done;
+    void *aux;
+};
+
+static void
+abort_asked(void *aux, struct error *error)
+{
+    struct abort_call *call = aux;
+
+    if (!error) {
+        notify_instance(call->agent->notify, call->context, NOTIFY_ABORT,
+                        NOTIFY_END, call->instance);
+    }
+    call->done(call->aux, error);
+    json_free(call->context);
+    object_free(call->instance);
+    free(call);
+}
+
+void
+migrate_source_abort(struct op *op, const struct json *context,
+                     attach_done *done, void *aux)
+{
+    struct migration *m = op_data(op);
+    struct abort_call *call = xzalloc(sizeof *call);
+
+    call->agent = m->agent;
+    call->context = json_copy(context);
+    call->instance = object_copy(m->instance);
+    call->done = done;
+    call->aux = aux;
+    log_info(op_log(op), "abort was asked for");
+    notify_instance(m->agent->notify, context, NOTIFY_ABORT, NOTIFY_START,
+                    m->instance);
+    if (m->monitor && !migrate_monitor_is_postcopy(m->monitor)) {
+        migrate_monitor_abort(m->monitor, abort_asked, call);
+    } else if (!m->monitor &&
+               op_cancel(op, error_new(ERR_CANCELLED, "aborted on request"))) {
+        abort_asked(call, NULL);
+    } else {
+        abort_asked(call,
+                    too_late(m, "too late to abort", "abort live migration"));
+    }
 }
 
 struct error *
-migrate_source_force_complete(struct op *op)
+migrate_source_force_complete(struct op *op, const struct json *context)
 {
     struct migration *m = op_data(op);
 
+    notify_instance(m->agent->notify, context, NOTIFY_FORCE_COMPLETE,
+                    NOTIFY_START, m->instance);
     if (!m->monitor) {
-        struct error *error =
-            error_new(ERR_INVALID_MIGRATION_STATE, "no transfer is running");
-        AUTO_FREE id =
-            xasprintf("%lld", (long long)object_int(m->record, "id"));
-        error_set_arg(error, "migration_id", id);
-        error_set_arg(error, "instance_uuid",
-                      object_string(m->instance, "uuid"));
-        error_set_arg(error, "state", object_string(m->record, "status"));
-        error_set_arg(error, "method", "force complete");
-        return error;
+        return too_late(m, "no transfer is running", "force complete");
     }
     migrate_monitor_force_complete(m->monitor);
+    notify_instance(m->agent->notify, context, NOTIFY_FORCE_COMPLETE,
+                    NOTIFY_END, m->instance);
     return NULL;
 }
 

@@ -66,12 +66,16 @@ struct op *migrate_source_find(struct agent *agent, const char *instance_uuid);
 
 /* Turns a migration back (7.1): from the queue and while it is prepared at the
  * next step, in the transfer through the hypervisor.  'done' is called when it
- * was asked for.  ERR_INVALID_MIGRATION_STATE if it is too late. */
-void migrate_source_abort(struct op *op, attach_done *done, void *aux);
+ * was asked for.  ERR_INVALID_MIGRATION_STATE if it is too late.  Both this and
+ * the next are announced, in the 'context' (borrowed) of who asks. */
+void migrate_source_abort(struct op *op, const struct json *context,
+                          attach_done *done, void *aux);
 
 /* Makes the transfer end soon (7.2). ERR_INVALID_MIGRATION_STATE if none is
  * running. */
-struct error *migrate_source_force_complete(struct op *op) WARN_UNUSED;
+struct error *
+migrate_source_force_complete(struct op *op,
+                              const struct json *context) WARN_UNUSED;
 
 /* The hypervisor said something of this guest. */
 void migrate_source_event(struct agent *agent,
