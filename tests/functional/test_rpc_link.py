@@ -151,7 +151,7 @@ def test_reply_survives_a_restart_of_the_broker(echo, broker, client):
     wait_for(lambda: call(client, 'count') == 1)
     broker.restart()
     assert running.result(100) == 6
-    assert service.status()['consuming']
+    wait_for(lambda: service.status()['consuming'], 40)
 
 
 def test_broker_that_is_not_there_yet_is_waited_for(echo, broker, client):
