@@ -443,10 +443,10 @@ answer(struct client *client, struct json *id, struct json *result,
        struct error *error)
 {
     AUTO_JSON line = json_object();
-    AUTO_ERROR owned = error;
 
     if (error) {
         json_set(line, "failure", failure_json(error));
+        error_free(error);
         json_free(result);
     } else {
         json_set(line, "result", result);
