@@ -196,7 +196,8 @@ instances_known(void *aux, struct error *error, struct object **objects,
     for (size_t i = 0; i < n; i++) {
         const char *uuid = object_string(objects[i], "uuid");
         if (!error && !is_listed(comparison->guests, uuid)) {
-            forget(agent, uuid);
+            adopt_again(agent, uuid); /* A list may lack what could not be
+                                       * read: ask for it by name. */
         }
         object_free(objects[i]);
     }

@@ -278,6 +278,52 @@ postcopy_done(void *aux, struct error *error)
     action_done(mm, error);
 }
 
+/* A broken post-copy leaves the guest paused, not lost: the same migration,
+ * asked for again, fetches the rest. (7.2) */
+
+static void
+postcopy_resumed(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+
+    if (!error) {
+        mm->input.call_error = ERR_NONE;
+        error_free(steal(&mm->call_error));
+    }
+    action_done(mm, error);
+}
+
+static void
+postcopy_resume(void *aux, struct error *error, struct guest *guest)
+{
+    struct migrate_monitor *mm = aux;
+    struct migration *m = migration_of(mm);
+    struct migrate_request *request = NULL;
+
+    if (!error && m) {
+        error = migrate_plan_request(m->agent->conf, m->dest, m->instance,
+                                     m->data, guest, &request);
+    }
+    guest_free(guest);
+    if (error || !m) {
+        migrate_request_free(request);
+        action_done(mm, error);
+        return;
+    }
+    request->flags |= MIGRATE_POSTCOPY | MIGRATE_POSTCOPY_RESUME;
+    driver_migrate(m->agent->driver, request, postcopy_resumed, mm);
+}
+
+static void
+resume_postcopy(struct migrate_monitor *mm)
+{
+    log_error(op_log(mm->ticket ? op_ticket_op(mm->ticket) : NULL),
+              "post-copy to '%s' broke, the guest is paused: resuming it",
+              mm->dest_uri);
+    mm->n_pending++;
+    driver_guest_get(mm->agent->driver, mm->uuid, postcopy_resume, mm);
+}
+
 static void
 act(struct migrate_monitor *mm, const struct monitor_output *out)
 {
@@ -303,6 +349,9 @@ act(struct migrate_monitor *mm, const struct monitor_output *out)
     if (out->actions & MONITOR_POSTCOPY) {
         mm->n_pending++;
         driver_migrate_postcopy(driver, mm->uuid, postcopy_done, mm);
+    }
+    if (out->actions & MONITOR_RESUME_POSTCOPY) {
+        resume_postcopy(mm);
     }
     if (out->actions & MONITOR_SAVE_PROGRESS) {
         save_progress(mm);
