@@ -13,6 +13,8 @@
 static void on_event(void *aux, const struct driver_event *event);
 static void on_deadline(uv_timer_t *timer);
 
+/* Its timer repeats: uv_run() waits after it has run the timers, so one that
+ * fired only once could leave it waiting for ever. */
 struct deadline {
     uv_timer_t timer;
     bool has_passed;
@@ -136,7 +138,7 @@ harness_wait(struct harness *h, const bool *flag)
     struct deadline deadline = {.has_passed = false};
 
     uv_timer_init(&h->loop, &deadline.timer);
-    uv_timer_start(&deadline.timer, on_deadline, HARNESS_DEADLINE_MS, 0);
+    uv_timer_start(&deadline.timer, on_deadline, HARNESS_DEADLINE_MS, 1);
     while (!*flag && !deadline.has_passed) {
         uv_run(&h->loop, UV_RUN_ONCE);
     }
@@ -153,7 +155,7 @@ harness_pause(struct harness *h)
     struct deadline deadline = {.has_passed = false};
 
     uv_timer_init(&h->loop, &deadline.timer);
-    uv_timer_start(&deadline.timer, on_deadline, 2, 0);
+    uv_timer_start(&deadline.timer, on_deadline, 2, 1);
     while (!deadline.has_passed) {
         uv_run(&h->loop, UV_RUN_ONCE);
     }
@@ -182,7 +184,7 @@ harness_wait_event(struct harness *h, int slot, enum driver_event_type type,
     struct deadline deadline = {.has_passed = false};
 
     uv_timer_init(&h->loop, &deadline.timer);
-    uv_timer_start(&deadline.timer, on_deadline, HARNESS_DEADLINE_MS, 0);
+    uv_timer_start(&deadline.timer, on_deadline, HARNESS_DEADLINE_MS, 1);
     while (harness_count(h, slot, type, uuid) < n && !deadline.has_passed) {
         uv_run(&h->loop, UV_RUN_ONCE);
     }
