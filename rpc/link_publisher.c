@@ -9,6 +9,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "rpc/names.h"
 
 LOG_MODULE(link_publisher);
 
@@ -28,17 +29,11 @@ LOG_MODULE(link_publisher);
 #define EXPIRE_MS 500
 #define NOT_FOUND 404
 
-/* Names that have been declared on this connection. */
-struct names {
-    char **names;
-    size_t n, room;
-};
-
 struct publisher {
     struct link_thread *thread;
     struct reconnect *reconnect;
-    struct conn *conn; /* Null while there is none. */
-    struct names exchanges, queues;
+    struct conn *conn;               /* Null while there is none. */
+    struct names exchanges, queues;  /* Declared on this channel. */
     struct message_list unconfirmed; /* In the order of their tags. */
     size_t unconfirmed_bytes;
     struct message_list settled; /* To be told to the loop. */
@@ -73,9 +68,6 @@ static void expire(struct publisher *);
 static void settle(struct publisher *, struct message *, enum publish_outcome);
 static void flush_settled(struct publisher *);
 static void close_down(struct publisher *);
-static bool names_has(const struct names *, const char *name);
-static void names_add(struct names *, const char *name);
-static void names_clear(struct names *);
 static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
 static void on_returned(void *aux, const char *key, const char *body,
                         size_t size);
@@ -504,36 +496,6 @@ close_down(struct publisher *p)
     reconnect_free(p->reconnect);
     link_thread_report(p->thread, false, false);
     link_post_command(p->thread, p->closing);
-}
-
-static bool
-names_has(const struct names *names, const char *name)
-{
-    for (size_t i = 0; i < names->n; i++) {
-        if (!strcmp(names->names[i], name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void
-names_add(struct names *names, const char *name)
-{
-    if (names->n == names->room) {
-        names->names = xgrow(names->names, &names->room, sizeof *names->names);
-    }
-    names->names[names->n++] = xstrdup(name);
-}
-
-static void
-names_clear(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++) {
-        free(names->names[i]);
-    }
-    free(names->names);
-    *names = (struct names){0};
 }
 
 static void

@@ -1,0 +1,221 @@
+#include <config.h>
+
+#include "rpc/server_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent/base/clock.h"
+#include "rpc/failure.h"
+#include "rpc/uuid.h"
+
+LOG_MODULE(request);
+
+/* How long a reply is of use to a caller who did not say. */
+#define REPLY_LIFE_MS (10 * 60 * 1000)
+
+static void fill_log(struct log_context *, const struct envelope *);
+static void log_failure(const struct request *, const struct error *);
+static struct request_list *list_of(struct request *);
+
+const struct json *
+request_args(const struct request *request)
+{
+    return request->env->args;
+}
+
+const struct json *
+request_arg(const struct request *request, const char *name)
+{
+    const struct json *arg = json_get(request->env->args, name);
+
+    return json_is_null(arg) ? NULL : arg;
+}
+
+const struct json *
+request_context(const struct request *request)
+{
+    return request->env->context;
+}
+
+const char *
+request_method(const struct request *request)
+{
+    return request->env->method;
+}
+
+int
+request_major(const struct request *request)
+{
+    return envelope_version_major(request->env->version);
+}
+
+const char *
+request_unique_id(const struct request *request)
+{
+    return request->env->unique_id;
+}
+
+const struct log_context *
+request_log(const struct request *request)
+{
+    return &request->log;
+}
+
+void
+request_set_instance(struct request *request, const char *uuid)
+{
+    snprintf(request->log.instance, sizeof request->log.instance, "%s", uuid);
+}
+
+bool
+request_is_call(const struct request *request)
+{
+    return request->env->msg_id;
+}
+
+void
+request_reply(struct request *request, struct json *result)
+{
+    if (request->server) {
+        request->server->counters.n_replies++;
+        request_send_reply(request, result, NULL);
+    }
+    json_free(result);
+    server_request_done(request);
+}
+
+void
+request_fail(struct request *request, struct error *error)
+{
+    if (request->server) {
+        request->server->counters.n_failures++;
+        log_failure(request, error);
+        if (request->env->reply_q) {
+            AUTO_FREE failure = failure_format(error);
+            request_send_reply(request, NULL, failure);
+        }
+    }
+    error_free(error);
+    server_request_done(request);
+}
+
+void
+request_finish(struct request *request, struct error *error)
+{
+    if (error) {
+        request_fail(request, error);
+    } else {
+        request_reply(request, NULL);
+    }
+}
+
+struct request *
+request_create(const struct delivery *delivery, struct envelope *env)
+{
+    struct request *request = xzalloc(sizeof *request);
+
+    request->state = REQUEST_WAITING;
+    request->env = env;
+    request->tag = delivery->tag;
+    request->received_ms = clock_now_ms();
+    request->expiration_ms = delivery->expiration_ms;
+    fill_log(&request->log, env);
+    return request;
+}
+
+void
+request_free(struct request *request)
+{
+    struct rpc_server *server = request->server;
+
+    if (server) {
+        deadlines_clear(server->deadlines, &request->keepalive);
+        deadlines_clear(server->deadlines, &request->hold);
+        request_list_remove(list_of(request), request);
+    }
+    envelope_free(request->env);
+    free(request);
+}
+
+bool
+request_is_stale(const struct request *request, uint64_t now_ms)
+{
+    return request->env->msg_id && request->expiration_ms &&
+           now_ms - request->received_ms >= request->expiration_ms;
+}
+
+void
+request_send_reply(struct request *request, const struct json *result,
+                   const char *failure)
+{
+    const struct envelope *env = request->env;
+    size_t size;
+
+    if (!env->msg_id || !env->reply_q) {
+        return;
+    }
+    char *body =
+        envelope_format_reply(env->msg_id, result, failure, true, &size);
+    uint64_t deadline_ms = request->expiration_ms
+                               ? request->received_ms + request->expiration_ms
+                               : clock_now_ms() + REPLY_LIFE_MS;
+    replier_send(request->server->replier, env->reply_q, body, size,
+                 deadline_ms);
+}
+
+void
+request_list_append(struct request_list *list, struct request *request)
+{
+    request->next = NULL;
+    request->prev = list->tail;
+    *(list->tail ? &list->tail->next : &list->head) = request;
+    list->tail = request;
+    list->n++;
+}
+
+void
+request_list_remove(struct request_list *list, struct request *request)
+{
+    *(request->prev ? &request->prev->next : &list->head) = request->next;
+    *(request->next ? &request->next->prev : &list->tail) = request->prev;
+    list->n--;
+}
+
+static void
+fill_log(struct log_context *context, const struct envelope *env)
+{
+    const char *request = json_string_of(env->context, "request_id");
+    const struct json *instance = json_get(env->args, "instance");
+    const struct json *data = json_get(instance, "nova_object.data");
+    const char *uuid = json_string_of(data ? data : instance, "uuid");
+
+    if (request) {
+        snprintf(context->request, sizeof context->request, "%s", request);
+    }
+    if (uuid && uuid_is_valid(uuid)) {
+        snprintf(context->instance, sizeof context->instance, "%s", uuid);
+    }
+}
+
+/* A caller is told; of a cast this is all that anyone will hear. */
+static void
+log_failure(const struct request *request, const struct error *error)
+{
+    const char *method = request->env->method ? request->env->method : "";
+
+    if (!request->env->msg_id || error_code(error) == ERR_INTERNAL) {
+        log_limited(LOG_LEVEL_WARN, &request->log, "%.*s failed: %s",
+                    FAILURE_QUOTE_MAX, method, error_message(error));
+    } else {
+        log_debug(&request->log, "%.*s failed: %s", FAILURE_QUOTE_MAX, method,
+                  error_message(error));
+    }
+}
+
+static struct request_list *
+list_of(struct request *request)
+{
+    return request->state == REQUEST_WAITING ? &request->server->waiting
+                                             : &request->server->running;
+}
