@@ -81,19 +81,25 @@ migration_describe(struct agent *agent, const struct object *record)
 {
     struct op *op = op_find(agent->ops, object_string(record, "uuid"));
     struct json *json = json_object();
+    const struct migration *m = NULL;
 
-    describe_record(json, record);
+    if (op && str_eq(op_type_name(op), migrate_source_type.name)) {
+        m = op_data(op);
+    }
+    /* What is under way knows more than what was saved last. */
+    describe_record(json, m ? m->record : record);
     json_set_null(json, "step");
-    if (!op || !str_eq(op_type_name(op), migrate_source_type.name)) {
+    if (!m) {
         return json;
     }
-    const struct migration *m = op_data(op);
     json_set_string(json, "step", op_step_name(op));
     json_set_bool(json, "going_back", op_is_going_back(op));
     json_set_int(json, "total_ms",
                  (clock_wall_us() - op_started_us(op)) / 1000);
     if (m->monitor) {
         describe_running(json, migrate_monitor_stats(m->monitor));
+    } else if (op_is_committed(op)) {
+        json_set_int(json, "progress", 100);
     }
     if (op_error(op)) {
         json_set_string(json, "error", error_message(op_error(op)));
