@@ -288,8 +288,9 @@ link_closed(void *aux)
 {
     struct daemon *d = aux;
 
-    agent_free(d->agent);
+    /* Nobody waits for the loop any more: it may, for what is saved last. */
     loop_watch_stop(d->watch);
+    agent_free(d->agent);
     uv_close((uv_handle_t *)&d->sigterm, NULL);
     uv_close((uv_handle_t *)&d->sigint, NULL);
     completion_queue_close(d->q);
