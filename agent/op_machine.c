@@ -530,20 +530,23 @@ record_written(void *aux, struct error *error)
     op->recorded(op);
 }
 
-/* The disk was asked to write it, so it is told to forget it again. */
+/* The disk was asked to write it, so it is told to forget it again.  It is gone
+ * before the caller knows: who then looks for it must not find it. */
 static void
 not_accepted(struct op *op, struct error *error)
 {
+    void (*accepted)(void *, struct op *, struct error *) = op->accepted;
+    void *aux = op->accepted_aux;
+
     log_info(&op->log, "refused: %s", error_message(error));
     store_put(op->engine->store, STORE_OPERATIONS, op->id, op->key, NULL, NULL,
               NULL);
-    op->is_accepted = true;
-    if (op->accepted) {
-        op->accepted(op->accepted_aux, NULL, error);
+    op_discard(op);
+    if (accepted) {
+        accepted(aux, NULL, error);
     } else {
         error_free(error);
     }
-    op_discard(op);
 }
 
 static void
