@@ -294,9 +294,21 @@ struct roll_back {
     struct agent *agent;
     struct incoming_request request;
     struct log_context log;
+    bool is_announced;
     attach_done *done;
     void *aux;
 };
+
+static void
+announce_roll_back(struct roll_back *call)
+{
+    if (!call->is_announced) {
+        call->is_announced = true;
+        notify_instance(call->agent->notify, call->request.context,
+                        NOTIFY_ROLLBACK_DEST, NOTIFY_START,
+                        call->request.instance);
+    }
+}
 
 static void
 roll_back_done(void *aux, struct error *error)
@@ -304,6 +316,7 @@ roll_back_done(void *aux, struct error *error)
     struct roll_back *call = aux;
 
     if (!error) {
+        announce_roll_back(call);
         notify_instance(call->agent->notify, call->request.context,
                         NOTIFY_ROLLBACK_DEST, NOTIFY_END,
                         call->request.instance);
@@ -326,7 +339,8 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     struct op *op = find(call->agent, uuid);
 
     guest_free(guest);
-    if (error && error_code(error) != ERR_INSTANCE_NOT_FOUND) {
+    bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
+    if (is_unknown && !op) {
         roll_back_done(call, error);
         return;
     }
@@ -339,8 +353,11 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
         return;
     }
 
-    notify_instance(call->agent->notify, call->request.context,
-                    NOTIFY_ROLLBACK_DEST, NOTIFY_START, call->request.instance);
+    /* The source does not ask again: where it is not known if the guest is
+     * here, the operation finds out before it goes back. */
+    if (!is_unknown) {
+        announce_roll_back(call);
+    }
     if (!op) {
         /* The journal knows of nothing: whatever is here is not ours. */
         roll_back_done(call, NULL);
@@ -489,20 +506,22 @@ answer_run(struct op *op, struct op_ticket *ticket)
     migrate_plan_set_results(in->agent->conf, in->data);
     notify_instance(in->agent->notify, in->context, NOTIFY_PRE, NOTIFY_END,
                     in->instance);
-    if (in->prepared) {
-        in->prepared(in->prepared_aux, NULL, object_copy(in->data));
-        in->prepared = NULL;
-    }
     op_ticket_done(ticket, NULL);
 }
 
 /* The wait, and what ends it. */
 
+/* The answer goes out only now that the journal names this step: once the
+ * source has it, a restart must ask where the guest is and not just go back. */
 static void
 wait_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
+    if (in->prepared) {
+        in->prepared(in->prepared_aux, NULL, object_copy(in->data));
+        in->prepared = NULL;
+    }
     in->wait = ticket;
     if (in->taken_over) {
         op_ticket_done(steal(&in->wait), NULL);
