@@ -79,6 +79,10 @@ struct two_agents *ta_create(unsigned n_hosts);
 void ta_free(struct two_agents *ta);
 
 void ta_up(struct two_agents *ta, int host);
+
+/* From now on nothing that the host does has an effect, and ta_step() returns:
+ * for a tap or filter, that it be crashed in just this moment. */
+void ta_doom(struct ta_host *host);
 void ta_crash(struct two_agents *ta, int host);
 
 /* One thing happens: a message is delivered, or time goes on to the next timer;
@@ -88,6 +92,10 @@ bool ta_step(struct two_agents *ta);
 
 /* Does what needs neither. */
 void ta_settle(void);
+
+/* While allowed, transfers go on beside all else; see virtual_time.h.  "hang"
+ * and "release" for ta_steer() do it as well. */
+void ta_allow_hanging(bool allowed);
 
 /* Runs until COND holds; fails the test after half an hour (of virtual time) or
  * when nothing is left to happen. */
@@ -103,7 +111,7 @@ void ta_settle(void);
     } while (0)
 uint64_t ta_now_ms(void);
 
-/* Runs until no host has an open operation, and nothing but timers is left. */
+/* Runs until no host has an operation or residue, and no message is left. */
 void ta_rest(struct two_agents *ta);
 bool ta_is_at_rest(struct two_agents *ta);
 
@@ -117,7 +125,7 @@ struct json *ta_call(struct two_agents *ta, int host, const char *method,
                      struct json *args, struct error **ret_error);
 struct json *ta_api(struct two_agents *ta, int host, const char *method,
                     struct json *args, struct error **ret_error);
-/* Confirmed by the bus when it returns. */
+/* It is on its way when it returns. */
 void ta_cast(struct two_agents *ta, int host, const char *method,
              struct json *args);
 
@@ -142,7 +150,8 @@ char *ta_notifications(const struct two_agents *ta);
  * The Migration is the caller's. */
 struct object *ta_conduct(struct two_agents *ta);
 
-/* The cast alone, for one that ta_conduct() began. */
+/* The two parts of it; the latter does not wait for the cast to arrive. */
+struct object *ta_check(struct two_agents *ta);
 void ta_cast_migration(struct two_agents *ta, const struct object *record);
 
 #endif

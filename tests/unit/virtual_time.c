@@ -19,6 +19,7 @@ struct waiting {
     uv_timer_t *timer;
     uv_timer_cb due;
     uint64_t at_ms, number; /* The latter among those of the same time. */
+    uint64_t repeat_ms;     /* 0: once. */
 };
 
 static struct {
@@ -28,7 +29,7 @@ static struct {
     struct waiting *waiting;
     size_t n_waiting, n_room;
     int n_work;
-    bool may_hang;
+    bool may_hang, is_interrupted;
 } vt;
 
 /* Of pools and migrations; and all that was ever posted. */
@@ -105,6 +106,12 @@ virtual_time_allow_hanging(bool allowed)
     vt.may_hang = allowed;
 }
 
+void
+virtual_time_interrupt(void)
+{
+    vt.is_interrupted = true;
+}
+
 static void
 ticked(uv_timer_t *timer)
 {
@@ -116,12 +123,14 @@ virtual_time_settle(void)
 {
     unsigned seen, n_ticks = 0;
 
+    vt.is_interrupted = false;
     for (;;) {
         do {
             seen = n_posted;
             uv_run(vt.loop, UV_RUN_NOWAIT);
-        } while (n_posted != seen);
-        if ((n_jobs == 0 && vt.n_work <= 0 && n_posted == seen) ||
+        } while (n_posted != seen && !vt.is_interrupted);
+        if (vt.is_interrupted ||
+            (n_jobs == 0 && vt.n_work <= 0 && n_posted == seen) ||
             (vt.may_hang && n_ticks >= HANG_TICKS)) {
             return;
         }
@@ -130,6 +139,17 @@ virtual_time_settle(void)
         n_ticks = n_posted == seen ? n_ticks + 1 : 0;
         __real_uv_timer_stop(vt.tick);
     }
+}
+
+static void
+wait_for(uv_timer_t *timer, uv_timer_cb due, uint64_t ms, uint64_t repeat_ms)
+{
+    if (vt.n_waiting == vt.n_room) {
+        vt.n_room = vt.n_room * 2 + 8;
+        vt.waiting = xrealloc(vt.waiting, vt.n_room * sizeof *vt.waiting);
+    }
+    vt.waiting[vt.n_waiting++] =
+        (struct waiting){timer, due, vt.now_ms + ms, vt.n_started++, repeat_ms};
 }
 
 bool
@@ -153,6 +173,9 @@ virtual_time_advance(void)
     if (due.at_ms > vt.now_ms) {
         vt.now_ms = due.at_ms;
     }
+    if (due.repeat_ms) {
+        wait_for(due.timer, due.due, due.repeat_ms, due.repeat_ms);
+    }
     due.due(due.timer);
     return true;
 }
@@ -175,16 +198,8 @@ __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb due, uint64_t ms,
     if (!vt.loop) {
         return __real_uv_timer_start(timer, due, ms, repeat);
     }
-    if (repeat) {
-        abort(); /* Nobody uses it. */
-    }
     forget(timer);
-    if (vt.n_waiting == vt.n_room) {
-        vt.n_room = vt.n_room * 2 + 8;
-        vt.waiting = xrealloc(vt.waiting, vt.n_room * sizeof *vt.waiting);
-    }
-    vt.waiting[vt.n_waiting++] =
-        (struct waiting){timer, due, vt.now_ms + ms, vt.n_started++};
+    wait_for(timer, due, ms, repeat);
     return 0;
 }
 

@@ -30,6 +30,9 @@ void virtual_time_allow_hanging(bool allowed);
  * work. */
 void virtual_time_settle(void);
 
+/* Makes it return as soon as the callback that runs is over. */
+void virtual_time_interrupt(void);
+
 /* Lets the earliest timer fire; false if there is none. */
 bool virtual_time_advance(void);
 
