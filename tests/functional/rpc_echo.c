@@ -465,6 +465,10 @@ static const struct option long_options[] = {
     {"ca", required_argument, NULL, 'a'},
     {"any-name", no_argument, NULL, 'y'},
     {"durable", no_argument, NULL, 'd'},
+    {"auto-delete", no_argument, NULL, 'A'},
+    {"ha", no_argument, NULL, 'H'},
+    {"quorum", no_argument, NULL, 'q'},
+    {"ttl", required_argument, NULL, 'l'},
     {"bare", no_argument, NULL, 'r'},
     {"debug", no_argument, NULL, 'D'},
     {NULL, 0, NULL, 0},
@@ -540,6 +544,21 @@ take_option(struct echo *e, struct settings *s, int option)
         break;
     case 'd':
         s->link.durable = true;
+        break;
+    case 'A':
+        s->link.auto_delete = true;
+        break;
+    case 'H':
+        s->link.ha_queues = true;
+        break;
+    case 'q':
+        s->link.quorum = true;
+        s->link.quorum_delivery_limit = 3;
+        s->link.quorum_max_length = 1000;
+        s->link.quorum_max_bytes = 100000;
+        break;
+    case 'l':
+        s->link.transient_ttl_s = number(optarg);
         break;
     case 'r':
         s->bare = true;

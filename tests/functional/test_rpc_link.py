@@ -51,30 +51,39 @@ def plain(name):
     return re.sub('[0-9a-f]{32}', 'HEX', name)
 
 
+def arguments_of(queue):
+    """rabbitmqctl prints them as a dictionary, or as a list when empty."""
+    arguments = queue['arguments']
+    return arguments if isinstance(arguments, dict) else {
+        each[0]: each[-1] for each in arguments}
+
+
+def topology(vhost):
+    """Queues and exchanges of ours: durable, auto_delete, arguments."""
+    queues = {
+        plain(queue['name']): (queue['durable'], queue['auto_delete'],
+                               arguments_of(queue))
+        for queue in vhost.list('queues', 'name', 'durable', 'auto_delete',
+                                'arguments')}
+    exchanges = {
+        exchange['name']: (exchange['type'], exchange['durable'],
+                           exchange['auto_delete'])
+        for exchange in vhost.list('exchanges', 'name', 'type', 'durable',
+                                   'auto_delete')
+        if exchange['name'] in ('nova', 'compute_fanout')}
+    return queues, exchanges
+
+
 def test_topology_is_that_of_the_peers(vhost, echo):
     echo('host.with.dots', url=vhost.url)
-    queues = {plain(queue.pop('name')): queue for queue in vhost.list(
-        'queues', 'name', 'durable', 'auto_delete', 'arguments')}
-    bare = {'durable': False, 'auto_delete': False}
     expires = {'x-expires': 1800000}
-
-    def simple(queue):
-        arguments = queue['arguments']
-        if not isinstance(arguments, dict):
-            arguments = {a[0]: a[-1] for a in arguments}
-        return {**queue, 'arguments': arguments}
-
-    assert {name: simple(queue) for name, queue in queues.items()} == {
-        'compute': {**bare, 'arguments': {}},
-        'compute.host.with.dots': {**bare, 'arguments': {}},
-        'compute_fanout_HEX': {**bare, 'arguments': expires},
-        'reply_HEX': {**bare, 'arguments': expires}}
-    exchanges = {exchange.pop('name'): exchange for exchange in vhost.list(
-        'exchanges', 'name', 'type', 'durable', 'auto_delete')}
-    assert exchanges['nova'] == {
-        'type': 'topic', 'durable': False, 'auto_delete': False}
-    assert exchanges['compute_fanout'] == {
-        'type': 'fanout', 'durable': False, 'auto_delete': True}
+    assert topology(vhost) == (
+        {'compute': (False, False, {}),
+         'compute.host.with.dots': (False, False, {}),
+         'compute_fanout_HEX': (False, False, expires),
+         'reply_HEX': (False, False, expires)},
+        {'nova': ('topic', False, False),
+         'compute_fanout': ('fanout', False, True)})
     bindings = {
         (binding['source_name'], plain(binding['destination_name']),
          binding['routing_key'])
@@ -83,6 +92,29 @@ def test_topology_is_that_of_the_peers(vhost, echo):
         ('nova', 'compute', 'compute'),
         ('nova', 'compute.host.with.dots', 'compute.host.with.dots'),
         ('compute_fanout', 'compute_fanout_HEX', 'compute')}
+
+
+HA = {'x-ha-policy': 'all'}
+
+
+@pytest.mark.parametrize('options, shared, own_arguments, exchange', [
+    (('--durable',), (True, False, {}), {}, ('topic', True, False)),
+    (('--auto-delete',), (False, True, {}), {}, ('topic', False, True)),
+    (('--ha',), (False, False, HA), HA, ('topic', False, False)),
+    (('--quorum',), (True, False, {
+        'x-queue-type': 'quorum', 'x-delivery-limit': 3,
+        'x-max-in-memory-length': 1000, 'x-max-in-memory-bytes': 100000}),
+     {}, ('topic', True, False)),
+    (('--ttl', 77), (False, False, {}), {'x-expires': 77000},
+     ('topic', False, False))])
+def test_options_change_the_topology_as_at_the_peers(
+        options, shared, own_arguments, exchange, vhost, echo):
+    echo('host1', *options, url=vhost.url)
+    transient = (False, False, {'x-expires': 1800000, **own_arguments})
+    assert topology(vhost) == (
+        {'compute': shared, 'compute.host1': shared,
+         'compute_fanout_HEX': transient, 'reply_HEX': transient},
+        {'nova': exchange, 'compute_fanout': ('fanout', False, True)})
 
 
 def test_two_connections_are_enough(broker, echo, client):
