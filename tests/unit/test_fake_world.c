@@ -4,6 +4,7 @@
  * its own victim: with an argument it is an agent that is killed in the middle
  * of a migration. */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -110,8 +111,7 @@ test_killed_agent_leaves_the_guest_at_the_source(UNUSED void **state)
     int status;
 
     assert_non_null(mkdtemp(world));
-    char self[] = "/proc/self/exe";
-    char *argv[] = {self, world, NULL};
+    char *argv[] = {program_invocation_name, world, NULL};
     f->h = harness_create();
     fake_load(f->h, A, "hosta", world, 1);
     fake_load(f->h, B, "hostb", world, 0);
@@ -121,7 +121,7 @@ test_killed_agent_leaves_the_guest_at_the_source(UNUSED void **state)
     snprintf(f->uuid, sizeof f->uuid, "%s", r.list->guests[0]->uuid);
     prepare_at_b(f);
 
-    assert_int_equal(posix_spawn(&pid, self, NULL, NULL, argv, environ), 0);
+    assert_int_equal(posix_spawn(&pid, *argv, NULL, NULL, argv, environ), 0);
     AWAIT_UNTIL(f->h, r,
                 driver_peer_presence(f->a, URI_B, f->uuid, on_presence, &r),
                 r.presence == GUEST_INCOMING);
