@@ -22,7 +22,7 @@ struct migrate_monitor {
     uv_timer_t timer;
     unsigned n_pending; /* Calls to the driver, and the timer's closing. */
     bool adopted;       /* After a restart: the call is nobody's any more. */
-    bool stopped, in_round, is_saving;
+    bool stopped, in_round, is_saving, abort_wanted;
     struct monitor_input input;
     struct job_stats last;    /* The newest that said anything. */
     struct job_stats final;   /* Of the ended job. */
@@ -123,6 +123,7 @@ migrate_monitor_abort(struct migrate_monitor *mm, attach_done *done, void *aux)
 
     call->done = done;
     call->aux = aux;
+    mm->abort_wanted = true;
     monitor_note_abort(mm->core);
     driver_migrate_abort(mm->agent->driver, mm->uuid, abort_asked, call);
 }
@@ -324,6 +325,23 @@ resume_postcopy(struct migrate_monitor *mm)
     driver_guest_get(mm->agent->driver, mm->uuid, postcopy_resume, mm);
 }
 
+/* An abort that came before the hypervisor had a job went nowhere: it is asked
+ * for again as long as there is one. */
+static bool
+is_abort_due(const struct migrate_monitor *mm)
+{
+    return mm->abort_wanted && !mm->input.call_returned &&
+           !monitor_is_postcopy(mm->core) &&
+           mm->input.stats.type == JOB_UNBOUNDED;
+}
+
+static void
+abort_repeated(void *aux, struct error *error)
+{
+    error_free(error); /* The job may end at any moment. */
+    put(aux);
+}
+
 static void
 act(struct migrate_monitor *mm, const struct monitor_output *out)
 {
@@ -341,6 +359,10 @@ act(struct migrate_monitor *mm, const struct monitor_output *out)
         monitor_note_abort(mm->core);
         mm->n_pending++;
         driver_migrate_abort(driver, mm->uuid, action_done, mm);
+    }
+    if (is_abort_due(mm)) {
+        mm->n_pending++;
+        driver_migrate_abort(driver, mm->uuid, abort_repeated, mm);
     }
     if (out->actions & MONITOR_SUSPEND) {
         mm->n_pending++;

@@ -25,20 +25,20 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
+    struct migration *m = op ? op_data(op) : NULL;
     struct migrate_request *request = NULL;
 
-    if (!error && op) {
-        struct migration *m = op_data(op);
-        error = migrate_plan_request(m->agent->conf, m->dest, m->instance,
-                                     m->data, guest, &request);
+    if (!error && m) {
+        error = m->is_cancelled
+                    ? error_new(ERR_CANCELLED, "aborted before the transfer")
+                    : migrate_plan_request(m->agent->conf, m->dest, m->instance,
+                                           m->data, guest, &request);
     }
     guest_free(guest);
-    if (error || !op) {
-        migrate_request_free(request);
+    if (error || !m) {
         op_ticket_done(ticket, error);
         return;
     }
-    struct migration *m = op_data(op);
     m->flags = request->flags;
     log_info(op_log(op), "transfer to '%s' starts, %zu disks",
              request->dest_uri, request->n_disks);
@@ -167,6 +167,7 @@ migration_transfer_cancel(struct op *op)
 {
     struct migration *m = op_data(op);
 
+    m->is_cancelled = true;
     if (m->monitor) {
         migrate_monitor_abort(m->monitor, cancel_asked, NULL);
     }

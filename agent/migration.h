@@ -39,6 +39,7 @@ struct migration {
     bool paused_here;        /* By us, to force its completion. */
 
     /* Not in the journal. */
+    bool is_cancelled; /* Before the transfer had a monitor. */
     struct slot *slot;
     struct op_ticket *slot_ticket; /* While it waits for the slot. */
     struct migrate_monitor *monitor;
