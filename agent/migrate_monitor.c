@@ -11,6 +11,8 @@
 
 LOG_MODULE(migrate);
 
+#define ADOPTED_IDLE_ROUNDS 4
+
 /* The hands of agent/monitor.h: asks the hypervisor in rounds, tells the core,
  * does what it answers.  It outlives its operation until the last answer is
  * in: 'n_pending' counts what is still out. */
@@ -22,6 +24,7 @@ struct migrate_monitor {
     uv_timer_t timer;
     unsigned n_pending; /* Calls to the driver, and the timer's closing. */
     bool adopted;       /* After a restart: the call is nobody's any more. */
+    unsigned n_idle;    /* Rounds without a job since. */
     bool stopped, in_round, is_saving, abort_wanted;
     struct monitor_input input;
     struct job_stats last;    /* The newest that said anything. */
@@ -34,6 +37,7 @@ static void schedule(struct migrate_monitor *mm);
 static void round_start(uv_timer_t *timer);
 static void round_stats(void *aux, struct error *error,
                         const struct job_stats *stats);
+static void note_job_end(struct migrate_monitor *mm);
 static void round_run(struct migrate_monitor *mm);
 static void act(struct migrate_monitor *mm, const struct monitor_output *out);
 static void ask_presence(struct migrate_monitor *mm);
@@ -198,13 +202,25 @@ round_stats(void *aux, struct error *error, const struct job_stats *stats)
             mm->last = *stats;
         }
     }
-    if (mm->adopted && (mm->input.stats.type == JOB_NONE) &&
-        mm->input.stats_error != ERR_HYPERVISOR_UNAVAILABLE) {
-        mm->input.call_returned = true; /* The job is over. */
+    if (mm->adopted) {
+        note_job_end(mm);
     }
     error_free(error);
     round_run(mm);
     put(mm);
+}
+
+/* What a killed agent asked of libvirt may still be on its way to become a job:
+ * only when there has been none for some rounds is it over. */
+static void
+note_job_end(struct migrate_monitor *mm)
+{
+    if (mm->input.stats.type != JOB_NONE ||
+        mm->input.stats_error == ERR_HYPERVISOR_UNAVAILABLE) {
+        mm->n_idle = 0;
+    } else if (++mm->n_idle >= ADOPTED_IDLE_ROUNDS || mm->input.stop_seen) {
+        mm->input.call_returned = true;
+    }
 }
 
 static void

@@ -286,10 +286,12 @@ def test_source_killed_in_the_middle_takes_it_up_again(lab, droverd):
     hostb = droverd('hostb', on=lab.hostb)
     guest = boot(lab, hosta, disk_mib=48)
     hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate')
-    wait_status(hosta, guest.name, 'running')
+    wait_for(lambda: (hosta.ctl_json('migration', 'show', guest.name)
+                      ['disk_processed'] or 0) > 0, 60, 'data is on its way')
     hosta.kill()
     hosta.start()
-    wait_status(hosta, guest.name, 'completed', deadline=90)
+    wait_status(hosta, guest.name, 'completed', 'failed', deadline=90)
+    assert status(hosta, guest.name) == 'completed'
     assert_alive_on(guest, 'hostb')
     wait_for(lambda: not hostb.ctl_json('op', 'list'), 30, 'hostb is done')
     assert files(lab.hosta, guest) == []
