@@ -40,10 +40,9 @@ struct daemon {
 static void usage(FILE *out);
 static int check_config(const char *path);
 static int run(const char *path, const char *log_level);
-static struct error *wire(struct daemon *d);
-static struct error *make_link(struct daemon *d);
-static struct error *set_log_levels(const struct conf *conf,
-                                    const char *override);
+static struct error *wire(struct daemon *d, const char *path);
+static struct error *make_link(struct daemon *d, const char *path);
+static void set_log_levels(const struct conf *conf, const char *override);
 static void on_ready(void *aux);
 static void on_signal(uv_signal_t *handle, int number);
 static void consumers_cancelled(void *aux);
@@ -76,6 +75,11 @@ main(int argc, char **argv)
             only_check = true;
             break;
         case 'l':
+            if (!log_set_level_text(optarg)) {
+                fprintf(stderr, "droverd: --log-level: unknown '%s'\n", optarg);
+                usage(stderr);
+                return 2;
+            }
             log_level = optarg;
             break;
         case 'V':
@@ -124,7 +128,9 @@ check_config(const char *path)
     if (!error) {
         CLEANUP(transport_url_free_at) struct transport_url *url = NULL;
         struct link_options options;
-        error = link_conf_make(conf, "compute", "droverd", &options, &url);
+        error = error_wrap(
+            link_conf_make(conf, "compute", "droverd", &options, &url), "%s",
+            path);
     }
     if (error) {
         return complain(error);
@@ -143,13 +149,15 @@ run(const char *path, const char *log_level)
     log_init();
     struct error *error = conf_load(path, warn, NULL, &d.conf);
     if (!error) {
-        error = set_log_levels(d.conf, log_level);
-    }
-    if (!error) {
-        error = wire(&d);
+        set_log_levels(d.conf, log_level);
+        error = wire(&d, path);
     }
     if (error) {
         return complain(error); /* Nothing runs yet: the system tidies up. */
+    }
+    if (log_unknown_module()) {
+        log_warn(NULL, "a log level is set for '%s', which is no module",
+                 log_unknown_module());
     }
     log_info(NULL, "droverd " PACKAGE_VERSION " starts on host '%s'",
              d.conf->host);
@@ -168,12 +176,12 @@ run(const char *path, const char *log_level)
 }
 
 static struct error *
-wire(struct daemon *d)
+wire(struct daemon *d, const char *path)
 {
     uv_loop_init(&d->loop);
     d->q = completion_queue_create(&d->loop);
 
-    struct error *error = make_link(d);
+    struct error *error = make_link(d, path);
     if (error) {
         return error;
     }
@@ -183,8 +191,8 @@ wire(struct daemon *d)
         .transport = link_transport(d->link),
         .link = d->link,
     };
-    AUTO_FREE path = xasprintf("%s/state.db", d->conf->state_path);
-    error = store_open(path, d->q, &parts.store);
+    AUTO_FREE db = xasprintf("%s/state.db", d->conf->state_path);
+    error = store_open(db, d->q, &parts.store);
     if (!error) {
         error = agent_create(&parts, &d->agent);
     }
@@ -204,7 +212,7 @@ wire(struct daemon *d)
 }
 
 static struct error *
-make_link(struct daemon *d)
+make_link(struct daemon *d, const char *path)
 {
     struct link_options options;
     AUTO_FREE name = xasprintf("droverd:%s", d->conf->host);
@@ -212,26 +220,21 @@ make_link(struct daemon *d)
         link_conf_make(d->conf, "compute", name, &options, &d->url);
 
     if (!error) {
-        error = link_check_server(d->conf->host);
-    }
-    if (!error) {
         d->link = link_create(d->q, &options);
     }
-    return error;
+    return error_wrap(error, "%s", path);
 }
 
-static struct error *
+/* What is on the command line goes last.  All are known to be levels. */
+static void
 set_log_levels(const struct conf *conf, const char *override)
 {
     for (char **level = conf->log_level; *level; level++) {
-        if (!log_set_level_text(*level)) {
-            return error_new(ERR_CONFIG, "log_level: unknown '%s'", *level);
-        }
+        (void)log_set_level_text(*level);
     }
-    if (override && !log_set_level_text(override)) {
-        return error_new(ERR_CONFIG, "--log-level: unknown '%s'", override);
+    if (override) {
+        (void)log_set_level_text(override);
     }
-    return NULL;
 }
 
 static void

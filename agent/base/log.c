@@ -14,7 +14,15 @@
 
 #include "agent/base/clock.h"
 
+/* A level for modules of one name, kept for those that are loaded later. */
+struct wish {
+    char *module;
+    enum log_level level;
+    struct wish *next;
+};
+
 static struct log_module *modules;
+static struct wish *wishes; /* Newest first; never freed. */
 static enum log_level general_level = LOG_LEVEL_INFO;
 static bool to_journal;
 static atomic_uint sequence;
@@ -24,6 +32,8 @@ static const char *const level_names[] = {"ERROR", "WARN", "INFO", "DEBUG"};
 static const int syslog_priorities[] = {3, 4, 6, 7};
 
 static bool level_parse(const char *text, enum log_level *ret);
+static bool is_meant(const char *name, const struct log_module *module);
+static bool is_module(const char *name);
 static void write_journal(const struct log_module *, enum log_level,
                           const struct log_context *, const char *message);
 static void write_stderr(const struct log_module *, enum log_level,
@@ -34,6 +44,12 @@ log_module_register(struct log_module *module)
 {
     module->next = modules;
     modules = module;
+    for (const struct wish *w = wishes; w; w = w->next) {
+        if (is_meant(w->module, module)) {
+            module->level = (int)w->level;
+            break;
+        }
+    }
 }
 
 void
@@ -68,15 +84,32 @@ log_set_level_text(const char *text)
         return true;
     }
 
-    size_t size = (size_t)(colon - text);
-    bool found = false;
+    if (colon == text) {
+        return false;
+    }
+
+    struct wish *wish = xzalloc(sizeof *wish);
+    wish->module = xstrndup(text, (size_t)(colon - text));
+    wish->level = level;
+    wish->next = wishes;
+    wishes = wish;
     for (struct log_module *m = modules; m; m = m->next) {
-        if (strlen(m->name) == size && strncmp(m->name, text, size) == 0) {
+        if (is_meant(wish->module, m)) {
             m->level = (int)level;
-            found = true;
         }
     }
-    return found;
+    return true;
+}
+
+const char *
+log_unknown_module(void)
+{
+    for (const struct wish *w = wishes; w; w = w->next) {
+        if (!is_module(w->module)) {
+            return w->module;
+        }
+    }
+    return NULL;
 }
 
 bool
@@ -130,6 +163,27 @@ log_limit_allows(struct log_limit *limit, unsigned burst, unsigned *ret_dropped)
     }
     pthread_mutex_unlock(&limit_mutex);
     return allowed;
+}
+
+/* "link" is link_consumer and link_publisher, too. */
+static bool
+is_meant(const char *name, const struct log_module *module)
+{
+    size_t size = strlen(name);
+
+    return strncmp(module->name, name, size) == 0 &&
+           (module->name[size] == '\0' || module->name[size] == '_');
+}
+
+static bool
+is_module(const char *name)
+{
+    for (const struct log_module *m = modules; m; m = m->next) {
+        if (is_meant(name, m)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool

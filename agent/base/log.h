@@ -49,8 +49,12 @@ void log_module_register(struct log_module *module);
 void log_init(void); /* Finds out about the journal. */
 void log_set_level(enum log_level level);
 
-/* "debug", or "link:debug" for one module.  False if there is none such. */
+/* "debug", or "op:debug" for the module "op" and those that begin with "op_",
+ * which may be loaded later, with a driver.  False if the text is neither. */
 bool log_set_level_text(const char *text);
+
+/* A name that a level was set for and that none has; null if there is none. */
+const char *log_unknown_module(void);
 
 bool log_is_enabled(const struct log_module *module, enum log_level level);
 

@@ -164,13 +164,35 @@ static void
 test_levels_that_are_none_are_refused(void **state)
 {
     static const char *const texts[] = {
-        "",          "loud",       "testing:",     ":info",
-        "test:info", "none:debug", "testing:loud", "testing:info:debug"};
+        "",         "loud", "testing:",     ":info",
+        "test:inf", ":",    "testing:loud", "testing:info:debug"};
 
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
         assert_false(log_set_level_text(texts[i]));
     }
+}
+
+/* As those of a driver are, after the configuration was read. */
+static void
+test_module_that_is_loaded_later_has_the_level_set_for_it(void **state)
+{
+    static struct log_module later_module = {"later", -1, NULL};
+    static struct log_module part = {"later_part", -1, NULL};
+    static struct log_module lateral = {"lateral", -1, NULL};
+
+    (void)state;
+    assert_null(log_unknown_module());
+    assert_true(log_set_level_text("later:error"));
+    assert_true(log_set_level_text("later:debug"));
+    assert_string_equal(log_unknown_module(), "later");
+    log_module_register(&later_module);
+    assert_null(log_unknown_module());
+    log_module_register(&part);
+    log_module_register(&lateral);
+    assert_true(log_is_enabled(&later_module, LOG_LEVEL_DEBUG));
+    assert_true(log_is_enabled(&part, LOG_LEVEL_DEBUG));
+    assert_false(log_is_enabled(&lateral, LOG_LEVEL_DEBUG));
 }
 
 static void
@@ -234,6 +256,9 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_levels_are_general_or_of_a_module,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_module_that_is_loaded_later_has_the_level_set_for_it, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(test_levels_that_are_none_are_refused,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_peers_provoke_is_limited,
