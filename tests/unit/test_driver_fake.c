@@ -132,6 +132,60 @@ test_closed_driver_calls_nobody(void **state)
     assert_int_equal(f->h->events[A].n, n_events);
 }
 
+struct follow_up {
+    struct driver *driver;
+    struct result first, second;
+};
+
+static void
+ask_again(void *aux, struct error *error)
+{
+    struct follow_up *f = aux;
+
+    on_plain(&f->first, error);
+    driver_guest_list(f->driver, on_list, &f->second);
+}
+
+static void
+test_cancelled_calls_end_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct result moved = {0}, host = {0};
+    struct follow_up resumed = {.driver = f->a};
+
+    STEER(f->a, "bandwidth 1");
+    STEER(f->a, "slow host_get 200");
+    start(f, 0, &moved);
+    driver_host_get(f->a, on_host, &host);
+    driver_resume(f->a, f->uuid, ask_again, &resumed);
+    driver_cancel(f->a);
+    assert_error(moved.error, ERR_CANCELLED);
+    assert_error(host.error, ERR_CANCELLED);
+    assert_null(host.host);
+    assert_error(resumed.first.error, ERR_CANCELLED);
+    assert_error(resumed.second.error, ERR_CANCELLED);
+    harness_unload(f->h, A);
+    uv_run(&f->h->loop, UV_RUN_NOWAIT);
+    assert_int_equal(moved.n_calls, 1);
+    assert_int_equal(host.n_calls, 1);
+    assert_int_equal(resumed.first.n_calls, 1);
+    assert_int_equal(resumed.second.n_calls, 1);
+    result_clear(&moved);
+    result_clear(&host);
+    result_clear(&resumed.first);
+    result_clear(&resumed.second);
+
+    /* The hypervisor has not heard of it. */
+    fake_load(f->h, A, "hosta", "", 0);
+    f->a = f->h->drivers[A];
+    struct result r = {0};
+    AWAIT_OK(f->h, r, driver_job_get(f->a, f->uuid, false, on_job, &r));
+    assert_int_equal(r.job.type, JOB_UNBOUNDED);
+    AWAIT_OK(f->h, r, driver_migrate_abort(f->a, f->uuid, on_plain, &r));
+    AWAIT_UNTIL(f->h, r, driver_job_get(f->a, f->uuid, true, on_job, &r),
+                r.job.type == JOB_CANCELLED);
+}
+
 static void
 test_closing_does_not_wait_for_a_migration(void **state)
 {
@@ -357,6 +411,7 @@ main(void)
         FAKE_TEST(test_hanging_call_does_not_hold_up_others),
         FAKE_TEST(test_many_calls_are_answered_once_each),
         FAKE_TEST(test_closed_driver_calls_nobody),
+        FAKE_TEST(test_cancelled_calls_end_at_once),
         FAKE_TEST(test_closing_does_not_wait_for_a_migration),
         cmocka_unit_test(test_guests_are_the_same_every_time),
         FAKE_TEST(test_guests_are_added_and_removed),
