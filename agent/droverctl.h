@@ -197,7 +197,8 @@ const char *text_of(const struct json *json, const char *name);
 /* A whole number; -1 if it is not known. */
 int64_t number_of(const struct json *json, const char *name);
 
-/* Sorts the array by the texts of two members; the second may be null. */
+/* Sorts the array by two members: the first is a text, the second a text or a
+ * whole number, or null. */
 void json_sort(struct json **array, const char *first, const char *second);
 
 #endif

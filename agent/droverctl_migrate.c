@@ -113,7 +113,9 @@ print_check(const struct json *check)
         table_add_member(table, rule, "ok");
         table_add_member(table, rule, "reason");
     }
-    print_table(table);
+    if (json_first(json_get(check, "rules"))) {
+        print_table(table);
+    }
     if (json_bool_of(check, "ok")) {
         printf("\n");
         print_member("Destination", check, "dest");

@@ -11,7 +11,7 @@
 
 static struct error *gather_lists(struct tool *tool, const char *instance,
                                   struct json **ret);
-static void add_migration(struct json **list, const struct json *migration);
+static void drop_doubles(struct json **list);
 static bool is_better(const struct json *one, const struct json *other);
 static struct json *newest(const struct json *known);
 static bool is_of_several(const struct json *known);
@@ -32,7 +32,7 @@ verb_migration_list(struct tool *tool)
     if (error) {
         return error;
     }
-    json_sort(&list, "created_at", "uuid");
+    json_sort(&list, "created_at", "id");
     if (tool->as_json) {
         print_json(list);
     } else {
@@ -84,10 +84,8 @@ migration_find(struct tool *tool, const char *name, struct json **ret)
     if (error) {
         return error;
     }
-    AUTO_JSON known = json_array();
-    json_for_each (migration, answers.results) {
-        add_migration(&known, migration);
-    }
+    AUTO_JSON known = json_copy(answers.results);
+    drop_doubles(&known);
     if (json_size(known) == 0) {
         return answers_nothing(&answers, ERR_MIGRATION_NOT_FOUND,
                                "migration_id", name);
@@ -130,9 +128,10 @@ gather_lists(struct tool *tool, const char *instance, struct json **ret)
     *ret = json_array();
     json_for_each (list, answers.results) {
         json_for_each (migration, list) {
-            add_migration(ret, migration);
+            json_append(*ret, json_copy(migration));
         }
     }
+    drop_doubles(ret);
     if (unknown && json_size(*ret) == 0) {
         json_free(steal(ret));
         return steal(&unknown);
@@ -140,24 +139,31 @@ gather_lists(struct tool *tool, const char *instance, struct json **ret)
     return NULL;
 }
 
-/* A copy, unless the list has it already: both hosts may tell of it. */
+/* Both hosts may tell of one.  There may be thousands: they are put side by
+ * side rather than looked for. */
 static void
-add_migration(struct json **list, const struct json *migration)
+drop_doubles(struct json **list)
 {
-    struct json *merged = json_array();
-    const struct json *chosen = migration;
+    struct json *kept = json_array();
+    const struct json *best = NULL;
 
-    json_for_each (other, *list) {
-        if (!str_eq(json_string_of(other, "uuid"),
-                    json_string_of(migration, "uuid"))) {
-            json_append(merged, json_copy(other));
-        } else if (is_better(other, migration)) {
-            chosen = other;
+    json_sort(list, "uuid", NULL);
+    json_for_each (migration, *list) {
+        bool is_double = best && str_eq(json_string_of(best, "uuid"),
+                                        json_string_of(migration, "uuid"));
+
+        if (best && !is_double) {
+            json_append(kept, json_copy(best));
+        }
+        if (!is_double || !is_better(best, migration)) {
+            best = migration;
         }
     }
-    json_append(merged, json_copy(chosen));
+    if (best) {
+        json_append(kept, json_copy(best));
+    }
     json_free(*list);
-    *list = merged;
+    *list = kept;
 }
 
 /* The source knows the step; else the one that heard of it last. */

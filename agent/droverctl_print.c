@@ -131,6 +131,7 @@ number_of(const struct json *json, const char *name)
 struct sorted {
     const struct json *json;
     const char *first, *second;
+    int64_t number; /* In place of 'second'. */
 };
 
 static int
@@ -139,7 +140,10 @@ compare(const void *a, const void *b)
     const struct sorted *x = a, *y = b;
     int order = strcmp(x->first, y->first);
 
-    return order ? order : strcmp(x->second, y->second);
+    if (!order) {
+        order = strcmp(x->second, y->second);
+    }
+    return order ? order : (x->number > y->number) - (x->number < y->number);
 }
 
 static const char *
@@ -158,8 +162,12 @@ json_sort(struct json **array, const char *first, const char *second)
     struct json *sorted = json_array();
 
     json_for_each (json, *array) {
-        all[i++] =
-            (struct sorted){json, key_of(json, first), key_of(json, second)};
+        all[i++] = (struct sorted){
+            .json = json,
+            .first = key_of(json, first),
+            .second = key_of(json, second),
+            .number = second ? number_of(json, second) : 0,
+        };
     }
     qsort(all, n, sizeof *all, compare);
     for (i = 0; i < n; i++) {
