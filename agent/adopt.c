@@ -2,6 +2,7 @@
 
 #include "agent/adopt.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,18 +26,12 @@ struct refresh {
 static void host_known(void *aux, struct error *error, struct host_info *host);
 static void guests_known(void *aux, struct error *error,
                          struct guest_list *list);
-static void instances_known(void *aux, struct error *error,
-                            struct object **objects, size_t n);
+static void ask_for_unlisted(struct agent *agent,
+                             const struct guest_list *list);
 static void guest_known(void *aux, struct error *error, struct guest *guest);
 static void adopt_guest(struct agent *agent, const struct guest *guest);
 static void forget(struct agent *agent, const char *uuid);
 static bool is_ours(struct agent *agent, const char *uuid);
-
-/* 'aux' of the step that forgets: what the listing found. */
-struct comparison {
-    struct listing *listing;
-    struct guest_list *guests;
-};
 
 void
 adopt_all(struct agent *agent, void (*done)(void *aux, struct error *error),
@@ -53,8 +48,8 @@ adopt_all(struct agent *agent, void (*done)(void *aux, struct error *error),
 void
 adopt_again(struct agent *agent, const char *uuid)
 {
-    if (!agent->local) {
-        return;
+    if (!agent->local || !agent->ops) {
+        return; /* Kept elsewhere; or the agent is going. */
     }
     struct refresh *refresh = xzalloc(sizeof *refresh);
     refresh->agent = agent;
@@ -131,6 +126,8 @@ listing_end(struct listing *listing, struct error *error)
     } else {
         error_free(error);
     }
+    /* Records of many guests were made or read: gives back what that took. */
+    malloc_trim(0);
     host_info_free(listing->host);
     free(listing);
 }
@@ -168,11 +165,9 @@ guests_known(void *aux, struct error *error, struct guest_list *list)
     for (size_t i = 0; i < list->n; i++) {
         adopt_guest(agent, list->guests[i]);
     }
-    struct comparison *comparison = xzalloc(sizeof *comparison);
-    comparison->listing = listing;
-    comparison->guests = list;
-    agent->records->ops->instance_list(agent->records->state, NULL,
-                                       instances_known, comparison);
+    ask_for_unlisted(agent, list);
+    guest_list_free(list);
+    listing_end(listing, NULL);
 }
 
 static bool
@@ -186,25 +181,21 @@ is_listed(const struct guest_list *list, const char *uuid)
     return false;
 }
 
+/* A list may lack what could not be read: a guest is not gone before it was
+ * asked for by name. */
 static void
-instances_known(void *aux, struct error *error, struct object **objects,
-                size_t n)
+ask_for_unlisted(struct agent *agent, const struct guest_list *list)
 {
-    struct comparison *comparison = aux;
-    struct agent *agent = comparison->listing->agent;
+    size_t n;
+    char **uuids = records_local_uuids(agent->local, &n);
 
     for (size_t i = 0; i < n; i++) {
-        const char *uuid = object_string(objects[i], "uuid");
-        if (!error && !is_listed(comparison->guests, uuid)) {
-            adopt_again(agent, uuid); /* A list may lack what could not be
-                                       * read: ask for it by name. */
+        if (!is_listed(list, uuids[i])) {
+            adopt_again(agent, uuids[i]);
         }
-        object_free(objects[i]);
+        free(uuids[i]);
     }
-    free(objects);
-    guest_list_free(comparison->guests);
-    listing_end(comparison->listing, error);
-    free(comparison);
+    free(uuids);
 }
 
 static void
@@ -225,8 +216,13 @@ guest_known(void *aux, struct error *error, struct guest *guest)
 static void
 adopt_guest(struct agent *agent, const struct guest *guest)
 {
-    if (guest->presence == GUEST_INCOMING ||
-        guest->presence == GUEST_MIGRATED || !is_ours(agent, guest->uuid)) {
+    if (guest->presence == GUEST_INCOMING || !is_ours(agent, guest->uuid)) {
+        return;
+    }
+    if (guest->presence == GUEST_MIGRATED) {
+        /* Somebody else moved it.  What is left here may go without another
+         * event, or stay, and is no guest of this host. */
+        forget(agent, guest->uuid);
         return;
     }
     if (records_local_adopt(agent->local, guest, agent->node)) {

@@ -229,6 +229,19 @@ records_local_find(struct records_local *records, const char *name,
     return loan->object;
 }
 
+char **
+records_local_uuids(const struct records_local *records, size_t *ret_n)
+{
+    const struct record_table *table = &records->instances;
+    char **uuids = xcalloc(table->n, sizeof *uuids);
+
+    for (size_t i = 0; i < table->n; i++) {
+        uuids[i] = xstrdup(table->records[i].uuid);
+    }
+    *ret_n = table->n;
+    return uuids;
+}
+
 size_t
 records_local_n_instances(const struct records_local *records)
 {

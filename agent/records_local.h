@@ -39,6 +39,9 @@ bool records_local_forget(struct records_local *records, const char *uuid);
  * goes on; null: none or several ('*ret_n' tells). */
 const struct object *records_local_find(struct records_local *records,
                                         const char *name, size_t *ret_n);
+/* The UUID of each instance; the array and its strings are the caller's,
+ * '*ret_n' of them. */
+char **records_local_uuids(const struct records_local *records, size_t *ret_n);
 size_t records_local_n_instances(const struct records_local *records);
 
 #endif
