@@ -318,7 +318,11 @@ filter(struct two_agents *ta, const struct memory_mail *mail)
     if ((int)++run->n_messages != h->bus_at) {
         return MEMORY_DELIVER;
     }
-    run->has_lost_roll_back |= is_cast && h->bus_fault == DROPPED;
+    /* What waited in the queue comes from there: its sender knows no more. */
+    bool is_sent = str_eq(mail->from, run->ta->hosts[A].name);
+    run->has_lost_roll_back |=
+        is_cast &&
+        (h->bus_fault == DROPPED || (h->bus_fault == UNCONFIRMED && !is_sent));
     switch (h->bus_fault) {
     case DROPPED:
         return MEMORY_DROP;
