@@ -54,6 +54,7 @@ struct consumer {
     uint64_t generation;
     uint64_t channel_opened_ms, checked_ms;
     bool wanted;             /* Requests are to be consumed. */
+    bool has_served;         /* They once were. */
     struct command *closing; /* Owned; null until told to. */
     struct consumed_queue queues[N_QUEUES];
     struct ack_window window;
@@ -74,6 +75,7 @@ static struct error *declare_topology(struct consumer *);
 static struct error *open_session(struct consumer *);
 static struct error *consume_queues(struct consumer *);
 static struct error *consume_queue(struct consumer *, struct consumed_queue *);
+static void warn_of_rival(struct consumer *);
 static struct error *cancel_requests(struct consumer *);
 static struct error *restore_cancelled(struct consumer *);
 static struct error *carry_out(struct consumer *, struct mail);
@@ -278,8 +280,28 @@ consume_queue(struct consumer *c, struct consumed_queue *queue)
     if (queue->consuming) {
         return NULL;
     }
+    if (queue == &c->queues[QUEUE_SERVER] && !c->has_served) {
+        c->has_served = true;
+        warn_of_rival(c);
+    }
     queue->consuming = true; /* Before: deliveries come first. */
     return conn_consume(c->conn, queue->name, queue->consumer_tag);
+}
+
+/* Two agents of one name would each get every other request.  Told at the
+ * start only: later it may be our own lost connection that is still there. */
+static void
+warn_of_rival(struct consumer *c)
+{
+    const char *name = c->queues[QUEUE_SERVER].name;
+
+    if (conn_count_consumers(c->conn, name) > 0) {
+        log_warn(NULL,
+                 "somebody else takes requests from '%s' too: is there "
+                 "another agent with this host name?",
+                 name);
+    }
+    conn_close_side(c->conn);
 }
 
 /* Afterwards all that was delivered has been passed on. */
