@@ -148,13 +148,16 @@ static void
 print_bus(const struct json *bus)
 {
     const char *last_error = json_string_of(bus, "last_error");
+    const char *broker = json_string_of(bus, "broker");
+    bool has_broker = broker && *broker; /* Not before the first connection. */
     bool is_up =
         json_bool_of(bus, "consuming") && json_bool_of(bus, "publishing");
 
     if (!json_is_object(bus)) {
         return;
     }
-    print_field("Broker", "%s, %s", text_of(bus, "broker"),
+    print_field("Broker", "%s%s%s", has_broker ? broker : "",
+                has_broker ? ", " : "",
                 json_bool_of(bus, "blocked") ? "blocked: short of memory"
                 : is_up                      ? "connected"
                                              : "not connected");
