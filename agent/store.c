@@ -336,6 +336,9 @@ check_db(struct store *store)
         status = sqlite3_step(statement);
         if (status == SQLITE_ROW) {
             found = xstrdup((const char *)sqlite3_column_text(statement, 0));
+            for (char *p = found; (p = strchr(p, '\n')); p++) {
+                *p = ' '; /* It is to be one line of the log. */
+            }
         }
         sqlite3_finalize(statement);
     }
