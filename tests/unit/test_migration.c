@@ -396,6 +396,111 @@ test_restarted_source_takes_up_the_transfer_again(void **state)
     assert_heard(ta, SUCCESS);
 }
 
+static void
+test_restarted_destination_still_waits_for_the_guest(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    ta_crash(ta, B);
+    ta_up(ta, B);
+    ta_until(ta, ta->hosts[B].is_ready);
+    assert_has_disk(ta, B);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_heard(ta, SUCCESS);
+}
+
+static void
+test_source_that_is_stopped_in_the_middle_goes_on_when_it_is_back(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, B, "hang prepare");
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "reserve-dest"));
+    ta_stop(ta, A);
+    assert_string_equal(ta->statuses, "queued preparing");
+    ta_steer(ta, B, "release");
+    ta_up(ta, A);
+    ta_rest(ta);
+    /* Before the transfer it can only go back. */
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "failed");
+}
+
+static void
+test_destination_that_is_stopped_answers_first(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_OBJECT record = ta_conduct(ta);
+
+    ta_until(ta, str_eq(step(ta), "finish-dest"));
+    ta_stop(ta, B);
+    ta_up(ta, B);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
+/* Only evidence ends the doubt: a paused guest may be the half that stayed. */
+static void
+test_where_a_paused_guest_runs_is_asked_until_it_is_known(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "guest-pause %s", ta->uuid);
+    ta_steer(ta, A, "fail transfer");
+    ta_steer(ta, A, "fail peer_presence INTERNAL 3");
+    uint64_t start_ms = ta_now_ms();
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    assert_true(ta_now_ms() >= start_ms + 3 * 1000);
+    assert_string_equal(ta_status(ta), "failed");
+    assert_record(ta, A, POWER_PAUSED);
+    assert_no_files(ta, B);
+}
+
+/* The disk. */
+
+static bool
+lose_migration(struct ta_host *host UNUSED, bool is_done UNUSED,
+               const char *body)
+{
+    return !body || !strstr(body, "\"type\":\"live-migration\"");
+}
+
+static void
+test_migration_that_can_not_be_written_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta->tap = lose_migration;
+    AUTO_OBJECT record = ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_heard(ta, "hosta live_migration\n");
+}
+
+static void
+test_conducted_migration_that_can_not_be_written_is_taken_back(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+
+    ta->tap = lose_migration;
+    AUTO_JSON result = migrate(ta, "hostb", &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_STORAGE);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "error");
+}
+
 /* Abort and force-complete. */
 
 static struct json *
@@ -859,6 +964,12 @@ main(void)
         TEST(test_guest_that_shuts_down_in_the_middle_did_not_move),
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_restarted_source_takes_up_the_transfer_again),
+        TEST(test_restarted_destination_still_waits_for_the_guest),
+        TEST(test_source_that_is_stopped_in_the_middle_goes_on_when_it_is_back),
+        TEST(test_destination_that_is_stopped_answers_first),
+        TEST(test_where_a_paused_guest_runs_is_asked_until_it_is_known),
+        TEST(test_migration_that_can_not_be_written_is_refused),
+        TEST(test_conducted_migration_that_can_not_be_written_is_taken_back),
         TEST(test_abort_in_the_queue),
         TEST(test_abort_while_the_destination_prepares),
         TEST(test_abort_of_a_running_transfer),

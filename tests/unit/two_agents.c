@@ -22,6 +22,7 @@
 #define FAST_LINK "bandwidth 1000000" /* Transfers take real time. */
 #define PAUSE_MS 1000
 #define SETTLE_TRIES 1000
+#define STOP_GRACE_MS 10000
 #define CONDUCTOR_S 60
 #define MIGRATION_UUID "2f1f4b3e-2b5c-4f0e-9a55-0a1c7f3b6d10"
 #define MIGRATION_ID 41
@@ -293,6 +294,27 @@ ta_crash(struct two_agents *ta, int h)
     host->store = NULL;
     memory_bus_detach(ta->bus, host->transport);
     host->drop_to = host->n_published;
+    virtual_time_settle();
+}
+
+static void
+stopped(void *aux)
+{
+    *(bool *)aux = true;
+}
+
+void
+ta_stop(struct two_agents *ta, int h)
+{
+    struct ta_host *host = &ta->hosts[h];
+    bool is_stopped = false;
+
+    agent_stop(host->agent, STOP_GRACE_MS, stopped, &is_stopped);
+    ta_until(ta, is_stopped);
+    agent_free(host->agent);
+    host->agent = NULL;
+    host->store = NULL;
+    memory_bus_detach(ta->bus, host->transport);
     virtual_time_settle();
 }
 

@@ -85,6 +85,9 @@ void ta_up(struct two_agents *ta, int host);
 void ta_doom(struct ta_host *host);
 void ta_crash(struct two_agents *ta, int host);
 
+/* Down as systemd asks for it: requests under way are answered first. */
+void ta_stop(struct two_agents *ta, int host);
+
 /* One thing happens: a message is delivered, or time goes on to the next timer;
  * and all that follows from it and needs neither.  False when nothing is left
  * to happen. */
