@@ -54,6 +54,7 @@ static void join(struct link_thread *);
 static struct command *command_create(enum command_type);
 static void command_deliver(struct completion *);
 static void deliveries_deliver(struct completion *);
+static void deliver(struct link *, const struct inbound *);
 static void settled_deliver(struct completion *);
 static void state_deliver(struct completion *);
 static void transport_publish(void *state, struct message *);
@@ -437,24 +438,34 @@ deliveries_deliver(struct completion *completion)
     struct link *link = d->link;
     struct inbound *next;
 
+    link_thread_defer(&link->publisher, true);
+    link_thread_defer(&link->consumer, true);
     for (struct inbound *in = d->first; in; in = next) {
-        bool is_request = !in->is_reply && !in->is_heard;
-        const struct transport_events *to =
-            in->is_reply ? &link->transport.client : &link->transport.server;
-
         next = in->next;
-        if (in->is_reply && to->reply) {
-            to->reply(to->aux, &in->delivery);
-        } else if (in->is_heard && to->heard) {
-            to->heard(to->aux, &in->delivery);
-        } else if (is_request && to->request) {
-            to->request(to->aux, &in->delivery);
-        } else if (is_request) {
-            transport_settle(link, in->delivery.tag, TRANSPORT_REQUEUE);
-        }
+        deliver(link, in);
         free(in);
     }
+    link_thread_defer(&link->publisher, false);
+    link_thread_defer(&link->consumer, false);
     free(d);
+}
+
+static void
+deliver(struct link *link, const struct inbound *in)
+{
+    bool is_request = !in->is_reply && !in->is_heard;
+    const struct transport_events *to =
+        in->is_reply ? &link->transport.client : &link->transport.server;
+
+    if (in->is_reply && to->reply) {
+        to->reply(to->aux, &in->delivery);
+    } else if (in->is_heard && to->heard) {
+        to->heard(to->aux, &in->delivery);
+    } else if (is_request && to->request) {
+        to->request(to->aux, &in->delivery);
+    } else if (is_request) {
+        transport_settle(link, in->delivery.tag, TRANSPORT_REQUEUE);
+    }
 }
 
 static void

@@ -203,7 +203,9 @@ struct link_thread {
     const char *role;
     int wakeup; /* eventfd: something is in the mailbox. */
     uv_thread_t thread;
-    bool running;         /* The loop's. */
+    bool running; /* The loop's, as the next two. */
+    bool defers;  /* Wakes the thread once for several. */
+    unsigned n_deferred;
     bool warned_mismatch; /* The thread's. */
     uint64_t tick_ms;     /* Atomic: when the thread was last seen alive. */
 
@@ -227,6 +229,10 @@ void link_thread_settle(struct link_thread *thread, uint64_t tag,
                         enum transport_settle how);
 void link_thread_publish(struct link_thread *thread, struct message *message,
                          struct message_list *dropped);
+
+/* Between 'true' and 'false' the thread is not woken for each piece of mail:
+ * to wake it costs more than to handle one. */
+void link_thread_defer(struct link_thread *thread, bool defers);
 
 /* The thread's side. */
 struct mail {

@@ -15,6 +15,9 @@
 
 LOG_MODULE(link_thread);
 
+/* So much mail does not have to wait for more. */
+#define DEFERRED_MAX 16
+
 static uint32_t random_number(void *aux);
 static void wake(struct link_thread *thread);
 static void connected(struct link_thread *, const struct transport_host *);
@@ -82,6 +85,17 @@ link_thread_publish(struct link_thread *thread, struct message *message,
     thread->status.n_dropped += dropped->n;
     wake(thread);
     uv_mutex_unlock(&thread->mutex);
+}
+
+void
+link_thread_defer(struct link_thread *thread, bool defers)
+{
+    thread->defers = defers;
+    if (!defers && thread->n_deferred) {
+        uv_mutex_lock(&thread->mutex);
+        wake(thread);
+        uv_mutex_unlock(&thread->mutex);
+    }
 }
 
 struct mail
@@ -215,6 +229,10 @@ wake(struct link_thread *thread)
 {
     static const uint64_t one = 1;
 
+    if (thread->defers && ++thread->n_deferred < DEFERRED_MAX) {
+        return;
+    }
+    thread->n_deferred = 0;
     if (!thread->woken) {
         thread->woken = true;
         if (write(thread->wakeup, &one, sizeof one) < 0) {

@@ -55,10 +55,19 @@ uuid_is_valid(const char *text)
 static void
 generate(unsigned char bytes[N_BYTES])
 {
-    /* So few bytes come whole and without an interruption, or not at all. */
-    if (getrandom(bytes, N_BYTES, 0) != N_BYTES) {
-        abort();
+    /* Every message needs some: a system call serves several.  So few bytes
+     * come whole and without an interruption, or not at all. */
+    static __thread unsigned char pool[16 * N_BYTES];
+    static __thread size_t n_left;
+
+    if (!n_left) {
+        n_left = sizeof pool;
+        if (getrandom(pool, sizeof pool, 0) != (ssize_t)sizeof pool) {
+            abort();
+        }
     }
+    n_left -= N_BYTES;
+    memcpy(bytes, pool + n_left, N_BYTES);
     bytes[6] = (unsigned char)(0x40 | (bytes[6] & 0x0f));
     bytes[8] = (unsigned char)(0x80 | (bytes[8] & 0x3f));
 }
