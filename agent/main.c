@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "agent/agent.h"
@@ -153,7 +154,7 @@ run(const char *path, const char *log_level)
         error = wire(&d, path);
     }
     if (error) {
-        return complain(error); /* Nothing runs yet: the system tidies up. */
+        _exit(complain(error)); /* Half wired: the system tidies up. */
     }
     if (log_unknown_module()) {
         log_warn(NULL, "a log level is set for '%s', which is no module",
