@@ -80,7 +80,8 @@ is_moving(const struct two_agents *ta)
     struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
     const struct migration *m = op ? op_data(op) : NULL;
 
-    return m && m->monitor;
+    return m && m->monitor &&
+           migrate_monitor_stats(m->monitor)->type == JOB_UNBOUNDED;
 }
 
 static void
@@ -210,7 +211,7 @@ static void
 test_message_moves_the_guest(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
 
     ta_rest(ta);
     assert_is_at_b_alone(ta);
@@ -222,12 +223,12 @@ static void
 test_numbers_of_the_transfer_are_kept(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
 
     ta_rest(ta);
     AUTO_OBJECT stored = ta_migration(ta, A);
     assert_string_equal(object_string(stored, "uuid"),
-                        object_string(record, "uuid"));
+                        object_string(ta->record, "uuid"));
     assert_int_equal(object_int(stored, "memory_total"), 64 << 20);
     assert_int_equal(object_int(stored, "memory_remaining"), 0);
     assert_int_equal(object_int(stored, "disk_total"), 16 << 20);
@@ -238,13 +239,13 @@ static void
 test_guest_comes_back_the_same_way(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     struct error *error = NULL;
     struct json *args = json_object();
 
     ta_rest(ta);
     json_set_string(args, "instance", ta->uuid);
-    AUTO_JSON migration = ta_api(ta, B, "migrate", args, &error);
+    AUTO_JSON migration UNUSED = ta_api(ta, B, "migrate", args, &error);
     assert_null(error);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
@@ -272,7 +273,7 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
     /* Directory and disk are made by then. */
     vifs.plug_dest = refuse;
     b->vifs = &vifs;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "list-disks") ||
                      str_eq(step(ta), "reserve-dest"));
     struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
@@ -294,7 +295,7 @@ test_disk_that_exists_at_the_destination_is_left_alone(void **state)
 
     ta_steer(ta, B, "file-add %s/instances/%s/disk", ta->directory, ta->uuid);
     AUTO_FREE before = ta_files(ta, B);
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     AUTO_FREE after = ta_files(ta, B);
     assert_string_equal(after, before);
@@ -309,7 +310,7 @@ test_failed_transfer_is_rolled_back(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "fail transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta->statuses, "queued preparing running failed");
@@ -323,7 +324,7 @@ test_transfer_that_does_not_start_is_rolled_back(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "fail migrate");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta_status(ta), "failed");
@@ -336,7 +337,7 @@ test_lost_answer_of_migrate_is_completed_by_evidence(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "outcome lose-answer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     assert_is_at_b_alone(ta);
     assert_string_equal(ta->statuses, "queued preparing running completed");
@@ -349,7 +350,7 @@ test_guest_that_shuts_down_in_the_middle_did_not_move(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
     ta_steer(ta, A, "guest-stop %s", ta->uuid);
     ta_steer(ta, A, "release");
@@ -366,7 +367,7 @@ static void
 test_destination_that_is_away_at_the_end_is_waited_for(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
 
     ta_until(ta, str_eq(step(ta), "finish-dest"));
     ta_crash(ta, B);
@@ -386,7 +387,7 @@ test_restarted_source_takes_up_the_transfer_again(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "transfer"));
     ta_crash(ta, A);
     ta_up(ta, A);
@@ -402,7 +403,7 @@ test_restarted_destination_still_waits_for_the_guest(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
     ta_crash(ta, B);
     ta_up(ta, B);
@@ -421,7 +422,7 @@ test_source_that_is_stopped_in_the_middle_goes_on_when_it_is_back(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, B, "hang prepare");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "reserve-dest"));
     ta_stop(ta, A);
     assert_string_equal(ta->statuses, "queued preparing");
@@ -437,7 +438,7 @@ static void
 test_destination_that_is_stopped_answers_first(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
 
     ta_until(ta, str_eq(step(ta), "finish-dest"));
     ta_stop(ta, B);
@@ -457,7 +458,7 @@ test_where_a_paused_guest_runs_is_asked_until_it_is_known(void **state)
     ta_steer(ta, A, "fail transfer");
     ta_steer(ta, A, "fail peer_presence INTERNAL 3");
     uint64_t start_ms = ta_now_ms();
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     assert_true(ta_now_ms() >= start_ms + 3 * 1000);
     assert_string_equal(ta_status(ta), "failed");
@@ -480,7 +481,7 @@ test_migration_that_can_not_be_written_is_refused(void **state)
     struct two_agents *ta = *state;
 
     ta->tap = lose_migration;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_heard(ta, "hosta live_migration\n");
@@ -493,7 +494,7 @@ test_conducted_migration_that_can_not_be_written_is_taken_back(void **state)
     struct error *error = NULL;
 
     ta->tap = lose_migration;
-    AUTO_JSON result = migrate(ta, "hostb", &error);
+    AUTO_JSON result UNUSED = migrate(ta, "hostb", &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_STORAGE);
     ta_rest(ta);
@@ -535,10 +536,10 @@ test_abort_in_the_queue(void **state)
     struct slot *slot =
         slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
 
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "queue"));
     assert_string_equal(ta_status(ta), "queued");
-    abort_migration(ta, record);
+    abort_migration(ta, ta->record);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta->statuses, "queued cancelled");
@@ -553,9 +554,9 @@ test_abort_while_the_destination_prepares(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, B, "hang prepare");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "reserve-dest"));
-    abort_migration(ta, record);
+    abort_migration(ta, ta->record);
     ta_until(ta, ta->n_heard >= 3);
     assert_string_equal(ta_status(ta), "preparing");
     ta_steer(ta, B, "release");
@@ -570,9 +571,9 @@ test_abort_of_a_running_transfer(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
-    abort_migration(ta, record);
+    abort_migration(ta, ta->record);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta->statuses, "queued preparing running cancelled");
@@ -590,7 +591,7 @@ test_abort_of_a_migration_that_is_over_is_refused(void **state)
     struct two_agents *ta = *state;
     AUTO_OBJECT instance = ta_instance(ta, A);
     struct error *error = NULL;
-    AUTO_JSON migration = migrate(ta, "hostb", &error);
+    AUTO_JSON migration UNUSED = migrate(ta, "hostb", &error);
 
     assert_null(error);
     ta_rest(ta);
@@ -598,7 +599,8 @@ test_abort_of_a_migration_that_is_over_is_refused(void **state)
     struct json *args = instance_args(ta);
     AUTO_OBJECT stored = ta_migration(ta, A);
     json_set_int(args, "migration_id", object_int(stored, "id"));
-    AUTO_JSON result = ta_call(ta, A, "live_migration_abort", args, &error);
+    AUTO_JSON result UNUSED =
+        ta_call(ta, A, "live_migration_abort", args, &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_INVALID_MIGRATION_STATE);
     assert_is_at_b_alone(ta);
@@ -625,7 +627,7 @@ test_force_complete_pauses_the_guest_and_it_arrives_running(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
     force_complete(ta);
     ta_until(ta, is_paused_here(ta));
@@ -646,11 +648,11 @@ test_guest_that_was_paused_to_complete_runs_again_after_an_abort(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
     force_complete(ta);
     ta_until(ta, is_paused_here(ta));
-    abort_migration(ta, record);
+    abort_migration(ta, ta->record);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta_status(ta), "cancelled");
@@ -665,8 +667,8 @@ test_force_complete_without_a_migration_is_refused(void **state)
     struct error *error = NULL;
 
     ta->instance = json_copy(object_json(instance));
-    AUTO_JSON result = ta_call(ta, A, "live_migration_force_complete",
-                               instance_args(ta), &error);
+    AUTO_JSON result UNUSED = ta_call(ta, A, "live_migration_force_complete",
+                                      instance_args(ta), &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_NO_ACTIVE_MIGRATION);
 }
@@ -677,13 +679,13 @@ static void
 test_take_over_is_answered_twice_the_same(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     struct error *error = NULL;
 
     ta_rest(ta);
     struct json *args = instance_args(ta);
     json_set_bool(args, "block_migration", true);
-    AUTO_JSON result =
+    AUTO_JSON result UNUSED =
         ta_call(ta, B, "post_live_migration_at_destination", args, &error);
     assert_null(error);
     assert_true(!result || json_is_null(result));
@@ -701,7 +703,7 @@ test_take_over_of_a_guest_that_is_not_here_fails(void **state)
     ta->instance = json_copy(object_json(instance));
     struct json *args = instance_args(ta);
     json_set_bool(args, "block_migration", true);
-    AUTO_JSON result =
+    AUTO_JSON result UNUSED =
         ta_call(ta, B, "post_live_migration_at_destination", args, &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_INSTANCE_NOT_FOUND);
@@ -723,12 +725,13 @@ static void
 test_roll_back_of_a_guest_that_runs_here_is_refused(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     struct error *error = NULL;
 
     ta_rest(ta);
-    AUTO_JSON result = ta_call(ta, B, "rollback_live_migration_at_destination",
-                               rollback_args(ta), &error);
+    AUTO_JSON result UNUSED =
+        ta_call(ta, B, "rollback_live_migration_at_destination",
+                rollback_args(ta), &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_MIGRATION);
     assert_is_at_b_alone(ta);
@@ -745,7 +748,7 @@ test_roll_back_of_nothing_is_success(void **state)
     struct json *args = instance_args(ta);
     json_set_bool(args, "destroy_disks", true);
     json_set_null(args, "migrate_data");
-    AUTO_JSON result =
+    AUTO_JSON result UNUSED =
         ta_call(ta, B, "rollback_live_migration_at_destination", args, &error);
     assert_null(error);
     ta_rest(ta);
@@ -758,14 +761,14 @@ test_same_migration_that_comes_twice_runs_once(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
-    ta_cast_migration(ta, record);
+    ta_cast_migration(ta, ta->record);
     ta_until(ta, rpc_server_counters(ta->hosts[A].agent->server).n_held == 0);
     ta_steer(ta, A, "release");
     ta_rest(ta);
     assert_is_at_b_alone(ta);
-    ta_cast_migration(ta, record);
+    ta_cast_migration(ta, ta->record);
     ta_rest(ta);
     assert_is_at_b_alone(ta);
     assert_heard(ta, SUCCESS);
@@ -778,9 +781,9 @@ test_second_migration_of_the_same_instance_is_refused(void **state)
     struct two_agents *ta = *state;
 
     ta_steer(ta, A, "hang transfer");
-    AUTO_OBJECT record = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, is_moving(ta));
-    AUTO_OBJECT other = object_copy(record);
+    AUTO_OBJECT other = object_copy(ta->record);
     object_set_string(other, "uuid", "8f0d1c52-6a0e-4d8b-b7c3-0d5b7c1f4e22");
     ta_cast_migration(ta, other);
     ta_until(ta, ta->n_heard == 3);
@@ -798,11 +801,10 @@ static void
 test_preparation_that_was_never_ended_is_taken_back_by_the_next(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_OBJECT instance = ta_instance(ta, A);
     struct error *error = NULL;
 
     ta_steer(ta, A, "fail transfer");
-    AUTO_OBJECT first = ta_conduct(ta);
+    ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "transfer"));
     ta_rest(ta);
     assert_is_at_a_alone(ta);
@@ -815,7 +817,8 @@ test_preparation_that_was_never_ended_is_taken_back_by_the_next(void **state)
         struct json *args = instance_args(ta);
         json_set_string(args, "disk", disks);
         json_set(args, "migrate_data", json_copy(ta->data));
-        AUTO_JSON result = ta_call(ta, B, "pre_live_migration", args, &error);
+        AUTO_JSON result UNUSED =
+            ta_call(ta, B, "pre_live_migration", args, &error);
         if (error) {
             fail_msg("%s", error_message(error));
         }
@@ -823,8 +826,9 @@ test_preparation_that_was_never_ended_is_taken_back_by_the_next(void **state)
     struct op *op = op_first(ta->hosts[B].agent->ops);
     assert_non_null(op);
     assert_null(op_next(op));
-    AUTO_JSON result = ta_call(ta, B, "rollback_live_migration_at_destination",
-                               rollback_args(ta), &error);
+    AUTO_JSON result UNUSED =
+        ta_call(ta, B, "rollback_live_migration_at_destination",
+                rollback_args(ta), &error);
     assert_null(error);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
@@ -837,7 +841,7 @@ test_conduct_without_any_destination_leaves_the_guest_alone(void **state)
 {
     struct two_agents *ta = *state;
     struct error *error = NULL;
-    AUTO_JSON result = migrate(ta, NULL, &error);
+    AUTO_JSON result UNUSED = migrate(ta, NULL, &error);
     AUTO_ERROR owned = error;
 
     assert_int_equal(error_code(owned), ERR_NO_VALID_HOST);
@@ -853,7 +857,7 @@ test_conduct_finds_a_destination(void **state)
 {
     struct two_agents *ta = *state;
     struct error *error = NULL;
-    AUTO_JSON result = migrate(ta, NULL, &error);
+    AUTO_JSON result UNUSED = migrate(ta, NULL, &error);
 
     assert_null(error);
     ta_rest(ta);
@@ -872,7 +876,7 @@ test_conduct_goes_on_to_the_next_if_one_refuses(void **state)
     struct error *error = NULL;
 
     ta_steer(ta, B, "fail probe_create");
-    AUTO_JSON result = migrate(ta, NULL, &error);
+    AUTO_JSON result UNUSED = migrate(ta, NULL, &error);
     assert_null(error);
     ta_rest(ta);
     assert_int_equal(ta_guest_active_at(ta), AT_C);
@@ -887,7 +891,7 @@ test_conduct_to_a_named_destination_that_refuses_ends_there(void **state)
     struct error *error = NULL;
 
     ta_steer(ta, B, "fail probe_create");
-    AUTO_JSON result = migrate(ta, "hostb", &error);
+    AUTO_JSON result UNUSED = migrate(ta, "hostb", &error);
     AUTO_ERROR owned = error;
     assert_int_equal(error_code(owned), ERR_MIGRATION_PRE_CHECK);
     ta_rest(ta);
@@ -901,7 +905,7 @@ test_conduct_to_its_own_host_is_refused(void **state)
 {
     struct two_agents *ta = *state;
     struct error *error = NULL;
-    AUTO_JSON result = migrate(ta, "hosta", &error);
+    AUTO_JSON result UNUSED = migrate(ta, "hosta", &error);
     AUTO_ERROR owned = error;
 
     assert_int_equal(error_code(owned), ERR_UNABLE_TO_MIGRATE_TO_SELF);
@@ -936,8 +940,9 @@ test_checks_leave_no_probe_files(void **state)
         if (faults[i]) {
             ta_steer(ta, A, "%s", faults[i]);
         }
-        AUTO_JSON result = ta_call(ta, B, "check_can_live_migrate_destination",
-                                   check_args(ta), &error);
+        AUTO_JSON result UNUSED =
+            ta_call(ta, B, "check_can_live_migrate_destination", check_args(ta),
+                    &error);
         AUTO_ERROR owned = error;
         assert_true(!faults[i] == !owned);
         ta_rest(ta);

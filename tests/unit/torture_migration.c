@@ -62,32 +62,32 @@ static const struct fault {
     const char *command;
     bool is_of_probe; /* Which then stays. */
 } faults[] = {
-    {A, "help"}, /* None. */
-    {A, "fail guest_get"},
-    {A, "fail guest_get INTERNAL 3"},
-    {A, "fail migrate"},
-    {A, "fail transfer"},
-    {A, "outcome lose-answer"},
-    {A, "fail peer_presence INTERNAL 3"},
-    {A, "fail job_get"},
-    {A, "fail job_get HYPERVISOR_UNAVAILABLE 3"},
-    {A, "fail discard"},
-    {A, "fail discard INTERNAL 9"},
-    {A, "fail unprepare"},
-    {A, "fail unprepare INTERNAL 9"},
-    {A, "fail migrate_set_downtime"},
-    {A, "fail probe_exists"},
-    {A, "fail host_get"},
-    {B, "fail host_get"},
-    {B, "fail probe_create"},
+    {A, "help", false}, /* None. */
+    {A, "fail guest_get", false},
+    {A, "fail guest_get INTERNAL 3", false},
+    {A, "fail migrate", false},
+    {A, "fail transfer", false},
+    {A, "outcome lose-answer", false},
+    {A, "fail peer_presence INTERNAL 3", false},
+    {A, "fail job_get", false},
+    {A, "fail job_get HYPERVISOR_UNAVAILABLE 3", false},
+    {A, "fail discard", false},
+    {A, "fail discard INTERNAL 9", false},
+    {A, "fail unprepare", false},
+    {A, "fail unprepare INTERNAL 9", false},
+    {A, "fail migrate_set_downtime", false},
+    {A, "fail probe_exists", false},
+    {A, "fail host_get", false},
+    {B, "fail host_get", false},
+    {B, "fail probe_create", false},
     {B, "fail probe_remove", true},
-    {B, "fail guest_get"},
-    {B, "fail guest_get INTERNAL 3"},
-    {B, "fail prepare"},
-    {B, "fail persist"},
-    {B, "fail persist INTERNAL 9"},
-    {B, "fail discard"},
-    {B, "fail unprepare INTERNAL 9"},
+    {B, "fail guest_get", false},
+    {B, "fail guest_get INTERNAL 3", false},
+    {B, "fail prepare", false},
+    {B, "fail persist", false},
+    {B, "fail persist INTERNAL 9", false},
+    {B, "fail discard", false},
+    {B, "fail unprepare INTERNAL 9", false},
 };
 #define NO_FAULT 0
 #define FAILED_TRANSFER 4
@@ -349,10 +349,10 @@ static void
 deliver_late(struct run *run)
 {
     struct delivery delivery = {.body = run->late_body, .size = run->late_size};
-    AUTO_FREE body = steal(&run->late_body);
 
     memory_bus_inject(run->ta->bus, "compute",
                       run->ta->hosts[run->late_host].name, &delivery);
+    free(steal(&run->late_body));
 }
 
 /* The end. */
@@ -516,21 +516,23 @@ begin(struct run *run)
 {
     struct two_agents *ta = run->ta;
     const struct history *h = run->history;
-    AUTO_OBJECT record = h->way == CAST ? ta_check(ta) : NULL;
 
+    if (h->way == CAST) {
+        ta_check(ta);
+    }
     ta_steer(ta, faults[h->fault].host, "%s", faults[h->fault].command);
     ta_steer(ta, faults[h->more_fault].host, "%s",
              faults[h->more_fault].command);
     if (h->is_slow) {
         ta_steer(ta, A, "bandwidth 1600"); /* 50 ms */
-        ta_allow_hanging(true);
+        ta_leave_migrations(true);
     }
     ta->aux = run;
     ta->tap = tap;
     ta->filter = filter;
     run->crash_at = h->crash_at;
     if (h->way == CAST) {
-        ta_cast_migration(ta, record);
+        ta_cast_migration(ta, ta->record);
         return;
     }
     AUTO_JSON args = json_object();
@@ -597,7 +599,7 @@ run_history(const struct history *history)
     run.late_alarm = alarm_create(run.ta);
     begin(&run);
     run_to_the_end(&run);
-    ta_allow_hanging(false);
+    ta_leave_migrations(false);
     if (!run.is_stuck) {
         check_end(&run);
     }

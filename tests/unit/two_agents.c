@@ -337,6 +337,7 @@ host_free(struct two_agents *ta, int h)
     struct ta_host *host = &ta->hosts[h];
 
     if (host->agent) {
+        ta_steer(ta, h, "release"); /* A test that failed has not. */
         agent_free(host->agent);
         memory_bus_detach(ta->bus, host->transport);
     }
@@ -400,6 +401,7 @@ ta_free(struct two_agents *ta)
     rpc_client_close(ta->client);
     memory_bus_detach(ta->bus, ta->transport);
     memory_bus_close(ta->bus);
+    virtual_time_leave_migrations(false);
     virtual_time_allow_hanging(false);
     virtual_time_settle();
     completion_queue_close(ta->q);
@@ -409,6 +411,7 @@ ta_free(struct two_agents *ta)
     assert_int_equal(rmdir(ta->directory), 0);
     json_free(ta->instance);
     json_free(ta->data);
+    object_free(ta->record);
     free(ta->heard);
     free(ta->answer);
     free(ta->status);
@@ -420,9 +423,9 @@ ta_free(struct two_agents *ta)
 /* Progress. */
 
 void
-ta_allow_hanging(bool allowed)
+ta_leave_migrations(bool left)
 {
-    virtual_time_allow_hanging(allowed);
+    virtual_time_leave_migrations(left);
 }
 
 void
@@ -517,7 +520,7 @@ on_reply(void *aux, struct json **result, struct error *error)
     on_json(aux, error ? NULL : steal(result), error);
 }
 
-/* Once is enough, unless something is allowed to hang. */
+/* Once is enough, unless something hangs. */
 static void
 settle_until(const bool *flag, const char *what)
 {
@@ -549,9 +552,12 @@ ta_steer(struct two_agents *ta, int h, const char *format, ...)
     va_start(args, format);
     assert_true(vasprintf(&command, format, args) >= 0);
     va_end(args);
-    if (strncmp(command, "hang", 4) == 0) {
+    if (str_eq(command, "hang transfer")) {
+        virtual_time_leave_migrations(true);
+    } else if (strncmp(command, "hang", 4) == 0) {
         virtual_time_allow_hanging(true);
     } else if (strncmp(command, "release", 7) == 0) {
+        virtual_time_leave_migrations(false);
         virtual_time_allow_hanging(false);
     }
     free(ta->answer);
@@ -728,16 +734,14 @@ ta_cast_migration(struct two_agents *ta, const struct object *record)
     ta_cast(ta, A, "live_migration", args);
 }
 
-struct object *
+void
 ta_conduct(struct two_agents *ta)
 {
-    struct object *record = ta_check(ta);
-
-    ta_cast_migration(ta, record);
-    return record;
+    ta_check(ta);
+    ta_cast_migration(ta, ta->record);
 }
 
-struct object *
+void
 ta_check(struct two_agents *ta)
 {
     AUTO_OBJECT instance = ta_instance(ta, A);
@@ -753,5 +757,6 @@ ta_check(struct two_agents *ta)
     ta->data =
         ta_call(ta, B, "check_can_live_migrate_destination", args, &error);
     must(error, "check");
-    return new_record(ta);
+    object_free(ta->record);
+    ta->record = new_record(ta);
 }

@@ -68,7 +68,8 @@ struct two_agents {
     /* Is told of each row on its way to and from a journal, after it was
      * counted; an answer of false loses it. */
     bool (*tap)(struct ta_host *host, bool is_done, const char *body);
-    struct json *instance, *data; /* What ta_conduct() sent. */
+    struct json *instance, *data; /* What ta_check() asked and got, */
+    struct object *record;        /* ... and the Migration that it made. */
     void *aux;                    /* The test's. */
 };
 
@@ -96,9 +97,9 @@ bool ta_step(struct two_agents *ta);
 /* Does what needs neither. */
 void ta_settle(void);
 
-/* While allowed, transfers go on beside all else; see virtual_time.h.  "hang"
- * and "release" for ta_steer() do it as well. */
-void ta_allow_hanging(bool allowed);
+/* Lets time go on beside transfers; see virtual_time.h.  "hang" and "release"
+ * for ta_steer() do it as well, also for other work. */
+void ta_leave_migrations(bool left);
 
 /* Runs until COND holds; fails the test after half an hour (of virtual time) or
  * when nothing is left to happen. */
@@ -149,12 +150,12 @@ char *ta_files(struct two_agents *ta, int host);
 /* "hosta live_migration.pre.start\n"... of the guest, of the compute kind. */
 char *ta_notifications(const struct two_agents *ta);
 
-/* Plays the conductor: has hostb check, and casts live_migration to hosta.
- * The Migration is the caller's. */
-struct object *ta_conduct(struct two_agents *ta);
+/* Plays the conductor: has hostb check, and casts live_migration to hosta.  It
+ * is on its way when this returns. */
+void ta_conduct(struct two_agents *ta);
 
-/* The two parts of it; the latter does not wait for the cast to arrive. */
-struct object *ta_check(struct two_agents *ta);
+/* The two parts of it. */
+void ta_check(struct two_agents *ta);
 void ta_cast_migration(struct two_agents *ta, const struct object *record);
 
 #endif

@@ -13,7 +13,7 @@
 #define START_MS 1000000
 #define START_WALL_US 1772447467512000 /* 2026-03-02T10:31:07.512Z */
 #define TICK_MS 5                      /* Real; to look at workers again. */
-#define HANG_TICKS 2
+#define HANG_TICKS 60
 
 struct waiting {
     uv_timer_t *timer;
@@ -29,11 +29,11 @@ static struct {
     struct waiting *waiting;
     size_t n_waiting, n_room;
     int n_work;
-    bool may_hang, is_interrupted;
+    bool may_hang, leaves_migrations, is_interrupted;
 } vt;
 
-/* Of pools and migrations; and all that was ever posted. */
-static atomic_int n_jobs;
+/* Under way in pools, and alone; and all that was ever posted. */
+static atomic_int n_jobs, n_migrations;
 static atomic_uint n_posted;
 
 /* The linker's names for what is wrapped. */
@@ -72,7 +72,7 @@ virtual_time_install(uv_loop_t *loop)
     vt.loop = loop;
     vt.now_ms = 0;
     vt.n_work = 0;
-    vt.may_hang = false;
+    vt.may_hang = vt.leaves_migrations = false;
     vt.tick = xzalloc(sizeof *vt.tick);
     uv_timer_init(loop, vt.tick);
     clock_set_fake(fake_now_ms, fake_wall_us);
@@ -101,6 +101,12 @@ virtual_time_add_work(int n)
 }
 
 void
+virtual_time_leave_migrations(bool left)
+{
+    vt.leaves_migrations = left;
+}
+
+void
 virtual_time_allow_hanging(bool allowed)
 {
     vt.may_hang = allowed;
@@ -118,6 +124,13 @@ ticked(uv_timer_t *timer)
     (void)timer;
 }
 
+static bool
+is_working(void)
+{
+    return n_jobs > 0 || vt.n_work > 0 ||
+           (n_migrations > 0 && !vt.leaves_migrations);
+}
+
 void
 virtual_time_settle(void)
 {
@@ -129,8 +142,7 @@ virtual_time_settle(void)
             seen = n_posted;
             uv_run(vt.loop, UV_RUN_NOWAIT);
         } while (n_posted != seen && !vt.is_interrupted);
-        if (vt.is_interrupted ||
-            (n_jobs == 0 && vt.n_work <= 0 && n_posted == seen) ||
+        if (vt.is_interrupted || (!is_working() && n_posted == seen) ||
             (vt.may_hang && n_ticks >= HANG_TICKS)) {
             return;
         }
@@ -269,7 +281,7 @@ migration_run(void *aux)
 
     free(aux);
     job.run(job.aux);
-    n_jobs--;
+    n_migrations--;
 }
 
 void
@@ -282,6 +294,6 @@ __wrap_worker_thread_start(uv_thread_t *thread, const char *name,
     }
     struct job *job = xzalloc(sizeof *job);
     *job = (struct job){.run = run, .aux = aux};
-    n_jobs++;
+    n_migrations++;
     __real_worker_thread_start(thread, name, migration_run, job);
 }

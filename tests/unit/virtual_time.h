@@ -22,8 +22,11 @@ uint64_t virtual_time_now_ms(void); /* Since it was installed. */
 /* Counts what the loop does not know of: writes to disk. */
 void virtual_time_add_work(int n);
 
-/* While it is true, work that does not end in a moment is taken to hang, and
- * time goes on beside it. */
+/* While it is true, time goes on beside migrations. */
+void virtual_time_leave_migrations(bool left);
+
+/* While it is true, other work that does not end in a while is taken to hang,
+ * and time goes on beside it as well. */
 void virtual_time_allow_hanging(bool allowed);
 
 /* Runs the loop until nothing is under way but timers.  Blocks while workers
