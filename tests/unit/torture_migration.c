@@ -36,12 +36,14 @@
 #define STEPS_MAX 20000
 #define BOUND_MS (12 * 3600 * UINT64_C(1000))
 #define LATE_MS 20000
+#define LATE_MAX 16
 #define ROUTE "compute.host"
 #define GOING_BACK "\"direction\":\"undo\""
 
 enum way { CAST, CONDUCT, N_WAYS };
 enum when { LOST, WRITTEN, BEGUN, N_WHENS };
 enum victim { ITSELF, OTHER, BOTH, N_VICTIMS };
+enum act { NOTHING, ABORT, FORCE_COMPLETE, N_ACTS };
 enum bus_fault {
     NO_BUS_FAULT,
     DROPPED,
@@ -53,6 +55,8 @@ enum bus_fault {
 
 static const char *const when_names[] = {"lost", "written", "begun"};
 static const char *const victim_names[] = {"itself", "other", "both"};
+static const char *const act_names[] = {"-", "migration_abort",
+                                        "migration_force_complete"};
 static const char *const bus_names[] = {"-", "dropped", "unconfirmed", "twice",
                                         "late"};
 
@@ -102,6 +106,7 @@ struct history {
     int again_at; /* A second crash, that many records later; 0: none. */
     int bus_fault, bus_at; /* The at-th message. */
     bool is_slow;          /* The transfer goes on while agents die. */
+    int act, act_at; /* What somebody asks for, at that record of hosta. */
 };
 
 struct run {
@@ -110,6 +115,7 @@ struct run {
     unsigned n_records[2];
     unsigned n_messages;
     int crash_at; /* Of crash_host; 0: no more. */
+    int act_at;   /* 0: no more. */
     bool wants_crash, has_crashed;
     bool is_down[2];
     uint64_t up_at_ms;
@@ -119,9 +125,12 @@ struct run {
     bool is_told;
     struct error *told;
 
-    /* A message that is late. */
-    char *late_body;
-    size_t late_size;
+    /* Messages to one host that are late. */
+    struct late {
+        char *body;
+        size_t size;
+    } late[LATE_MAX];
+    unsigned n_late;
     int late_host;
     uint64_t late_at_ms;
     /* What is left out: see above. */
@@ -143,21 +152,21 @@ number_of(const char *variable, long otherwise)
 static char *
 history_format(const struct history *h)
 {
-    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", h->way, h->fault,
-                     h->more_fault, h->crash_host, h->crash_at, h->when,
-                     h->victim, h->down_s, h->again_at, h->bus_fault, h->bus_at,
-                     h->is_slow);
+    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", h->way,
+                     h->fault, h->more_fault, h->crash_host, h->crash_at,
+                     h->when, h->victim, h->down_s, h->again_at, h->bus_fault,
+                     h->bus_at, h->is_slow, h->act, h->act_at);
 }
 
 static bool
 history_parse(const char *text, struct history *ret)
 {
     int is_slow;
-    bool ok =
-        sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", &ret->way,
-               &ret->fault, &ret->more_fault, &ret->crash_host, &ret->crash_at,
-               &ret->when, &ret->victim, &ret->down_s, &ret->again_at,
-               &ret->bus_fault, &ret->bus_at, &is_slow) == 12;
+    bool ok = sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
+                     &ret->way, &ret->fault, &ret->more_fault, &ret->crash_host,
+                     &ret->crash_at, &ret->when, &ret->victim, &ret->down_s,
+                     &ret->again_at, &ret->bus_fault, &ret->bus_at, &is_slow,
+                     &ret->act, &ret->act_at) == 14;
 
     ret->is_slow = is_slow;
     return ok;
@@ -181,7 +190,7 @@ static void PRINTF_FORMAT(2, 3)
     print_error("%s\n"
                 "%s, '%s' at host%c, '%s' at host%c%s\n"
                 "crash at record %d of host%c, %s, of %s, for %d s, again %d\n"
-                "message %d %s\n"
+                "message %d %s, at record %d %s\n"
                 "statuses: %s\n%s"
                 "TORTURE_ONLY=\"%s\"\n\n",
                 what, h->way == CAST ? "cast" : "conduct",
@@ -189,8 +198,8 @@ static void PRINTF_FORMAT(2, 3)
                 faults[h->more_fault].command, 'a' + faults[h->more_fault].host,
                 h->is_slow ? ", slowly" : "", h->crash_at, 'a' + h->crash_host,
                 when_names[h->when], victim_names[h->victim], h->down_s,
-                h->again_at, h->bus_at, bus_names[h->bus_fault],
-                run->ta->statuses, heard, only);
+                h->again_at, h->bus_at, bus_names[h->bus_fault], h->act_at,
+                act_names[h->act], run->ta->statuses, heard, only);
 }
 
 /* Time must not go on beyond what the test itself waits for. */
@@ -243,6 +252,13 @@ doom(struct run *run)
 }
 
 static bool
+wants_to_act(const struct run *run)
+{
+    return run->act_at && (int)run->n_records[A] >= run->act_at &&
+           run->ta->hosts[A].agent && !run->ta->hosts[A].is_dying;
+}
+
+static bool
 tap(struct ta_host *host, bool is_done, const char *body)
 {
     struct run *run = host->ta->aux;
@@ -261,7 +277,29 @@ tap(struct ta_host *host, bool is_done, const char *body)
     if (is_hit) {
         doom(run);
     }
+    if (wants_to_act(run)) {
+        ta_interrupt();
+    }
     return is_kept;
+}
+
+/* Whatever the answer. */
+static void
+answered(void *aux UNUSED, struct json *result, struct error *error)
+{
+    json_free(result);
+    error_free(error);
+}
+
+static void
+act(struct run *run)
+{
+    AUTO_JSON args = json_object();
+
+    run->act_at = 0;
+    json_set_string(args, "migration", run->ta->uuid);
+    api_call_local(run->ta->hosts[A].agent, act_names[run->history->act], args,
+                   answered, NULL);
 }
 
 static void
@@ -302,57 +340,84 @@ is_roll_back(const struct message *message)
     return strstr(body, "rollback_live_migration_at_destination");
 }
 
-static enum memory_fate
-filter(struct two_agents *ta, const struct memory_mail *mail)
+/* The host whose queue it goes to; -1: none. */
+static int
+host_of(const struct message *message)
 {
-    struct run *run = ta->aux;
-    const struct history *h = run->history;
-    const struct message *message = mail->message;
     bool is_request = strncmp(message->routing_key, ROUTE, strlen(ROUTE)) == 0;
 
-    if (message->declares_queue) {
-        return MEMORY_DELIVER; /* A notification: nobody acts on it. */
-    }
-    bool is_cast = is_roll_back(message);
-    run->has_taken_roll_back |= is_cast;
-    if ((int)++run->n_messages != h->bus_at) {
-        return MEMORY_DELIVER;
-    }
-    /* What waited in the queue comes from there: its sender knows no more. */
-    bool is_sent = str_eq(mail->from, run->ta->hosts[A].name);
-    run->has_lost_roll_back |=
-        is_cast &&
-        (h->bus_fault == DROPPED || (h->bus_fault == UNCONFIRMED && !is_sent));
-    switch (h->bus_fault) {
+    return is_request ? message->routing_key[strlen(ROUTE)] - 'a' : -1;
+}
+
+static enum memory_fate
+hold(struct run *run, const struct message *message, int host)
+{
+    assert_in_range(run->n_late, 0, LATE_MAX - 1);
+    run->late[run->n_late++] =
+        (struct late){xmemdup(message->body, message->size), message->size};
+    run->late_host = host;
+    return MEMORY_DROP;
+}
+
+static enum memory_fate
+go_wrong(struct run *run, const struct message *message, int host)
+{
+    switch (run->history->bus_fault) {
     case DROPPED:
+        run->has_lost_roll_back |= is_roll_back(message);
         return MEMORY_DROP;
     case UNCONFIRMED:
         return MEMORY_LOSE;
     case TWICE:
         return MEMORY_REPEAT;
     case LATE:
-        if (!is_request) {
+        if (host < 0) {
             return MEMORY_DROP;
         }
-        run->late_body = xmemdup(message->body, message->size);
-        run->late_size = message->size;
-        run->late_host = message->routing_key[strlen(ROUTE)] - 'a';
         run->late_at_ms = ta_now_ms() + LATE_MS;
         wake_at(run->late_alarm, run->late_at_ms);
-        return MEMORY_DROP;
+        return hold(run, message, host);
     default:
         return MEMORY_DELIVER;
     }
 }
 
+static enum memory_fate
+filter(struct two_agents *ta, const struct memory_mail *mail)
+{
+    struct run *run = ta->aux;
+    const struct message *message = mail->message;
+    int host = host_of(message);
+
+    if (message->declares_queue) {
+        return MEMORY_DELIVER; /* A notification: nobody acts on it. */
+    }
+    run->has_taken_roll_back |= is_roll_back(message);
+    if (run->n_late && host == run->late_host) {
+        return hold(run, message, host); /* A queue keeps its order. */
+    }
+    if (host >= 0 && str_eq(mail->from, ta->hosts[host].name)) {
+        return MEMORY_DELIVER; /* It waited there, and is on its way again. */
+    }
+    return (int)++run->n_messages == run->history->bus_at
+               ? go_wrong(run, message, host)
+               : MEMORY_DELIVER;
+}
+
 static void
 deliver_late(struct run *run)
 {
-    struct delivery delivery = {.body = run->late_body, .size = run->late_size};
+    for (unsigned i = 0; i < run->n_late; i++) {
+        struct delivery delivery = {
+            .body = run->late[i].body,
+            .size = run->late[i].size,
+        };
 
-    memory_bus_inject(run->ta->bus, "compute",
-                      run->ta->hosts[run->late_host].name, &delivery);
-    free(steal(&run->late_body));
+        memory_bus_inject(run->ta->bus, "compute",
+                          run->ta->hosts[run->late_host].name, &delivery);
+        free(run->late[i].body);
+    }
+    run->n_late = 0;
 }
 
 /* The end. */
@@ -531,6 +596,7 @@ begin(struct run *run)
     ta->tap = tap;
     ta->filter = filter;
     run->crash_at = h->crash_at;
+    run->act_at = h->act ? h->act_at : 0;
     if (h->way == CAST) {
         ta_cast_migration(ta, ta->record);
         return;
@@ -544,7 +610,7 @@ begin(struct run *run)
 static bool
 is_over(const struct run *run)
 {
-    return !run->is_down[A] && !run->is_down[B] && !run->late_body &&
+    return !run->is_down[A] && !run->is_down[B] && !run->n_late &&
            ta_is_at_rest(run->ta);
 }
 
@@ -559,9 +625,11 @@ run_to_the_end(struct run *run)
 
         if (run->wants_crash) {
             crash(run);
+        } else if (wants_to_act(run)) {
+            act(run);
         } else if (is_down && ta_now_ms() >= run->up_at_ms) {
             come_up(run);
-        } else if (run->late_body && ta_now_ms() >= run->late_at_ms) {
+        } else if (run->n_late && ta_now_ms() >= run->late_at_ms) {
             deliver_late(run);
         } else if (!ta_step(run->ta)) {
             break;
@@ -609,7 +677,9 @@ run_history(const struct history *history)
     alarm_free(run.late_alarm);
     ta_free(run.ta);
     error_free(run.told);
-    free(run.late_body);
+    for (unsigned i = 0; i < run.n_late; i++) {
+        free(run.late[i].body);
+    }
     return run;
 }
 
@@ -703,6 +773,21 @@ test_every_message_that_goes_wrong(void **state UNUSED)
     }
 }
 
+static void
+test_every_moment_to_abort_or_to_hurry(void **state UNUSED)
+{
+    for (int is_slow = 0; is_slow <= 1; is_slow++) {
+        struct history h = {.way = CONDUCT, .is_slow = is_slow};
+        struct run calm = run_history(&h);
+
+        for (h.act = ABORT; h.act < N_ACTS; h.act++) {
+            for (h.act_at = 1; h.act_at <= (int)calm.n_records[A]; h.act_at++) {
+                run_history(&h);
+            }
+        }
+    }
+}
+
 /* Random ones. */
 
 static uint64_t random_state;
@@ -732,6 +817,12 @@ random_history(void)
         .again_at = random_below(2) ? 1 + random_below(4) : 0,
         .is_slow = random_below(8) == 0,
     };
+
+    if (random_below(3) == 0) {
+        h.act = 1 + random_below(N_ACTS - 1);
+        h.act_at = 1 + random_below(20);
+        h.is_slow = random_below(2);
+    }
 
     if (random_below(2)) {
         h.bus_fault = 1 + random_below(N_BUS_FAULTS - 1);
@@ -774,6 +865,7 @@ main(void)
         TEST(test_every_crash_of_a_roll_back),
         TEST(test_every_crash_of_a_conducted_migration),
         TEST(test_every_message_that_goes_wrong),
+        TEST(test_every_moment_to_abort_or_to_hurry),
         TEST(test_random_histories),
     };
 

@@ -423,6 +423,12 @@ ta_free(struct two_agents *ta)
 /* Progress. */
 
 void
+ta_interrupt(void)
+{
+    virtual_time_interrupt();
+}
+
+void
 ta_leave_migrations(bool left)
 {
     virtual_time_leave_migrations(left);

@@ -97,6 +97,9 @@ bool ta_step(struct two_agents *ta);
 /* Does what needs neither. */
 void ta_settle(void);
 
+/* Makes it, and ta_step(), return as soon as the callback that runs is over. */
+void ta_interrupt(void);
+
 /* Lets time go on beside transfers; see virtual_time.h.  "hang" and "release"
  * for ta_steer() do it as well, also for other work. */
 void ta_leave_migrations(bool left);
