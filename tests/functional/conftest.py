@@ -6,10 +6,12 @@ import pathlib
 import sys
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from harness import droverd as agent  # noqa: E402
+from harness import guest as guests  # noqa: E402
 from harness import lab as labs  # noqa: E402
 from harness.broker import Broker  # noqa: E402
 from harness.oslo import Listener, OsloClient, OsloServer  # noqa: E402
@@ -45,6 +47,30 @@ def pytest_collection_modifyitems(config, items):
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if part_of(item) == PART]
+
+
+def pytest_runtest_protocol(item, nextitem):
+    """Gives a test in the lab a second chance if its guest panicked.
+
+    QEMU's emulation of a processor loses pages now and then that a guest
+    writes while it is migrated, with plain virsh as well.  Nothing of the
+    agent's is in that way; with KVM a panic is a failure.
+    """
+    if part_of(item) == 'here' or os.environ['DROVER_LAB_VIRT'] == 'kvm':
+        return None
+    counts = dict(item.config.drover_counts)
+    guests.panics.clear()
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if guests.panics and any(report.failed for report in reports):
+        print('\nthe guest panicked under emulation, once more: %s (%s)' % (
+            item.nodeid, guests.panics[0]))
+        item.config.drover_counts.update(counts)
+        item.drover_failed = item.drover_passed = False
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.hookimpl(hookwrapper=True)

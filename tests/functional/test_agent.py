@@ -1,5 +1,6 @@
 """One or two agents with the fake driver, driven over the bus."""
 
+import json
 import os
 import signal
 
@@ -59,13 +60,16 @@ def guests(agent):
 
 
 def status(agent, name):
-    return agent.ctl_json('migration', 'show', name)['status']
+    """None while the agent has not heard of it."""
+    done = agent.ctl('migration', 'show', name, '--json', check=False)
+    return json.loads(done.stdout)['status'] if not done.returncode else None
 
 
 def wait_status(agent, name, *wanted, deadline=30):
     wait_for(lambda: status(agent, name) in wanted, deadline,
              lambda: 'migration of %s is %s: %s' % (
-                 name, wanted, agent.ctl_json('migration', 'show', name)))
+                 name, wanted, agent.ctl('migration', 'show', name,
+                                         check=False).stdout))
 
 
 def legacy(listener, uuid):

@@ -14,6 +14,9 @@ from xml.sax.saxutils import quoteattr
 from .process import run
 from .wait import wait_for
 
+# What guests said when they panicked, since somebody cleared it.
+panics = []
+
 Tick = collections.namedtuple('Tick', 'arrival number uptime')
 
 
@@ -50,6 +53,8 @@ class Ticks:
             self.ticks.append(Tick(now, int(words[1]), float(words[2])))
         elif line:
             self.lines.append(line)
+            if 'Kernel panic' in line:
+                panics.append(line)
 
     def close(self):
         self._end.set()
