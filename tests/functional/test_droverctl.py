@@ -373,9 +373,10 @@ def test_events_go_on_after_the_broker_was_away(pair, broker, watched):
     broker.restart()
     assert 'is away' in shown.process.stderr.readline()
     assert 'is back' in shown.process.stderr.readline()
-    wait_for(lambda: hosta.ctl('--timeout', '5', 'host', 'show', 'hostb',
-                               check=False).returncode == 0, 60,
-             'hostb is back')
+    for agent in pair:
+        wait_for(lambda: hosta.ctl('--timeout', '5', 'host', 'show',
+                                   agent.host, check=False).returncode == 0,
+                 60, agent.host + ' is back')
     hosta.ctl('--timeout', '30', 'migrate', name, 'hostb', '--watch')
     shown.wait_for(r'live_migration._post.end', 30)
 
