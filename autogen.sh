@@ -13,10 +13,10 @@ build=${DROVER_BUILD:-$top/build}
 build_packages="autoconf automake build-essential libcjson-dev libcmocka-dev
     libconfig-dev librabbitmq-dev libsqlite3-dev libssl-dev libsystemd-dev
     libtool libuv1-dev libvirt-dev libxml2-dev pkg-config zlib1g-dev"
-lab_packages="bindfs busybox-static cpio iproute2 kmod nftables libvirt-clients
-    libvirt-daemon libvirt-daemon-driver-qemu procps python3
-    qemu-system-x86 qemu-utils rabbitmq-server sqlite3 uidmap uuid-runtime
-    xz-utils"
+lab_packages="bindfs busybox-static cpio iproute2 iputils-ping kmod
+    libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu nftables procps
+    python3 qemu-system-x86 qemu-utils rabbitmq-server sqlite3 uidmap
+    uuid-runtime xz-utils"
 check_packages="clang-format mandoc python3-amqp python3-oslo.messaging
     python3-pytest valgrind"
 
