@@ -254,17 +254,48 @@ action_done(void *aux, struct error *error)
     put(mm);
 }
 
+/* Pausing, so that it completes.  A guest that somebody else paused is left to
+ * them; that we do it is in the journal before it is done, as who resumes it
+ * may be the next run of the agent. */
+
 static void
 suspend_done(void *aux, struct error *error)
 {
     struct migrate_monitor *mm = aux;
     struct migration *m = migration_of(mm);
 
-    if (!error && m) {
-        m->paused_here = true;
-        op_save(op_ticket_op(mm->ticket), NULL, NULL);
+    if (error && m) {
+        m->paused_here = false;
     }
     action_done(mm, error);
+}
+
+static void
+suspend_noted(void *aux, struct error *error)
+{
+    struct migrate_monitor *mm = aux;
+
+    if (error || !migration_of(mm)) {
+        suspend_done(mm, error);
+    } else {
+        driver_suspend(mm->agent->driver, mm->uuid, suspend_done, mm);
+    }
+}
+
+static void
+suspend_asked(void *aux, struct error *error, struct guest *guest)
+{
+    struct migrate_monitor *mm = aux;
+    struct migration *m = migration_of(mm);
+    bool runs = guest && guest->power_state == POWER_RUNNING;
+
+    guest_free(guest);
+    if (error || !runs || !m) {
+        action_done(mm, error);
+        return;
+    }
+    m->paused_here = true;
+    op_save(op_ticket_op(mm->ticket), suspend_noted, mm);
 }
 
 static void
@@ -382,7 +413,7 @@ act(struct migrate_monitor *mm, const struct monitor_output *out)
     }
     if (out->actions & MONITOR_SUSPEND) {
         mm->n_pending++;
-        driver_suspend(driver, mm->uuid, suspend_done, mm);
+        driver_guest_get(driver, mm->uuid, suspend_asked, mm);
     }
     if (out->actions & MONITOR_POSTCOPY) {
         mm->n_pending++;
