@@ -613,12 +613,12 @@ force_complete(struct two_agents *ta)
 }
 
 static bool
-is_paused_here(const struct two_agents *ta)
+is_paused_here(struct two_agents *ta)
 {
-    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
-    const struct migration *m = op ? op_data(op) : NULL;
+    AUTO_FREE paused =
+        xasprintf("%s fake-hosta-0001 active %d", ta->uuid, POWER_PAUSED);
 
-    return m && m->paused_here;
+    return strstr(ta_steer(ta, A, "list"), paused);
 }
 
 static void
@@ -657,6 +657,58 @@ test_guest_that_was_paused_to_complete_runs_again_after_an_abort(void **state)
     assert_is_at_a_alone(ta);
     assert_string_equal(ta_status(ta), "cancelled");
     ta_steer(ta, A, "release");
+}
+
+static void
+test_guest_that_its_user_paused_stays_paused_after_an_abort(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "guest-pause %s", ta->uuid);
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    force_complete(ta);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 2000);
+    abort_migration(ta, ta->record);
+    ta_rest(ta);
+    assert_string_equal(ta_status(ta), "cancelled");
+    assert_record(ta, A, POWER_PAUSED);
+    ta_steer(ta, A, "release");
+}
+
+/* It is to be known before it is done: else nobody would resume the guest. */
+static bool
+die_before_the_pause_is_written(struct ta_host *host, bool is_done,
+                                const char *body)
+{
+    if (is_done || !body || !strstr(body, "\"paused_here\":true")) {
+        return true;
+    }
+    ta_doom(host);
+    return false;
+}
+
+static void
+test_agent_that_dies_when_it_pauses_leaves_no_guest_paused(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
+    ta_steer(ta, A, "fail transfer");
+    ta_leave_migrations(true);
+    ta->tap = die_before_the_pause_is_written;
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    force_complete(ta);
+    ta_until(ta, ta->hosts[A].is_dying);
+    ta_leave_migrations(false);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "failed");
 }
 
 static void
@@ -981,6 +1033,8 @@ main(void)
         TEST(test_abort_of_a_migration_that_is_over_is_refused),
         TEST(test_force_complete_pauses_the_guest_and_it_arrives_running),
         TEST(test_guest_that_was_paused_to_complete_runs_again_after_an_abort),
+        TEST(test_guest_that_its_user_paused_stays_paused_after_an_abort),
+        TEST(test_agent_that_dies_when_it_pauses_leaves_no_guest_paused),
         TEST(test_force_complete_without_a_migration_is_refused),
         TEST(test_take_over_is_answered_twice_the_same),
         TEST(test_take_over_of_a_guest_that_is_not_here_fails),
