@@ -16,7 +16,8 @@
  * Left out, as one agent alone can't settle it and the agents do not ask each
  * other about it yet: a cast of the roll-back that the broker confirmed and
  * lost, or that the destination had taken when it died; the destination's part
- * then waits until the next attempt (see is_known_to_be_left()). */
+ * then waits until the next attempt, with its files (see
+ * is_known_to_be_left()).  All else is looked at then too. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,7 +140,7 @@ struct run {
     bool is_stuck;
 };
 
-static unsigned n_histories, n_failed;
+static unsigned n_histories, n_failed, n_left_out;
 
 static long
 number_of(const char *variable, long otherwise)
@@ -557,8 +558,10 @@ check_end(struct run *run)
     int there = at == 1u << A ? A : B;
     check_records(run, there);
     check_status(run, there == B);
-    check_notifications(run, there == B);
-    check_files(run, there);
+    if (!run->is_stuck) {
+        check_notifications(run, there == B);
+        check_files(run, there);
+    }
 }
 
 /* A history. */
@@ -668,9 +671,8 @@ run_history(const struct history *history)
     begin(&run);
     run_to_the_end(&run);
     ta_leave_migrations(false);
-    if (!run.is_stuck) {
-        check_end(&run);
-    }
+    n_left_out += run.is_stuck && is_known_to_be_left(&run);
+    check_end(&run);
     run.ta->tap = NULL;
     run.ta->filter = NULL;
     alarm_free(run.up_alarm);
@@ -688,14 +690,15 @@ run_history(const struct history *history)
 static int
 set_up(void **state UNUSED)
 {
-    n_failed = n_histories = 0;
+    n_failed = n_histories = n_left_out = 0;
     return 0;
 }
 
 static int
 tear_down(void **state UNUSED)
 {
-    print_message("%u histories\n", n_histories);
+    print_message("%u histories, %u of them left out at the end\n", n_histories,
+                  n_left_out);
     assert_int_equal(n_failed, 0);
     return 0;
 }
