@@ -32,11 +32,6 @@
 #define PREPARED                       \
     "hostb live_migration.pre.start\n" \
     "hostb live_migration.pre.end\n"
-#define ROLLBACK                                 \
-    "hosta live_migration._rollback.start\n"     \
-    "hostb live_migration.rollback.dest.start\n" \
-    "hostb live_migration.rollback.dest.end\n"   \
-    "hosta live_migration._rollback.end\n"
 
 static int
 set_up(void **state)
@@ -268,7 +263,6 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
     struct two_agents *ta = *state;
     struct agent *b = ta->hosts[B].agent;
     struct vif_ops vifs = vif_none;
-    struct error *error = NULL;
 
     /* Directory and disk are made by then. */
     vifs.plug_dest = refuse;
@@ -285,7 +279,6 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
     assert_string_equal(ta->statuses, "queued preparing error failed");
     assert_migration_error(ta, "no port is free");
     b->vifs = &vif_none;
-    error_free(error);
 }
 
 static void
