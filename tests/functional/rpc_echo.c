@@ -21,6 +21,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/loop_watch.h"
 #include "rpc/client.h"
 #include "rpc/failure.h"
 #include "rpc/link.h"
@@ -39,7 +40,8 @@ struct echo {
     struct rpc_target target;
     struct rpc_options options;
     const char *notify_topic;
-    unsigned grace_ms;
+    unsigned grace_ms, watch_ms, max_held;
+    struct loop_watch *watch;
     char **args; /* What follows the command. */
     const char *command;
     unsigned n_left, n_in_flight, n_wanted, n_errors, n_met;
@@ -53,7 +55,16 @@ struct sleeper {
     struct json *result;
 };
 
+/* Sends 'count' notifications, one at a time. */
+struct announcer {
+    uv_timer_t timer;
+    struct echo *e;
+    int64_t n, count;
+};
+
 static void print_line(struct json *line);
+static void notify(struct echo *e, const char *priority, const char *event,
+                   struct json *payload);
 
 /* ---- The service --------------------------------------------------------- */
 
@@ -89,6 +100,13 @@ sleep_a_while(void *aux, struct request *request)
     const struct json *seconds = request_arg(request, "seconds");
 
     n_executed++;
+    if (request_arg(request, "mark")) {
+        struct json *line = json_object();
+
+        json_set_string(line, "event", "ran");
+        json_set(line, "mark", json_copy(request_arg(request, "mark")));
+        print_line(line);
+    }
     uv_timer_init(&e->loop, &sleeper->timer);
     sleeper->timer.data = sleeper;
     sleeper->request = request;
@@ -141,9 +159,96 @@ who(void *aux, struct request *request)
     request_reply(request, json_string(e->target.server));
 }
 
+/* As a console gives them: they need not be text. */
+static void
+bytes(void *aux UNUSED, struct request *request)
+{
+    const char *hex = json_get_string(request_arg(request, "hex"));
+    AUTO_FREE raw = xstrdup(hex);
+    size_t n = 0;
+
+    for (; sscanf(&hex[n * 2], "%2hhx", (unsigned char *)&raw[n]) == 1; n++) {
+    }
+    request_reply(request, json_string_n(raw, n));
+}
+
+static void
+relayed(void *aux, struct json **result, struct error *error)
+{
+    struct request *request = aux;
+
+    if (error) {
+        request_fail(request, error);
+    } else {
+        request_reply(request, steal(result));
+    }
+}
+
+/* Passes on what another service says. */
+static void
+relay(void *aux, struct request *request)
+{
+    struct echo *e = aux;
+    const struct rpc_target target = {
+        .exchange = e->target.exchange,
+        .topic = json_get_string(request_arg(request, "topic")),
+        .version = "1.0",
+    };
+
+    rpc_call(e->client, &target, &e->options, request_context(request),
+             json_get_string(request_arg(request, "method")), NULL, relayed,
+             request);
+}
+
+static void
+announcer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void
+announce_one(uv_timer_t *timer)
+{
+    struct announcer *a = timer->data;
+    struct json *payload = json_object();
+
+    json_set_int(payload, "n", a->n++);
+    notify(a->e, "INFO", "it.happened", payload);
+    if (a->n == a->count) {
+        struct json *line = json_object();
+
+        json_set_string(line, "event", "announced");
+        json_set_int(line, "count", a->count);
+        print_line(line);
+        uv_close((uv_handle_t *)timer, announcer_closed);
+    }
+}
+
+static void
+announce(void *aux, struct request *request)
+{
+    struct echo *e = aux;
+    const struct json *args = request_args(request);
+    struct announcer *a = xzalloc(sizeof *a);
+
+    uv_timer_init(&e->loop, &a->timer);
+    a->timer.data = a;
+    a->e = e;
+    a->count = json_int_of(args, "count");
+    uv_timer_start(&a->timer, announce_one,
+                   (uint64_t)json_int_of(args, "first_ms"),
+                   (uint64_t)json_int_of(args, "every_ms"));
+    request_reply(request, NULL);
+}
+
 static const struct rpc_method methods[] = {
     {"echo", {{"value", true}, {"old", false, 5}}, echo},
-    {"sleep", {{"seconds", true}}, sleep_a_while},
+    {"sleep", {{"seconds", true}, {"mark"}}, sleep_a_while},
+    {"bytes", {{"hex", true}}, bytes},
+    {"relay", {{"topic", true}, {"method", true}}, relay},
+    {"announce",
+     {{"count", true}, {"first_ms", true}, {"every_ms", true}},
+     announce},
     {"fail", {{"with"}}, fail},
     {"none", {{NULL}}, none},
     {"count", {{NULL}}, count},
@@ -171,6 +276,7 @@ closed(void *aux)
         uv_close((uv_handle_t *)&e->signals[i], NULL);
     }
     completion_queue_close(e->q);
+    loop_watch_stop(e->watch);
 }
 
 static void
@@ -224,6 +330,8 @@ print_status(struct echo *e)
     json_set_int(line, "connects", (int64_t)s.n_connects);
     json_set_int(line, "queued", (int64_t)s.n_queued);
     json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
+    json_set_int(line, "returns", (int64_t)s.n_returns);
+    json_set_int(line, "dropped", (int64_t)s.n_dropped);
     json_set_string(line, "reply_queue", link_transport(e->link)->reply_queue);
     if (e->server) {
         json_set_int(line, "held", rpc_server_counters(e->server).n_held);
@@ -290,9 +398,8 @@ state_changed(void *aux UNUSED, bool up)
 static void
 serve(struct echo *e, struct transport *transport)
 {
-    const char *max_held = getenv("RPC_ECHO_MAX_HELD");
     const struct rpc_server_options options = {
-        .max_held = max_held ? (unsigned)strtoul(max_held, NULL, 10) : 10000,
+        .max_held = e->max_held,
         .max_body = 64u << 20,
     };
 
@@ -440,14 +547,28 @@ act(struct echo *e)
         e->start_ms = clock_now_ms();
         flood_more(e);
     } else {
-        const char *topics[] = {e->notify_topic, "versioned_notifications",
-                                NULL};
-
-        json_set_string(context_json, "auth_token", "secret");
-        notifier_send(e->notifier, topics, "echo:here", e->args[0], e->args[1],
-                      context_json, steal(&json));
+        notify(e, e->args[0], e->args[1], steal(&json));
         finish(e);
     }
+}
+
+/* On both topics, with a context that knows secrets. */
+static void
+notify(struct echo *e, const char *priority, const char *event,
+       struct json *payload)
+{
+    const char *topics[] = {e->notify_topic, "versioned_notifications", NULL};
+    AUTO_JSON context = rpc_context_create();
+    struct json *catalog = json_append(json_array(), json_object());
+    struct json *trace = json_object();
+
+    json_set_string(json_at(catalog, 0), "endpoint", "secret-catalog");
+    json_set_string(trace, "hmac_key", "secret-trace");
+    json_set_string(context, "auth_token", "secret-token");
+    json_set(context, "service_catalog", catalog);
+    json_set(context, "trace_info", trace);
+    notifier_send(e->notifier, topics, "echo:here", priority, event, context,
+                  payload);
 }
 
 static const struct option long_options[] = {
@@ -469,7 +590,10 @@ static const struct option long_options[] = {
     {"ha", no_argument, NULL, 'H'},
     {"quorum", no_argument, NULL, 'q'},
     {"ttl", required_argument, NULL, 'l'},
-    {"bare", no_argument, NULL, 'r'},
+    {"notify-driver", required_argument, NULL, 'r'},
+    {"queue-bytes", required_argument, NULL, 'Q'},
+    {"max-held", required_argument, NULL, 'M'},
+    {"watch", required_argument, NULL, 'w'},
     {"debug", no_argument, NULL, 'D'},
     {NULL, 0, NULL, 0},
 };
@@ -488,7 +612,7 @@ usage(void)
 /* What the options say. */
 struct settings {
     const char *url, *host;
-    bool bare;
+    struct notifier_options notifier;
     struct link_options link;
 };
 
@@ -561,7 +685,19 @@ take_option(struct echo *e, struct settings *s, int option)
         s->link.transient_ttl_s = number(optarg);
         break;
     case 'r':
-        s->bare = true;
+        s->notifier.messaging =
+            str_eq(optarg, "messaging") || str_eq(optarg, "both");
+        s->notifier.messagingv2 =
+            str_eq(optarg, "messagingv2") || str_eq(optarg, "both");
+        break;
+    case 'Q':
+        s->link.max_queue_bytes = number(optarg);
+        break;
+    case 'M':
+        e->max_held = number(optarg);
+        break;
+    case 'w':
+        e->watch_ms = number(optarg);
         break;
     case 'D':
         log_set_level(LOG_LEVEL_DEBUG);
@@ -575,23 +711,20 @@ static void
 start(struct echo *e, const struct settings *s)
 {
     static const int numbers[] = {SIGTERM, SIGUSR1, SIGUSR2};
-    const struct notifier_options notifier_options = {
-        .exchange = "nova",
-        .messaging = s->bare,
-        .messagingv2 = !s->bare,
-        .retry = -1,
-    };
 
     uv_loop_init(&e->loop);
     e->q = completion_queue_create(&e->loop);
     e->link = link_create(e->q, &s->link);
     struct transport *transport = link_transport(e->link);
     e->client = rpc_client_create(&e->loop, transport);
-    e->notifier = notifier_create(transport, &notifier_options);
+    e->notifier = notifier_create(transport, &s->notifier);
     for (size_t i = 0; i < N_ELEMENTS(e->signals); i++) {
         uv_signal_init(&e->loop, &e->signals[i]);
         e->signals[i].data = e;
         uv_signal_start(&e->signals[i], signalled, numbers[i]);
+    }
+    if (e->watch_ms) {
+        e->watch = loop_watch_start(&e->loop, e->watch_ms, 0);
     }
     if (s->link.topic) {
         serve(e, transport);
@@ -610,10 +743,12 @@ main(int argc, char **argv)
         .options = {.timeout_ms = 60000},
         .grace_ms = 10000,
         .notify_topic = "notifications",
+        .max_held = 10000,
     };
     struct settings s = {
         .url = "rabbit://guest:guest@127.0.0.1:5672/",
         .host = "echo1",
+        .notifier = {.exchange = "nova", .messagingv2 = true, .retry = -1},
         .link =
             {
                 .name = "rpc_echo",

@@ -79,7 +79,7 @@ def test_notification_reaches_a_real_listener(own, listener):
     assert wait_for(lambda: listener.types() == ['it.broke'] * 2)
 
 
-@pytest.mark.parametrize('options', [(), ('--bare',)])
+@pytest.mark.parametrize('options', [(), ('--notify-driver', 'messaging')])
 def test_notification_before_any_listener_waits_for_one(
         options, own, oslo_listener, broker):
     topic = 'early' + ''.join(options)

@@ -237,7 +237,7 @@ def test_message_without_an_id_is_never_a_duplicate(echo, raw, client):
 
 
 def test_call_that_is_too_old_is_not_run(echo, client, raw):
-    service = echo(environment={'RPC_ECHO_MAX_HELD': '1'})
+    service = echo('host1', '--max-held', 1)
     client.cast('sleep', _server='host1', _version='6.0', seconds=3)
     with pytest.raises(Timeout):
         call(client, 'none', _timeout=1)
@@ -288,7 +288,7 @@ def test_topic_is_shared_with_a_real_server(echo, client, oslo_server):
 
 
 def test_stop_answers_what_runs_and_gives_back_the_rest(echo, client, broker):
-    service = echo(environment={'RPC_ECHO_MAX_HELD': '1'})
+    service = echo('host1', '--max-held', 1)
     running = client.call_async('sleep', _server='host1', _version='6.0',
                                 seconds=4)
     wait_for(lambda: service.status()['held'] == 1)
