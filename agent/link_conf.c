@@ -8,6 +8,7 @@
 static struct error *apply_query(struct conf *conf,
                                  const struct transport_url *url);
 static void fill(struct link_options *options, const struct conf *conf);
+static unsigned milliseconds(double seconds);
 
 struct error *
 link_conf_make(struct conf *conf, const char *topic, const char *name,
@@ -73,8 +74,18 @@ fill(struct link_options *options, const struct conf *conf)
     options->ssl_ca_file = rabbit->ssl_ca_file;
     options->ssl_cert_file = rabbit->ssl_cert_file;
     options->ssl_key_file = rabbit->ssl_key_file;
+    options->reconnect_delay_ms = milliseconds(rabbit->kombu_reconnect_delay);
+    options->reconnect_splay_ms = milliseconds(rabbit->kombu_reconnect_splay);
+    options->reconnect_backoff_ms =
+        (unsigned)rabbit->rabbit_retry_backoff * 1000;
     options->reconnect_base_ms = (unsigned)rabbit->rabbit_retry_interval * 1000;
     options->reconnect_max_ms = (unsigned)rabbit->rabbit_interval_max * 1000;
     options->max_body = (size_t)conf->rpc_max_body;
     options->max_queue_bytes = MAX_QUEUE_BYTES;
+}
+
+static unsigned
+milliseconds(double seconds)
+{
+    return (unsigned)(seconds * 1000 + 0.5);
 }

@@ -39,7 +39,14 @@ struct link_options {
     bool external; /* SASL EXTERNAL. */
     bool ssl, ssl_verify_hostname;
     const char *ssl_ca_file, *ssl_cert_file, *ssl_key_file; /* or null */
-    unsigned reconnect_base_ms, reconnect_max_ms;
+    /* How long to wait before connecting again: after a loss a random time of
+     * up to twice 'reconnect_delay_ms', and 'reconnect_splay_ms' more; after a
+     * round without success a random time below a limit that is
+     * 'reconnect_base_ms' (0: 1000) first, then twice as much each time (for
+     * a 'reconnect_backoff_ms' of 0: always the same; for one above the limit:
+     * longer by that), and 'reconnect_max_ms' (0: 30000) at most. */
+    unsigned reconnect_delay_ms, reconnect_splay_ms;
+    unsigned reconnect_base_ms, reconnect_backoff_ms, reconnect_max_ms;
     unsigned check_s; /* Without requests for so long, bindings are made sure
                        * of; 0: 60. */
     size_t max_body;  /* Bytes of one message. */
