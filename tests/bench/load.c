@@ -1,8 +1,12 @@
 #include <config.h>
 
-/* load [--announce] ADDRESS PORT KEY IN_FLIGHT CALLS: so many calls of "ping",
+/* load [--announce] ADDRESS PORT KEY IN_FLIGHT CALLS REQUEST...: so many calls,
  * so many at a time, to the server behind the routing key; prints how long
  * they took, as JSON.
+ *
+ * Each REQUEST is a file of two lines: what the answer has to hold, and the
+ * body, in which 32 times '@' stand for the call's id and 30 times '#' for the
+ * reply queue.  Of several each has its turn.
  *
  * Before the calls that count, a tenth as many warm the server up.  With
  * --announce there is no warming up, and "sent" is printed once the broker has
@@ -18,18 +22,35 @@
 #include "tests/bench/bus.h"
 
 #define EXCHANGE "nova"
-#define REPLY_QUEUE_SIZE 40
 
-/* A call's message id: the run's number, then the call's, in hexadecimal. */
+/* A call's id: the run's number, then the call's, in hexadecimal. */
 #define RUN_DIGITS 24
 #define CALL_DIGITS 8
+#define ID_SIZE (RUN_DIGITS + CALL_DIGITS)
+#define ID_SLOT "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@"
+
+#define REPLY_QUEUE_SIZE (6 + RUN_DIGITS)
+#define REPLY_QUEUE_SLOT "##############################"
+
+#define REQUESTS_MAX 4
+#define SLOTS_MAX 4
+
+struct request {
+    char *answer; /* What the answer has to hold. */
+    char *body;   /* The slots are filled anew for each call. */
+    size_t size;
+    char *ids[SLOTS_MAX];
+    size_t n_ids;
+};
 
 struct load {
     amqp_connection_state_t bus;
     const char *key;
     char run[RUN_DIGITS + 1];
-    char reply_queue[REPLY_QUEUE_SIZE];
+    char reply_queue[REPLY_QUEUE_SIZE + 1];
     bool announces;
+    struct request requests[REQUESTS_MAX];
+    unsigned n_requests;
 
     unsigned n_calls, n_in_flight;
     unsigned n_sent, n_answered;
@@ -38,6 +59,8 @@ struct load {
 };
 
 static void make_reply_queue(struct load *load);
+static void read_request(const struct load *load, const char *path,
+                         struct request *request);
 static void run(struct load *load, unsigned n_calls);
 static void send_call(struct load *load);
 static void announce(const struct load *load);
@@ -60,9 +83,11 @@ main(int argc, char **argv)
         }
         load.announces = true;
     }
-    if (argc - optind != 5 || atoi(argv[optind + 3]) < 1 ||
-        atoi(argv[optind + 4]) < 1) {
-        fputs("usage: load [--announce] ADDRESS PORT KEY IN_FLIGHT CALLS\n",
+    int n_requests = argc - optind - 5;
+    if (n_requests < 1 || n_requests > REQUESTS_MAX ||
+        atoi(argv[optind + 3]) < 1 || atoi(argv[optind + 4]) < 1) {
+        fputs("usage: load [--announce] ADDRESS PORT KEY IN_FLIGHT CALLS "
+              "REQUEST...\n",
               stderr);
         return 2;
     }
@@ -73,6 +98,10 @@ main(int argc, char **argv)
     unsigned n_calls = (unsigned)atoi(argv[4]);
 
     make_reply_queue(&load);
+    for (; load.n_requests < (unsigned)n_requests; load.n_requests++) {
+        read_request(&load, argv[5 + load.n_requests],
+                     &load.requests[load.n_requests]);
+    }
     if (!load.announces) {
         run(&load, n_calls / 10 + 1);
     }
@@ -104,6 +133,36 @@ make_reply_queue(struct load *load)
     bus_check(load->bus, "consume");
 }
 
+static void
+read_request(const struct load *load, const char *path, struct request *request)
+{
+    FILE *file = fopen(path, "re");
+    size_t room = 0;
+    char *slot;
+
+    if (!file || getline(&request->answer, &room, file) < 2) {
+        bus_die("read", path);
+    }
+    request->answer[strlen(request->answer) - 1] = '\0';
+    room = 0;
+    if (getline(&request->body, &room, file) < 2) {
+        bus_die("read", path);
+    }
+    fclose(file);
+    request->size = strcspn(request->body, "\n");
+    request->body[request->size] = '\0';
+    while ((slot = strstr(request->body, REPLY_QUEUE_SLOT))) {
+        memcpy(slot, load->reply_queue, REPLY_QUEUE_SIZE);
+    }
+    for (slot = request->body; (slot = strstr(slot, ID_SLOT));
+         slot += ID_SIZE) {
+        if (request->n_ids == SLOTS_MAX) {
+            bus_die("too many ids in", path);
+        }
+        request->ids[request->n_ids++] = slot;
+    }
+}
+
 /* May be called again: the calls go on being numbered. */
 static void
 run(struct load *load, unsigned n_calls)
@@ -132,28 +191,19 @@ run(struct load *load, unsigned n_calls)
     load->n_calls = n_calls;
 }
 
-/* With a context about as large as Nova's. */
 static void
 send_call(struct load *load)
 {
-    char body[2048];
     unsigned call = load->n_sent++;
-    int size = snprintf(
-        body, sizeof body,
-        "{\"oslo.version\": \"2.0\", \"oslo.message\": \"{"
-        "\\\"method\\\": \\\"ping\\\", \\\"args\\\": {\\\"arg\\\": "
-        "\\\"x\\\"}, \\\"namespace\\\": \\\"baseapi\\\", "
-        "\\\"version\\\": \\\"1.1\\\", \\\"_context_user_id\\\": null, "
-        "\\\"_context_is_admin\\\": true, \\\"_context_roles\\\": "
-        "[\\\"admin\\\"], \\\"_context_service_catalog\\\": [{\\\"type\\\": "
-        "\\\"block-storage\\\", \\\"name\\\": \\\"%0640d\\\"}], "
-        "\\\"_msg_id\\\": \\\"%s%0*x\\\", \\\"_reply_q\\\": \\\"%s\\\", "
-        "\\\"_timeout\\\": 60, \\\"_unique_id\\\": \\\"%s%0*x\\\"}\"}",
-        0, load->run, CALL_DIGITS, call, load->reply_queue, load->run,
-        CALL_DIGITS, call);
+    struct request *request = &load->requests[call % load->n_requests];
+    char id[ID_SIZE + 1];
 
+    snprintf(id, sizeof id, "%s%0*x", load->run, CALL_DIGITS, call);
+    for (size_t i = 0; i < request->n_ids; i++) {
+        memcpy(request->ids[i], id, ID_SIZE);
+    }
     load->sent_at[call] = bus_seconds(CLOCK_MONOTONIC);
-    bus_publish(load->bus, EXCHANGE, load->key, body, (size_t)size);
+    bus_publish(load->bus, EXCHANGE, load->key, request->body, request->size);
 }
 
 /* The broker takes what comes on a channel in order: when it answers a
@@ -173,7 +223,7 @@ static void
 read_answer(struct load *load)
 {
     amqp_envelope_t answer;
-    char msg_id[RUN_DIGITS + CALL_DIGITS + 1], service[16];
+    char msg_id[ID_SIZE + 1];
 
     bus_read(load->bus, &answer);
     double now = bus_seconds(CLOCK_MONOTONIC);
@@ -182,14 +232,14 @@ read_answer(struct load *load)
         strncmp(msg_id, load->run, RUN_DIGITS) != 0) {
         bus_die("answer", "to none of the calls");
     }
-    if (!bus_field(body, "service", service, sizeof service) ||
-        strcmp(service, "compute") != 0) {
-        fprintf(stderr, "%.*s\n", (int)body.len, (char *)body.bytes);
-        bus_die("answer", "not what ping answers");
-    }
     unsigned long call = strtoul(msg_id + RUN_DIGITS, NULL, 16);
     if (call >= load->n_sent || load->n_answered == load->n_sent) {
         bus_die("answer", "more than there are calls");
+    }
+    const char *expected = load->requests[call % load->n_requests].answer;
+    if (!memmem(body.bytes, body.len, expected, strlen(expected))) {
+        fprintf(stderr, "%.*s\n", (int)body.len, (char *)body.bytes);
+        bus_die("answer holds no", expected);
     }
     load->took[load->n_answered++] = now - load->sent_at[call];
     amqp_destroy_envelope(&answer);

@@ -1,117 +1,31 @@
-"""The measurements of tests/bench/run, and their tables."""
+"""Memory, start and migration: measurements of tests/bench/run."""
 
 import contextlib
 import itertools
 import json
-import pathlib
 import re
 import statistics
 import subprocess
 import threading
 import time
 
-from harness.droverd import Droverd, build_directory
+import bodies
 from harness.process import bound
 from harness.wait import wait_for
-
-build = build_directory()
-PROGRAMS = {name: build / 'tests' / 'bench' / name
-            for name in ('echo', 'load', 'libvirt_client')}
+from place import PROGRAMS, result_of, settled_memory_of, table
 
 # What the project has set itself.
 RESIDENT_MIB = {'fake': 8, 'libvirt': 24}
 PRIVATE_DIRTY_MIB = 4
 START_MS = 150
-RPC_RATIO = 0.7
-RPC_P99_MS = 10
 MIGRATION_ADDED_S = 0.1
 
 N_GUESTS = 100
 N_STARTS = 7
-N_ROUNDS = 3
-CALLS = {1: 2000, 8: 10000, 64: 20000}
 N_MIGRATIONS = 8
 
 
-class Place:
-    """Where it is measured: a directory, a broker and, perhaps, a lab."""
-
-    _numbers = itertools.count(1)
-
-    def __init__(self, directory, address, port, url, lab=None):
-        self.directory = pathlib.Path(directory)
-        self.address, self.port, self.url = address, port, url
-        self.lab = lab
-
-    @contextlib.contextmanager
-    def agent(self, host=None, on=None, settings=None, **more):
-        """An agent that ends with the block; on a host of the lab it is that
-        host's and has libvirt, elsewhere a new one's."""
-        host = host or (on.name if on else 'bench%d' % next(self._numbers))
-        directory = self.directory / ('droverd-%s-%d' % (
-            host, next(self._numbers)))
-        agent = Droverd(directory, host, self.url, on=on, settings=settings,
-                        **more)
-        try:
-            yield agent
-            if agent.is_running:
-                agent.stop()
-        finally:
-            agent.kill()
-
-    def load(self, key, in_flight, calls, *options):
-        """Starts a load; its result is what result_of() reads."""
-        return subprocess.Popen(
-            bound([PROGRAMS['load'], *options, self.address, self.port, key,
-                   in_flight, calls]),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-
-
-def result_of(load, timeout=120):
-    text, _ = load.communicate(timeout=timeout)
-    if load.returncode:
-        raise AssertionError('load failed, status %d' % load.returncode)
-    return json.loads(text.splitlines()[-1])
-
-
-def table(title, head, rows, note=None):
-    rows = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    print('\n%s\n' % title)
-    for number, row in enumerate(rows):
-        first, *rest = zip(row, widths)
-        print('  ' + first[0].ljust(first[1]) + ''.join(
-            '  ' + cell.rjust(width) for cell, width in rest))
-        if number == 0:
-            print('  ' + '  '.join('-' * width for width in widths))
-    if note:
-        print('\n  ' + note)
-    print(end='', flush=True)
-
-
 # ---- Memory -----------------------------------------------------------------
-
-def memory_of(pid):
-    """Resident and private dirty MiB."""
-    sums = {}
-    rollup = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text()
-    for line in rollup.splitlines()[1:]:
-        name, value, _ = line.split()
-        sums[name] = int(value) / 1024
-    return sums['Rss:'], sums['Private_Dirty:']
-
-
-def settled_memory_of(pid, n_same=10):
-    """The same, once it no longer changes."""
-    seen = [memory_of(pid)]
-
-    def is_settled():
-        seen.append(memory_of(pid))
-        return len(seen) > n_same and len(set(seen[-n_same:])) == 1
-
-    wait_for(is_settled, 60, 'memory no longer changes', interval=0.1)
-    return seen[-1]
-
 
 MEMORY_HEAD = ('MiB', 'resident', 'target', 'private dirty', 'target')
 
@@ -166,7 +80,8 @@ def start_times(place, on=None):
         agent.stop()
         times = []
         for _ in range(N_STARTS):
-            load = place.load('compute.' + agent.host, 1, 1, '--announce')
+            load = place.load('compute.' + agent.host, 1, 1,
+                              [bodies.ping()], '--announce')
             assert load.stdout.readline() == 'sent\n'
             agent.start()
             ended_at = result_of(load, 30)['ended_at']
@@ -189,47 +104,6 @@ def start_fake(place):
 
 def start_libvirt(place):
     start_table('libvirt', start_times(place, place.lab.hosta))
-
-
-# ---- Calls ------------------------------------------------------------------
-
-def rpc(place):
-    echo = subprocess.Popen(
-        bound([PROGRAMS['echo'], place.address, place.port, 'echo']),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    try:
-        assert echo.stdout.readline() == b'ready\n'
-        with place.agent() as agent:
-            agent.start()
-            rows = list(itertools.chain.from_iterable(
-                rpc_rows(place, 'compute.' + agent.host, in_flight, calls)
-                for in_flight, calls in CALLS.items()))
-    finally:
-        echo.kill()
-        echo.communicate()
-    table('Calls of "ping", medians of %d rounds' % N_ROUNDS,
-          ('in flight', 'server', 'calls/s', 'ratio', 'target', 'p50 ms',
-           'p99 ms', 'target'), rows)
-
-
-def rpc_rows(place, key, in_flight, calls):
-    """By turns, so that both see the same machine."""
-    rounds = [{server: result_of(place.load(server, in_flight, calls))
-               for server in ('echo', key)} for _ in range(N_ROUNDS)]
-
-    def median(server, what):
-        return statistics.median(one[server][what] for one in rounds)
-
-    ratio = statistics.median(one[key]['per_s'] / one['echo']['per_s']
-                              for one in rounds)
-    for server, name in (('echo', 'echo'), (key, 'droverd')):
-        is_ours = server == key
-        yield (in_flight, name, '%.0f' % median(server, 'per_s'),
-               '%.2f' % ratio if is_ours else '',
-               '>= %.2f' % RPC_RATIO if is_ours else '',
-               '%.2f' % median(server, 'p50_ms'),
-               '%.2f' % median(server, 'p99_ms'),
-               '<= %d' % RPC_P99_MS if is_ours and in_flight == 64 else '')
 
 
 # ---- Migration --------------------------------------------------------------
