@@ -10,6 +10,7 @@
 #include "agent/migrate_data.h"
 #include "agent/migration.h"
 #include "rpc/server_base.h"
+#include "rpc/utf8.h"
 #include "rpc/uuid.h"
 
 LOG_MODULE(handlers);
@@ -111,7 +112,7 @@ check_instance_shared_storage(void *aux, struct request *request)
     if (!call) {
         return;
     }
-    if (!path) {
+    if (!path || utf8_has_nul(path)) {
         call_end(call, NULL, error_new(ERR_VALUE, "data names no file"));
         return;
     }

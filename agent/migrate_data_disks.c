@@ -8,6 +8,7 @@
 
 #include "agent/migrate_rules.h"
 #include "agent/monitor.h"
+#include "rpc/utf8.h"
 
 #define DISKS_MAX 256
 #define SIZE_MAX_BYTES (INT64_C(1) << 56)
@@ -218,7 +219,7 @@ is_bare_name(const char *name)
     size_t size = strlen(name);
 
     if (size == 0 || size > NAME_MAX || str_eq(name, ".") ||
-        str_eq(name, "..") || strchr(name, '/')) {
+        str_eq(name, "..") || strchr(name, '/') || utf8_has_nul(name)) {
         return false;
     }
     for (const char *p = name; *p; p++) {

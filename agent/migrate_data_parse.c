@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "rpc/utf8.h"
+
 /* What a peer sent, before anything is made of it. */
 
 /* Of anything that there are several of; far more than any guest has. */
@@ -128,7 +130,7 @@ check_file_name(const struct object *data, const char *field)
     }
     size_t size = strlen(name);
     if (size == 0 || size > NAME_MAX || strchr(name, '/') ||
-        str_eq(name, ".") || str_eq(name, "..")) {
+        utf8_has_nul(name) || str_eq(name, ".") || str_eq(name, "..")) {
         return error_new(ERR_VALUE, "'%s' is no bare file name", field);
     }
     return NULL;

@@ -392,7 +392,8 @@ parse_ids(struct json *inner, struct envelope *env)
     size_t size;
     free(json_print(env->msg_id, &size));
     env->reply_q = take_string(inner, "_reply_q", QUEUE_MAX_SIZE);
-    if (env->reply_q && (!*env->reply_q || size > MSG_ID_MAX_SIZE)) {
+    if (env->reply_q && (!*env->reply_q || utf8_has_nul(env->reply_q) ||
+                         size > MSG_ID_MAX_SIZE)) {
         free(steal(&env->reply_q));
     }
     env->keepalive_ms = parse_keepalive(json_get(inner, "_timeout"));

@@ -19,6 +19,7 @@
 
 static cJSON *node(const struct json *json);
 static struct json *json_of(cJSON *item);
+static char *escape_nuls(char *text, size_t *size);
 static struct json *borrow(const struct json *value);
 static bool members_equal(const struct json *a, const struct json *b);
 static cJSON **members_sorted(const struct json *object, size_t n);
@@ -38,8 +39,12 @@ json_print(const struct json *json, size_t *ret_size)
     char *text = cJSON_PrintBuffered(node(json), PRINT_ROOM, false);
 
     assert(text);
+    size_t size = strlen(text);
+    if (memchr(text, UTF8_NUL[0], size)) {
+        text = escape_nuls(text, &size);
+    }
     if (ret_size) {
-        *ret_size = strlen(text);
+        *ret_size = size;
     }
     return text;
 }
@@ -418,6 +423,29 @@ static struct json *
 json_of(cJSON *item)
 {
     return (struct json *)(void *)item;
+}
+
+/* U+0000 as JSON has it, of which cJSON knows nothing.  Takes 'text'. */
+static char *
+escape_nuls(char *text, size_t *size)
+{
+    static const char nul[] = UTF8_NUL, escape[] = "\\u0000";
+    size_t n = 0;
+
+    for (const char *p = text; (p = strstr(p, nul)); p += sizeof nul - 1) {
+        n++;
+    }
+    char *escaped = xmalloc(*size + n * (sizeof escape - sizeof nul) + 1);
+    char *out = escaped;
+    const char *from = text;
+    for (const char *p; (p = strstr(from, nul)); from = p + sizeof nul - 1) {
+        out = mempcpy(out, from, (size_t)(p - from));
+        out = mempcpy(out, escape, sizeof escape - 1);
+    }
+    memcpy(out, from, strlen(from) + 1);
+    *size = (size_t)(out - escaped) + strlen(from);
+    free(text);
+    return escaped;
 }
 
 /* A value that shares its content with 'value'. */

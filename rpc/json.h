@@ -5,10 +5,11 @@
  *
  * The only user of cJSON, whose trees it keeps and prints, and which it gives
  * what that lacks: a parser that takes nothing but JSON (UTF-8, control
- * characters, numbers, nesting, text after the value; "\u0000" is refused, as
- * C strings end there), numbers that keep their text and so their digits,
- * case-sensitive names, of duplicate names the last as at the peers, and
- * compact, valid UTF-8 in print.  (spec/rpc-wire 2.1 and appendix B)
+ * characters, numbers, nesting, text after the value), "\u0000" within strings
+ * and names (two bytes that no C string ends at, see rpc/utf8.h), numbers that
+ * keep their text and so their digits, case-sensitive names, of duplicate names
+ * the last as at the peers, and compact, valid UTF-8 in print.
+ * (spec/rpc-wire 2.1 and appendix B)
  *
  * A struct json is a tree with one owner.  A value that is put into an object
  * or array belongs to it from then on; one that is looked up is borrowed.
@@ -55,8 +56,8 @@ struct json *json_double(double value); /* Not finite: null. */
 struct json *json_object(void);
 struct json *json_array(void);
 
-/* A string.  Bytes that are no UTF-8, and NULs, become U+FFFD, one for each;
- * null gives JSON's null. */
+/* A string.  Bytes that are no UTF-8, or 0, become U+FFFD, one for each; null
+ * gives JSON's null. */
 struct json *json_string(const char *s);
 struct json *json_string_n(const char *s, size_t size);
 

@@ -273,7 +273,8 @@ skip_string(struct parser *parser, bool *ret_escapes)
         }
 
         bool is_control = (unsigned char)*p < 0x20;
-        size_t n = is_control ? 0 : utf8_sequence(p, parser->end);
+        bool is_nul = (unsigned char)*p == 0xc0; /* Only ours may have it. */
+        size_t n = is_control || is_nul ? 0 : utf8_sequence(p, parser->end);
         if (n == 0) {
             parser->p = p;
             return fail(parser, is_control ? "a control character in a string"
@@ -344,9 +345,6 @@ unescape_unicode(struct parser *parser, const char *end, char **out)
     if (p[1] != 'u' || !parse_hex4(p + 2, end, &c)) {
         return fail(parser, "a bad escape");
     }
-    if (c == 0) {
-        return fail(parser, "a NUL in a string");
-    }
     p += 6;
     if (c >= 0xd800 && c < 0xdc00 && end - p >= 6 && p[0] == '\\' &&
         p[1] == 'u' && parse_hex4(p + 2, end, &low) && low >= 0xdc00 &&
@@ -385,10 +383,11 @@ parse_hex4(const char *p, const char *end, unsigned *ret)
     return true;
 }
 
+/* U+0000 in two bytes, as rpc/utf8.h has it. */
 static char *
 put_utf8(char *out, unsigned c)
 {
-    if (c < 0x80) {
+    if (c > 0 && c < 0x80) {
         *out++ = (char)c;
     } else if (c < 0x800) {
         *out++ = (char)(0xc0 | c >> 6);

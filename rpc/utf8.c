@@ -2,7 +2,6 @@
 
 #include "rpc/utf8.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "agent/base/mem.h"
@@ -19,6 +18,10 @@ size_t
 utf8_sequence(const char *p, const char *end)
 {
     unsigned char c = (unsigned char)p[0];
+
+    if (c == 0xc0 && end - p >= 2 && (unsigned char)p[1] == 0x80) {
+        return 2; /* UTF8_NUL */
+    }
     size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
 
     if (c > 0xf4 || (size_t)(end - p) < n) {
@@ -36,6 +39,12 @@ utf8_sequence(const char *p, const char *end)
         return 0;
     }
     return n;
+}
+
+bool
+utf8_has_nul(const char *s)
+{
+    return strstr(s, UTF8_NUL) != NULL;
 }
 
 char *

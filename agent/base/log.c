@@ -135,6 +135,8 @@ log_write(const struct log_module *module, enum log_level level,
     for (char *p = message; *p; p++) {
         if ((unsigned char)*p < ' ' && *p != '\t') {
             *p = ' ';
+        } else if (strncmp(p, "\xc0\x80", 2) == 0) {
+            memcpy(p, "\\0", 2); /* U+0000, as rpc/utf8.h has it. */
         }
     }
     (to_journal ? write_journal : write_stderr)(

@@ -238,8 +238,11 @@ test_envelopes_that_peers_refuse_are_rejected(void **state)
         {"\xef\xbb\xbf{'method':'m'}", "body: bad JSON"},
         {"{'method':'\xff'}", "not UTF-8"},
         {"{'method':'\xc3'}", "not UTF-8"},
-        {"{'method':'a\\u0000b'}", "NUL"},
-        {"{'a\\u0000b':1}", "NUL"},
+        {"{'oslo.version':'2.0','oslo.message':'{}\\u0000'}",
+         "after the value"},
+        {"{'oslo.version':'2.0','oslo.message':'{\\u0000}'}",
+         "name is missing"},
+        {"{'oslo.version':'2.0\\u0000','oslo.message':'{}'}", "has version"},
         {"{'method':'\\ud800'}", "surrogate"},
         {"{'method':NaN}", "not a value"},
         {"{'method':Infinity}", "not a value"},
@@ -501,7 +504,8 @@ test_message_ids_of_any_type_are_echoed(void **state)
 static void
 test_unusable_reply_queues_get_nothing(void **state)
 {
-    static const char *const queues[] = {"null", "7", "''", "['r']", "{}"};
+    static const char *const queues[] = {"null",  "7",  "''",
+                                         "['r']", "{}", "'a\\u0000b'"};
 
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(queues); i++) {
