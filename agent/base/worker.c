@@ -97,8 +97,9 @@ worker_submit(struct worker_pool *pool, void (*run)(void *aux),
     /* An idle thread may have been given the job before this one already. */
     bool start =
         pool->n_queued > pool->n_idle && pool->n_started < pool->n_threads;
-    uv_cond_broadcast(&pool->cond);
     uv_mutex_unlock(&pool->mutex);
+    /* One job, one thread; and none that then waits for the mutex. */
+    uv_cond_signal(&pool->cond);
     if (start) {
         worker_thread_start(&pool->threads[pool->n_started++], pool->name,
                             pool_thread, pool);
