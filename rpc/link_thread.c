@@ -19,7 +19,7 @@ LOG_MODULE(link_thread);
 #define DEFERRED_MAX 16
 
 static uint32_t random_number(void *aux);
-static void wake(struct link_thread *thread);
+static void unlock_and_wake(struct link_thread *thread);
 static void connected(struct link_thread *, const struct transport_host *);
 
 void
@@ -58,8 +58,7 @@ link_thread_tell(struct link_thread *thread, struct command *command)
     command->next = NULL;
     *thread->commands_tail = command;
     thread->commands_tail = &command->next;
-    wake(thread);
-    uv_mutex_unlock(&thread->mutex);
+    unlock_and_wake(thread);
 }
 
 void
@@ -72,8 +71,7 @@ link_thread_settle(struct link_thread *thread, uint64_t tag,
                                 sizeof *thread->settles);
     }
     thread->settles[thread->n_settles++] = (struct settle){tag, how};
-    wake(thread);
-    uv_mutex_unlock(&thread->mutex);
+    unlock_and_wake(thread);
 }
 
 void
@@ -83,8 +81,7 @@ link_thread_publish(struct link_thread *thread, struct message *message,
     uv_mutex_lock(&thread->mutex);
     outbox_push(&thread->outbox, message, dropped);
     thread->status.n_dropped += dropped->n;
-    wake(thread);
-    uv_mutex_unlock(&thread->mutex);
+    unlock_and_wake(thread);
 }
 
 void
@@ -93,8 +90,7 @@ link_thread_defer(struct link_thread *thread, bool defers)
     thread->defers = defers;
     if (!defers && thread->n_deferred) {
         uv_mutex_lock(&thread->mutex);
-        wake(thread);
-        uv_mutex_unlock(&thread->mutex);
+        unlock_and_wake(thread);
     }
 }
 
@@ -223,22 +219,23 @@ random_number(void *aux UNUSED)
     return number;
 }
 
-/* One write is enough until the thread has looked. */
+/* One write is enough until the thread has looked.  It is made without the
+ * mutex, or the thread would wake only to wait for that. */
 static void
-wake(struct link_thread *thread)
+unlock_and_wake(struct link_thread *thread)
 {
     static const uint64_t one = 1;
 
     if (thread->defers && ++thread->n_deferred < DEFERRED_MAX) {
+        uv_mutex_unlock(&thread->mutex);
         return;
     }
     thread->n_deferred = 0;
-    if (!thread->woken) {
-        thread->woken = true;
-        if (write(thread->wakeup, &one, sizeof one) < 0) {
-            log_limited(LOG_LEVEL_ERROR, NULL, "eventfd failed, errno %d",
-                        errno);
-        }
+    bool is_asleep = !thread->woken;
+    thread->woken = true;
+    uv_mutex_unlock(&thread->mutex);
+    if (is_asleep && write(thread->wakeup, &one, sizeof one) < 0) {
+        log_limited(LOG_LEVEL_ERROR, NULL, "eventfd failed, errno %d", errno);
     }
 }
 
