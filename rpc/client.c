@@ -18,6 +18,9 @@ LOG_MODULE(client);
 #define N_BUCKETS 256 /* A power of 2. */
 #define BODY_MAX (64u << 20)
 
+/* Of calls that wait until their answers can be heard. */
+#define WAITING_BYTES_MAX (16u << 20)
+
 /* A queue that is missing may be on its way: its owner is starting. */
 #define RETRY_MS 250
 #define RETRY_FOR_MS 5000
@@ -28,6 +31,8 @@ enum call_kind { KIND_CALL, KIND_CAST, KIND_GATHER };
  * message, and while servers are counted for it. */
 struct call {
     struct call *next; /* In its bucket. */
+    struct call *next_waiting;
+    bool is_waiting;
     struct rpc_client *client;
     enum call_kind kind;
     bool is_over;
@@ -54,6 +59,8 @@ struct rpc_client {
     struct transport *transport;
     struct deadlines *deadlines;
     struct call *buckets[N_BUCKETS];
+    struct call *waiting, **waiting_tail; /* First come, first sent. */
+    size_t waiting_bytes;
     unsigned n_calls;
     bool is_closed;
 };
@@ -65,6 +72,9 @@ static void call_send(struct call *, const struct rpc_target *,
                       const struct json *context, const char *method,
                       const struct json *args);
 static void call_publish(struct call *);
+static void call_wait(struct call *);
+static void call_wait_no_more(struct call *);
+static void client_state(void *aux, bool up);
 static void call_settled(struct message *, enum publish_outcome);
 static void call_missed(struct call *);
 static void call_arm(struct call *);
@@ -88,8 +98,10 @@ rpc_client_create(uv_loop_t *loop, struct transport *transport)
 
     client->transport = transport;
     client->deadlines = deadlines_create(loop);
+    client->waiting_tail = &client->waiting;
     transport->client = (struct transport_events){
         .reply = client_reply,
+        .state = client_state,
         .aux = client,
     };
     return client;
@@ -263,6 +275,11 @@ static void
 call_publish(struct call *call)
 {
     const struct transport *t = call->client->transport;
+
+    if (t->is_deaf && call->kind != KIND_CAST) {
+        call_wait(call);
+        return;
+    }
     struct message *message =
         message_create(MESSAGE_REQUEST, call->exchange, call->routing_key,
                        steal(&call->body), call->size);
@@ -278,6 +295,56 @@ call_publish(struct call *call)
     message->aux = call;
     call->n_refs++;
     t->ops->publish(t->state, message);
+}
+
+/* An answer that comes before its queue is consumed is lost, or late.
+ * (spec/rpc-wire 2.4) */
+static void
+call_wait(struct call *call)
+{
+    struct rpc_client *client = call->client;
+
+    if (client->waiting_bytes + call->size > WAITING_BYTES_MAX) {
+        free(steal(&call->body));
+        call->retry_at_ms = call->start_ms; /* Not from within rpc_call(). */
+        call_arm(call);
+        return;
+    }
+    call->is_waiting = true;
+    call->next_waiting = NULL;
+    *client->waiting_tail = call;
+    client->waiting_tail = &call->next_waiting;
+    client->waiting_bytes += call->size;
+}
+
+static void
+call_wait_no_more(struct call *call)
+{
+    struct rpc_client *client = call->client;
+    struct call **at = &client->waiting;
+
+    while (*at != call) {
+        at = &(*at)->next_waiting;
+    }
+    *at = call->next_waiting;
+    if (client->waiting_tail == &call->next_waiting) {
+        client->waiting_tail = at;
+    }
+    client->waiting_bytes -= call->size;
+    call->is_waiting = false;
+}
+
+static void
+client_state(void *aux, bool up UNUSED)
+{
+    struct rpc_client *client = aux;
+
+    while (client->waiting && !client->transport->is_deaf) {
+        struct call *call = client->waiting;
+
+        call_wait_no_more(call);
+        call_publish(call);
+    }
 }
 
 static void
@@ -360,6 +427,11 @@ call_due(struct deadline *deadline)
                  error_new(
                      ERR_TIMEOUT, "no sign of life of '%s' from '%s' in %u s",
                      call->method, call->routing_key, call->monitor_ms / 1000));
+    } else if (!call->body) {
+        call_end(call, NULL,
+                 error_new(ERR_UNDELIVERABLE,
+                           "'%s' for '%s': too many calls wait to be sent",
+                           call->method, call->routing_key));
     } else {
         call->retry_at_ms = UINT64_MAX;
         call_arm(call);
@@ -379,6 +451,9 @@ call_end(struct call *call, struct json *result, struct error *error)
     }
     *at = call->next;
     call->is_over = true;
+    if (call->is_waiting) {
+        call_wait_no_more(call);
+    }
     deadlines_clear(client->deadlines, &call->deadline);
     if (call->kind == KIND_CALL) {
         call->done(call->aux, &result, error);

@@ -92,6 +92,7 @@ link_create(struct completion_queue *q, const struct link_options *options)
         .ops = &transport_ops,
         .state = link,
         .reply_queue = link->settings.reply_queue,
+        .is_deaf = true,
     };
     return link;
 }
@@ -490,6 +491,7 @@ state_deliver(struct completion *completion)
     bool is_up = status.consuming && status.publishing && !status.blocked;
 
     free(change);
+    link->transport.is_deaf = !status.consuming;
     if (is_up == link->is_up) {
         return;
     }

@@ -124,6 +124,7 @@ struct transport {
     const struct transport_ops *ops;
     void *state;
     const char *reply_queue;                /* Name of our own; never null. */
+    bool is_deaf; /* It is not consumed now; 'state' tells when it is. */
     struct transport_events server, client; /* 'request' to one, 'reply' to
                                              * the other, 'state' to both. */
 };

@@ -320,6 +320,63 @@ test_strange_replies_hurt_nobody(void **state)
 }
 
 static void
+hear(struct bench *b, bool hears)
+{
+    b->transport->is_deaf = !hears;
+    b->transport->client.state(b->transport->client.aux, hears);
+    memory_bus_deliver_all(b->bus);
+}
+
+static void
+test_calls_wait_until_answers_can_be_heard(void **state)
+{
+    struct bench *b = set_up();
+
+    (void)state;
+    hear(b, false);
+    call(b, 1000, 0);
+    call(b, 5000, 0);
+    call(b, 6000, 0);
+    rpc_cast(b->client, &target, NULL, "work", NULL, 1000, cast_done, b);
+    memory_bus_deliver_all(b->bus);
+    assert_int_equal(b->n_requests, 1); /* No answer to a cast. */
+    advance(b, 1000);
+    assert_int_equal(error_code(b->error), ERR_TIMEOUT);
+    hear(b, true);
+    assert_int_equal(b->n_requests, 3);
+    assert_int_equal(b->expirations[1], 4000);
+    assert_int_equal(b->expirations[2], 5000);
+    answer(b, 2, "3", NULL, true);
+    assert_string_equal(b->result, "3");
+    tear_down(b);
+}
+
+static void
+test_calls_that_wait_are_bounded(void **state)
+{
+    struct bench *b = set_up();
+    const struct rpc_options options = {60000, 0};
+    AUTO_FREE large = xzalloc((8u << 20) + 1);
+    AUTO_JSON args = json_object();
+
+    (void)state;
+    memset(large, 'x', 8u << 20);
+    json_set_string(args, "text", large);
+    hear(b, false);
+    for (int i = 0; i < 2; i++) {
+        rpc_call(b->client, &target, &options, NULL, "work", args, call_done,
+                 b);
+    }
+    assert_int_equal(b->n_done, 0);
+    advance(b, 1);
+    assert_int_equal(b->n_done, 1);
+    assert_int_equal(error_code(b->error), ERR_UNDELIVERABLE);
+    hear(b, true);
+    assert_int_equal(b->n_requests, 1);
+    tear_down(b);
+}
+
+static void
 test_missing_server_is_retried_then_given_up(void **state)
 {
     struct bench *b = set_up();
@@ -516,6 +573,8 @@ main(void)
         cmocka_unit_test(test_keepalive_nobody_asked_for_is_harmless),
         cmocka_unit_test(test_result_of_an_old_peer_comes_before_its_end),
         cmocka_unit_test(test_strange_replies_hurt_nobody),
+        cmocka_unit_test(test_calls_wait_until_answers_can_be_heard),
+        cmocka_unit_test(test_calls_that_wait_are_bounded),
         cmocka_unit_test(test_missing_server_is_retried_then_given_up),
         cmocka_unit_test(test_server_that_starts_meanwhile_is_reached),
         cmocka_unit_test(test_unconfirmed_call_waits_for_its_answer),

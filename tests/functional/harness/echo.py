@@ -1,5 +1,6 @@
 """A service and a client that are nothing but rpc/: see ../rpc_echo.c."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import pytest
 
 from .droverd import build_directory
 from .process import bound, run, tail
+from .raw import opened
 from .wait import wait_for
 
 PROGRAM = 'tests/functional/rpc_echo'
@@ -20,8 +22,19 @@ def program():
     return pathlib.Path(build_directory()) / PROGRAM
 
 
+# More than what a body of megabytes leaves with the allocator.
+GROWTH_MAX = 192 << 20
+
+
 class Echo:
-    """A service on topic compute: echo, sleep, fail, none, count, who."""
+    """A service on topic compute: echo, sleep, fail, none, count, who, ...
+
+    Where 'has_to_be_unharmed' (see the fixture of that name) it must end as
+    it began: two connections, no descriptor more, about the same memory, and
+    no error in its log.
+    """
+
+    has_to_be_unharmed = False
 
     def __init__(self, url, host, log, *options, environment=None):
         self.host = host
@@ -61,8 +74,43 @@ class Echo:
         self.process.send_signal(signal.SIGUSR2)
         assert self.wait_for('met', count + 1)['hosts'] == hosts
 
+    def connections(self):
+        return sum(link.startswith('socket:') for link in self._descriptors())
+
+    def _descriptors(self):
+        links = []
+        for entry in pathlib.Path('/proc/%d/fd' % self.process.pid).iterdir():
+            try:
+                links.append(os.readlink(entry))
+            except OSError:
+                pass  # Closed meanwhile.
+        return links
+
+    def _memory(self):
+        statm = pathlib.Path('/proc/%d/statm' % self.process.pid).read_text()
+        return int(statm.split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+    def _note_health(self):
+        self._n_descriptors = len(self._descriptors())
+        self._memory_before = self._memory()
+
+    def _check_unharmed(self):
+        """As it was when it came up."""
+        wait_for(lambda: self.connections() == 2 and
+                 len(self._descriptors()) == self._n_descriptors, 10,
+                 lambda: 'two connections, %d descriptors; there are %s' % (
+                     self._n_descriptors, self._descriptors()))
+        maps = pathlib.Path('/proc/%d/maps' % self.process.pid).read_text()
+        if 'libasan' not in maps:  # Which keeps what was freed.
+            grown = self._memory() - self._memory_before
+            assert grown < GROWTH_MAX, 'grew by %d bytes' % grown
+        log = self.log.read_text(errors='replace')
+        assert '|ERROR|' not in log, log
+
     def stop(self, deadline=30):
         """Ends it in good order; returns its counters."""
+        if self.has_to_be_unharmed:
+            self._check_unharmed()
         self.process.send_signal(signal.SIGTERM)
         self.wait_end(deadline)
         return self.find('stopped')[0]
@@ -100,6 +148,7 @@ def echo(broker, tmp_path):
         services.append(service)
         if ready:
             service.wait_for('up')
+            service._note_health()
         return service
 
     yield make
@@ -114,14 +163,54 @@ def echo(broker, tmp_path):
 
 
 @pytest.fixture
+def unharmed(monkeypatch):
+    """What the test does to a service leaves no trace in it."""
+    monkeypatch.setattr(Echo, 'has_to_be_unharmed', True)
+
+
+@pytest.fixture
 def own(broker):
     """Runs our own client: own('call', 'echo', '{}', to='host1')."""
     if not program().exists():
         pytest.skip('no ' + str(program()))
 
-    def client(*words, to=None, version='6.0', options=()):
+    def client(*words, to=None, version='6.0', options=(), url=None):
         if to:
             options = (*options, '--to', to)
-        return run_client(broker.url, '--version', version, *options, *words)
+        return run_client(url or broker.url, '--version', version, *options,
+                          *words)
 
     return client
+
+
+@pytest.fixture
+def by_hand(raw, own):
+    """Has our own client call somebody whose part the test plays.
+
+    by_hand(answer, '--timeout', 2000) calls answer(request) once the request
+    has come in, and returns what the client printed.
+    """
+    queue = raw.listen('compute.byhand')
+
+    def call(answer, *options):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            lines = pool.submit(own, 'call', 'ask', '{}', to='byhand',
+                                options=tuple(map(str, options)))
+            answer(opened(raw.read(queue)[0].body))
+            return lines.result()[0]
+
+    return call
+
+
+def call(client, method, **words):
+    """Calls the service on host1 as a compute service is called."""
+    words.setdefault('_version', '6.0')
+    words.setdefault('_server', 'host1')
+    return client.call(method, **words)
+
+
+def peer(oslo_server, **methods):
+    """A real server on host2: it echoes its arguments, and has 'methods'."""
+    return oslo_server('compute', 'host2', {
+        'echo': lambda context, args: args, **methods},
+        endpoints=[(None, '6.0')])

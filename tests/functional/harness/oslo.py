@@ -242,15 +242,17 @@ class Listener(Peer):
     """Collects notifications, in the order they come in, in 'events'.
 
     Each is a dictionary with event_type, payload, priority, publisher_id,
-    context, message_id and timestamp.
+    context, message_id and timestamp.  The first 'requeue' are handed back to
+    the broker, and come in again.
     """
 
     def __init__(self, url, log,
                  topics=('notifications', 'versioned_notifications'),
-                 exchange='nova'):
+                 exchange='nova', requeue=0):
         self.events = []
         super().__init__('listener', {'url': url, 'exchange': exchange,
-                                      'topics': list(topics)}, log)
+                                      'topics': list(topics),
+                                      'requeue': requeue}, log)
 
     def received(self, line):
         self.events.append(line)

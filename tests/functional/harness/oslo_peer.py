@@ -8,6 +8,7 @@ Everything it says is a line of JSON on standard output, beginning with
 {"event": "ready"}; harness/oslo.py is the other end.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -161,25 +162,29 @@ def server(settings):
 
 # ---- Listener -------------------------------------------------------------
 
-def receiver(priority):
+def receiver(priority, requeues):
     def receive(_self, context, publisher_id, event_type, payload, metadata):
         say(event='notification', priority=priority, context=context,
             publisher_id=publisher_id, event_type=event_type, payload=payload,
             message_id=metadata['message_id'],
             timestamp=metadata['timestamp'])
+        if next(requeues, False):
+            return oslo_messaging.NotificationResult.REQUEUE
+        return oslo_messaging.NotificationResult.HANDLED
     return receive
 
 
 def listener(settings):
     transport = oslo_messaging.get_notification_transport(
         cfg.CONF, url=settings['url'])
+    requeues = itertools.repeat(True, settings['requeue'])
     endpoint = type('Endpoint', (), {
-        priority: receiver(priority) for priority in PRIORITIES})()
+        priority: receiver(priority, requeues) for priority in PRIORITIES})()
     service = oslo_messaging.get_notification_listener(
         transport,
         [oslo_messaging.Target(topic=topic, exchange=settings['exchange'])
          for topic in settings['topics']],
-        [endpoint], executor='threading')
+        [endpoint], executor='threading', allow_requeue=True)
     # One thread: notifications are told in the order they came in.
     cfg.CONF.set_override('executor_thread_pool_size', 1)
     service.start()

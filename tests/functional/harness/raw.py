@@ -9,6 +9,11 @@ import uuid
 import amqp
 
 
+# What peers give along with a message.
+PROPERTIES = {'content_type': 'application/json', 'content_encoding': 'utf-8',
+              'delivery_mode': 2, 'priority': 0}
+
+
 def envelope(message, version='2.0'):
     """The body of an RPC message: 'message' in its envelope."""
     return json.dumps({'oslo.version': version,
@@ -18,6 +23,13 @@ def envelope(message, version='2.0'):
 def opened(body):
     """The message in the envelope."""
     return json.loads(json.loads(body)['oslo.message'])
+
+
+def reply_to(request, **fields):
+    """A reply as peers make it, with some 'fields' replaced."""
+    return {'result': None, 'failure': None, 'ending': True,
+            '_msg_id': request['_msg_id'], '_unique_id': uuid.uuid4().hex,
+            **fields}
 
 
 class Raw:
@@ -60,10 +72,7 @@ class Raw:
             message.setdefault('_msg_id', uuid.uuid4().hex)
             message.setdefault('_reply_q', reply_q)
         self.publish(envelope(message), routing_key, exchange,
-                     **(properties or {
-                         'content_type': 'application/json',
-                         'content_encoding': 'utf-8',
-                         'delivery_mode': 2, 'priority': 0}))
+                     **(properties or PROPERTIES))
         return message.get('_msg_id')
 
     def queue(self, name='', **options):
@@ -71,6 +80,18 @@ class Raw:
         return self.channel.queue_declare(
             name, auto_delete=options.pop('auto_delete', True),
             **options).queue
+
+    def listen(self, routing_key, exchange='nova'):
+        """A new queue bound to the exchange, which need not exist yet."""
+        queue = self.queue()
+        self.channel.exchange_declare(exchange, 'topic', durable=False,
+                                      auto_delete=False)
+        self.channel.queue_bind(queue, exchange, routing_key)
+        return queue
+
+    def depth(self, queue):
+        """How many messages wait in it that nobody was given."""
+        return self.channel.queue_declare(queue, passive=True).message_count
 
     def has_queue(self, name):
         return self._has(lambda channel: channel.queue_declare(
@@ -90,8 +111,15 @@ class Raw:
         except amqp.NotFound:
             return False
 
+    def read_until(self, queue, is_last, deadline=10.0):
+        """Takes messages from 'queue' up to one for which 'is_last'."""
+        messages = []
+        while not any(is_last(message) for message in messages):
+            messages += self.read(queue, deadline=deadline)
+        return messages
+
     def read(self, queue, count=1, deadline=10.0):
-        """Takes 'count' messages from 'queue' and returns them.
+        """Takes 'count' messages from 'queue', or more, and returns them.
 
         Each has 'body', 'properties' and 'delivery_info'.
         """

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 
+import pytest
 from amqp.basic_message import Message
 from amqp.serialization import loads
 
@@ -154,3 +155,9 @@ class Wire:
 
     def __exit__(self, *_):
         self.close()
+
+
+@pytest.fixture
+def wire(broker):
+    with Wire(broker) as proxy:
+        yield proxy
