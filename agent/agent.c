@@ -151,6 +151,8 @@ create_bus_side(struct agent *agent)
     struct rpc_server_options server = {
         .max_held = (unsigned)conf->rpc_max_held,
         .max_body = (unsigned)conf->rpc_max_body,
+        .reply_patience_s = (unsigned)conf->oslo_messaging_rabbit
+                                .kombu_missing_consumer_retry_timeout,
     };
     struct notifier_options notifier = {
         .exchange = conf->control_exchange,

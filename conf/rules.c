@@ -292,27 +292,6 @@ check_send_level(const struct conf *conf)
     return NULL;
 }
 
-static struct error *
-check_quorum(const struct conf *conf)
-{
-    if (conf->oslo_messaging_rabbit.rabbit_quorum_queue &&
-        conf->oslo_messaging_rabbit.rabbit_ha_queues) {
-        return error_new(ERR_CONFIG, "does not go with 'rabbit_ha_queues'");
-    }
-    return NULL;
-}
-
-static struct error *
-check_certificate(const struct conf *conf)
-{
-    if (!conf->oslo_messaging_rabbit.ssl_cert_file !=
-        !conf->oslo_messaging_rabbit.ssl_key_file) {
-        return error_new(ERR_CONFIG,
-                         "goes with 'ssl_key_file': set both or none");
-    }
-    return NULL;
-}
-
 static const struct rule {
     const char *group, *name;
     struct error *(*check)(const struct conf *conf);
@@ -337,8 +316,6 @@ static const struct rule {
     {"upgrade_levels", "compute", check_send_level},
     {"oslo_messaging_notifications", "driver", check_notifications_driver},
     {"oslo_messaging_notifications", "transport_url", check_notifications_url},
-    {"oslo_messaging_rabbit", "ssl_cert_file", check_certificate},
-    {"oslo_messaging_rabbit", "rabbit_quorum_queue", check_quorum},
 };
 
 struct error *

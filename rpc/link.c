@@ -2,21 +2,27 @@
 
 #include "rpc/link.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/worker.h"
 #include "rpc/link_internal.h"
 #include "rpc/uuid.h"
+
+LOG_MODULE(link);
 
 /* Each end of a link has a thread; see rpc/link_internal.h. */
 struct link {
     struct completion_queue *q;
     struct link_settings settings;
+    struct mismatches mismatches;
     struct link_thread consumer, publisher;
     struct transport transport;
     bool is_up, is_closing;
+    uv_timer_t *grace; /* Null: the publisher has none. */
     void (*closed)(void *aux);
     void *closed_aux;
 };
@@ -40,13 +46,18 @@ struct state_change {
 };
 
 static void settings_copy(struct link_settings *, const struct link_options *);
+static void name_queues(struct link_settings *);
 static void settings_close(struct link_settings *);
 static struct transport_url *url_copy(const struct transport_url *);
 static const char *const *keys_copy(const char *const *keys);
-static char *random_name(const char *prefix);
+static char *own_name(const struct link_settings *, const char *prefix);
 static void start_thread(struct link_thread *, void (*run)(void *));
 static void close_thread(struct link *, struct link_thread *, unsigned grace_ms,
                          void (*done)(void *));
+static void interrupt_later(struct link *, unsigned ms);
+static void grace_is_over(uv_timer_t *);
+static void timer_closed(uv_handle_t *);
+static bool has_mail(struct link_thread *);
 static void publisher_ended(void *aux);
 static void consumer_ended(void *aux);
 static void drop_left(struct link *);
@@ -88,6 +99,9 @@ link_create(struct completion_queue *q, const struct link_options *options)
     settings_copy(&link->settings, options);
     link_thread_init(&link->consumer, link, &link->settings, q, "consume");
     link_thread_init(&link->publisher, link, &link->settings, q, "publish");
+    uv_mutex_init(&link->mismatches.mutex);
+    link->consumer.owner.mismatches = &link->mismatches;
+    link->publisher.owner.mismatches = &link->mismatches;
     link->transport = (struct transport){
         .ops = &transport_ops,
         .state = link,
@@ -129,6 +143,10 @@ link_close(struct link *link, unsigned grace_ms, void (*closed)(void *aux),
     link->is_closing = true;
     link->closed = closed;
     link->closed_aux = aux;
+    /* What the consumer would connect for is over; the publisher may have
+     * something to send. */
+    interrupt_raise(&link->consumer.owner.interrupt);
+    interrupt_later(link, has_mail(&link->publisher) ? grace_ms : 0);
     close_thread(link, &link->publisher, grace_ms, publisher_ended);
 }
 
@@ -231,26 +249,47 @@ link_post_command(struct link_thread *thread, struct command *command)
 static void
 settings_copy(struct link_settings *s, const struct link_options *options)
 {
-    const char *topic = options->topic;
-
     s->o = *options;
     s->o.url = url_copy(options->url);
     s->o.name = xstrdup(options->name);
     s->o.exchange = xstrdup(options->exchange);
-    s->o.topic = xstrdup_null(topic);
+    s->o.topic = xstrdup_null(options->topic);
     s->o.server = xstrdup_null(options->server);
+    s->o.queue_host = xstrdup_null(options->queue_host);
+    s->o.queue_process = xstrdup_null(options->queue_process);
     s->o.ssl_ca_file = xstrdup_null(options->ssl_ca_file);
     s->o.ssl_cert_file = xstrdup_null(options->ssl_cert_file);
     s->o.ssl_key_file = xstrdup_null(options->ssl_key_file);
-    s->reply_queue = random_name("reply");
     s->o.listen_keys = keys_copy(options->listen_keys);
-    s->listen_queue = s->o.listen_keys ? random_name("listen") : NULL;
+    name_queues(s);
+}
+
+/* A stream is not one's own but everybody's, and named like the exchange. */
+static void
+name_queues(struct link_settings *s)
+{
+    const char *topic = s->o.topic;
+
+    if (s->o.queue_host && s->o.queue_process) {
+        AUTO_ERROR error =
+            queue_manager_create(QUEUE_MANAGER_DIRECTORY, s->o.queue_host,
+                                 s->o.queue_process, &s->queue_manager);
+        if (error) {
+            log_warn(NULL, "queues get random names: %s", error_message(error));
+        }
+    }
+    s->reply_queue = own_name(s, "reply");
+    s->listen_queue = s->o.listen_keys ? own_name(s, "listen") : NULL;
     if (topic) {
         s->topic_queue = xstrdup(topic);
-        s->server_queue = xasprintf("%s.%s", topic, options->server);
+        s->server_queue = xasprintf("%s.%s", topic, s->o.server);
         s->fanout_exchange = xasprintf("%s_fanout", topic);
-        s->fanout_queue = random_name(s->fanout_exchange);
+        s->fanout_queue = s->o.stream_fanout ? xstrdup(s->fanout_exchange)
+                                             : own_name(s, s->fanout_exchange);
     }
+    s->keeps_fanout = s->o.stream_fanout || s->queue_manager;
+    snprintf(s->stream_max_age, sizeof s->stream_max_age, "%us",
+             s->o.transient_ttl_s);
 }
 
 static void
@@ -261,6 +300,8 @@ settings_close(struct link_settings *s)
     free((char *)s->o.exchange);
     free((char *)s->o.topic);
     free((char *)s->o.server);
+    free((char *)s->o.queue_host);
+    free((char *)s->o.queue_process);
     free((char *)s->o.ssl_ca_file);
     free((char *)s->o.ssl_cert_file);
     free((char *)s->o.ssl_key_file);
@@ -274,6 +315,7 @@ settings_close(struct link_settings *s)
     free(s->server_queue);
     free(s->fanout_exchange);
     free(s->fanout_queue);
+    queue_manager_free(s->queue_manager);
 }
 
 /* Without the options of the query, which have become settings by now. */
@@ -317,11 +359,13 @@ keys_copy(const char *const *keys)
 }
 
 static char *
-random_name(const char *prefix)
+own_name(const struct link_settings *s, const char *prefix)
 {
     char hex[UUID_SIZE];
 
-    return xasprintf("%s_%s", prefix, uuid_generate_hex(hex));
+    return xasprintf("%s_%s", prefix,
+                     s->queue_manager ? queue_manager_name(s->queue_manager)
+                                      : uuid_generate_hex(hex));
 }
 
 static void
@@ -347,11 +391,51 @@ close_thread(struct link *link, struct link_thread *thread, unsigned grace_ms,
     }
 }
 
+/* Unless it has something to send, or until it has had time for that. */
+static void
+interrupt_later(struct link *link, unsigned ms)
+{
+    if (!ms) {
+        interrupt_raise(&link->publisher.owner.interrupt);
+        return;
+    }
+    link->grace = xzalloc(sizeof *link->grace);
+    uv_timer_init(completion_queue_loop(link->q), link->grace);
+    link->grace->data = link;
+    uv_timer_start(link->grace, grace_is_over, ms, 0);
+}
+
+static void
+grace_is_over(uv_timer_t *timer)
+{
+    struct link *link = timer->data;
+
+    interrupt_raise(&link->publisher.owner.interrupt);
+}
+
+static void
+timer_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static bool
+has_mail(struct link_thread *thread)
+{
+    uv_mutex_lock(&thread->mutex);
+    bool has = thread->outbox.n > 0 || thread->status.n_unconfirmed > 0;
+    uv_mutex_unlock(&thread->mutex);
+    return has;
+}
+
 static void
 publisher_ended(void *aux)
 {
     struct link *link = aux;
 
+    if (link->grace) {
+        uv_close((uv_handle_t *)steal(&link->grace), timer_closed);
+    }
     join(&link->publisher);
     close_thread(link, &link->consumer, 0, consumer_ended);
 }
@@ -368,6 +452,8 @@ consumer_ended(void *aux)
     drop_left(link);
     link_thread_close(&link->consumer);
     link_thread_close(&link->publisher);
+    uv_mutex_destroy(&link->mismatches.mutex);
+    names_clear(&link->mismatches.names);
     settings_close(&link->settings);
     free(link);
 }

@@ -30,14 +30,21 @@ struct link_options {
      * Deliveries go to 'heard' of the transport's server. */
     const char *const *listen_keys;
     unsigned heartbeat_s;
-    unsigned prefetch; /* 0: 64. */
+    unsigned heartbeat_rate; /* Checks, two an interval; at least 2. */
+    unsigned prefetch;       /* 0: 64. */
     bool durable, auto_delete, ha_queues, quorum;
     int quorum_delivery_limit, quorum_max_length, quorum_max_bytes;
+    bool transient_quorum; /* Of fanout and reply queues. */
+    bool stream_fanout;    /* With 'transient_quorum' and 'prefetch' only. */
     unsigned transient_ttl_s;
+    /* Own queues are called "<host>:<process>:<n>" (rpc/queue_manager.h)
+     * instead of something random, if these are not null. */
+    const char *queue_host, *queue_process;
     bool cancel_on_failover;
     bool shuffle;  /* kombu_failover_strategy = shuffle. */
     bool external; /* SASL EXTERNAL. */
     bool ssl, ssl_verify_hostname;
+    int tls_version; /* 12 or 13: only this one; 0: any of them. */
     const char *ssl_ca_file, *ssl_cert_file, *ssl_key_file; /* or null */
     /* How long to wait before connecting again: after a loss a random time of
      * up to twice 'reconnect_delay_ms', and 'reconnect_splay_ms' more; after a

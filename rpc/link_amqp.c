@@ -2,30 +2,47 @@
 
 #include "rpc/link_internal.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "rpc/mismatch.h"
 
 LOG_MODULE(link_amqp);
 
 #define PRECONDITION_FAILED 406
 #define NOT_FOUND 404
 
+/* An exchange or a queue: one of them is null. */
+struct declared {
+    const char *exchange;
+    bool is_fanout;
+    const struct queue_spec *queue;
+};
+
 static struct error *open_channel(struct conn *, amqp_channel_t channel);
 static struct error *open_side(struct conn *);
+static struct error *declare(struct conn *, const struct declared *);
+static struct error *declare_once(struct conn *, const struct declared *,
+                                  bool passive, const char *text);
+static void warn_mismatch(struct conn *, const struct declared *,
+                          const char *text);
 static void declare_queue(struct conn *, const struct queue_spec *,
                           bool passive);
 static void declare_exchange(struct conn *, const char *name, bool is_fanout,
                              bool passive);
-static void warn_mismatch(struct conn *, const char *what, const char *name);
-static void queue_arguments(const struct link_options *,
+static void queue_arguments(const struct link_settings *,
                             const struct queue_spec *, struct table *);
+static void stream_arguments(const struct link_settings *, struct table *);
+static void add_limit(struct table *, const char *name, int limit);
+static const char *reason_of(const struct conn *, int status);
 static void channel_refused(struct conn *, amqp_channel_t channel,
                             const amqp_channel_close_t *);
 static void connection_refused(struct conn *, const amqp_connection_close_t *);
@@ -48,56 +65,23 @@ conn_reopen_main(struct conn *conn)
 struct error *
 conn_declare_exchange(struct conn *conn, const char *name, bool is_fanout)
 {
-    struct error *error = open_side(conn);
-
-    if (error) {
-        return error;
-    }
-    declare_exchange(conn, name, is_fanout, false);
-    error = conn_result(conn, CHANNEL_SIDE, "declare exchange '%s'", name);
-    if (!error || conn->code != PRECONDITION_FAILED) {
-        return error;
-    }
-    warn_mismatch(conn, "exchange", name);
-    error_free(error);
-    error = open_side(conn);
-    if (error) {
-        return error;
-    }
-    declare_exchange(conn, name, is_fanout, true);
-    return conn_result(conn, CHANNEL_SIDE, "find exchange '%s'", name);
+    return declare(
+        conn, &(struct declared){.exchange = name, .is_fanout = is_fanout});
 }
 
 struct error *
 conn_declare_queue(struct conn *conn, const struct queue_spec *queue)
 {
-    struct error *error = open_side(conn);
+    struct error *error = declare(conn, &(struct declared){.queue = queue});
 
-    if (error) {
+    if (!error || conn->dead || conn->code != NOT_FOUND ||
+        !queue->is_transient) {
         return error;
     }
-    declare_queue(conn, queue, false);
-    error = conn_result(conn, CHANNEL_SIDE, "declare queue '%s'", queue->name);
-    if (!error || (conn->code != PRECONDITION_FAILED &&
-                   !(conn->code == NOT_FOUND && queue->is_transient))) {
-        return error;
-    }
+    /* Its home is a node of the broker's that is not there any more. */
     error_free(error);
-    bool passive = conn->code == PRECONDITION_FAILED;
-    if (passive) {
-        warn_mismatch(conn, "queue", queue->name);
-    } else {
-        error = conn_delete_queue(conn, queue->name);
-        if (error) {
-            return error;
-        }
-    }
-    error = open_side(conn);
-    if (error) {
-        return error;
-    }
-    declare_queue(conn, queue, passive);
-    return conn_result(conn, CHANNEL_SIDE, "take queue '%s'", queue->name);
+    error = conn_delete_queue(conn, queue->name);
+    return error ? error : declare(conn, &(struct declared){.queue = queue});
 }
 
 struct error *
@@ -145,6 +129,35 @@ conn_count_consumers(struct conn *conn, const char *queue)
     return !error ? n : conn->code == NOT_FOUND ? 0 : -1;
 }
 
+bool
+mismatches_has(struct mismatches *m, const char *name)
+{
+    uv_mutex_lock(&m->mutex);
+    bool has = names_has(&m->names, name);
+    uv_mutex_unlock(&m->mutex);
+    return has;
+}
+
+bool
+mismatches_add(struct mismatches *m, const char *name)
+{
+    uv_mutex_lock(&m->mutex);
+    bool is_new = !names_has(&m->names, name);
+    if (is_new) {
+        names_add(&m->names, name);
+    }
+    uv_mutex_unlock(&m->mutex);
+    return is_new;
+}
+
+void
+mismatches_remove(struct mismatches *m, const char *name)
+{
+    uv_mutex_lock(&m->mutex);
+    names_remove(&m->names, name);
+    uv_mutex_unlock(&m->mutex);
+}
+
 void
 conn_close_side(struct conn *conn)
 {
@@ -165,6 +178,16 @@ conn_consume(struct conn *conn, const char *queue, const char *consumer_tag)
 
     if (conn->settings->o.cancel_on_failover) {
         table_add_bool(&args, "x-cancel-on-ha-failover", true);
+    }
+    if (conn->settings->o.stream_fanout &&
+        str_eq(queue, conn->settings->fanout_queue)) {
+        /* A stream keeps what all have read: what was sent before our time is
+         * none of our business, what was sent while we were away is. */
+        if (conn->owner->stream_next) {
+            table_add_int64(&args, "x-stream-offset", conn->owner->stream_next);
+        } else {
+            table_add_text(&args, "x-stream-offset", "next");
+        }
     }
     amqp_basic_consume(conn->amqp, CHANNEL_MAIN, amqp_cstring_bytes(queue),
                        amqp_cstring_bytes(consumer_tag), false, false, false,
@@ -218,7 +241,7 @@ conn_check_reply(struct conn *conn, amqp_channel_t channel,
     default:
         conn->dead = true;
         return error_new(ERR_INTERNAL, "%s: %s", what,
-                         amqp_error_string2(reply.library_error));
+                         reason_of(conn, reply.library_error));
     }
 }
 
@@ -230,7 +253,7 @@ conn_status(struct conn *conn, int status, const char *what)
         return NULL;
     }
     conn->dead = true;
-    return error_new(ERR_INTERNAL, "%s: %s", what, amqp_error_string2(status));
+    return error_new(ERR_INTERNAL, "%s: %s", what, reason_of(conn, status));
 }
 
 /* The library sends one only after a whole interval, which leaves the broker
@@ -275,17 +298,82 @@ open_side(struct conn *conn)
     return error;
 }
 
+/* What is known to be there otherwise is not declared again: each refusal costs
+ * the channel. */
+static struct error *
+declare(struct conn *conn, const struct declared *what)
+{
+    AUTO_FREE text = what->queue ? xasprintf("queue '%s'", what->queue->name)
+                                 : xasprintf("exchange '%s'", what->exchange);
+
+    if (mismatches_has(conn->owner->mismatches, text)) {
+        struct error *error = declare_once(conn, what, true, text);
+
+        if (!error || conn->dead || conn->code != NOT_FOUND) {
+            return error;
+        }
+        error_free(error);
+        mismatches_remove(conn->owner->mismatches, text);
+    }
+    struct error *error = declare_once(conn, what, false, text);
+    if (!error || conn->dead || conn->code != PRECONDITION_FAILED) {
+        return error;
+    }
+    error_free(error);
+    if (mismatches_add(conn->owner->mismatches, text)) {
+        warn_mismatch(conn, what, text);
+    }
+    return declare_once(conn, what, true, text);
+}
+
+static struct error *
+declare_once(struct conn *conn, const struct declared *what, bool passive,
+             const char *text)
+{
+    struct error *error = open_side(conn);
+
+    if (error) {
+        return error;
+    }
+    if (what->queue) {
+        declare_queue(conn, what->queue, passive);
+    } else {
+        declare_exchange(conn, what->exchange, what->is_fanout, passive);
+    }
+    return conn_result(conn, CHANNEL_SIDE, "%s %s",
+                       passive ? "find" : "declare", text);
+}
+
+static void
+warn_mismatch(struct conn *conn, const struct declared *what, const char *text)
+{
+    bool is_transient =
+        what->queue ? what->queue->is_transient : what->is_fanout;
+    const char *option = mismatch_option(
+        conn->reason, what->queue && what->queue->is_stream ? MISMATCH_STREAM
+                      : is_transient                        ? MISMATCH_TRANSIENT
+                                                            : MISMATCH_SHARED);
+
+    log_warn(NULL,
+             "%s is used as it is: %s; to agree, change option '%s' here or at "
+             "the peers, or delete what is there",
+             text, conn->reason, option ? option : "(none)");
+}
+
 static void
 declare_queue(struct conn *conn, const struct queue_spec *queue, bool passive)
 {
     const struct link_options *o = &conn->settings->o;
+    bool is_shared = !queue->is_stream && !queue->is_transient;
+    bool is_durable = queue->is_stream ? true
+                      : is_shared      ? o->durable || o->quorum
+                                       : o->transient_quorum;
     struct table args = {.n = 0};
 
-    queue_arguments(o, queue, &args);
-    amqp_queue_declare(
-        conn->amqp, CHANNEL_SIDE, amqp_cstring_bytes(queue->name), passive,
-        !queue->is_transient && (o->durable || o->quorum), false,
-        !queue->is_transient && o->auto_delete, table_value(&args));
+    queue_arguments(conn->settings, queue, &args);
+    amqp_queue_declare(conn->amqp, CHANNEL_SIDE,
+                       amqp_cstring_bytes(queue->name), passive, is_durable,
+                       false, is_shared && o->auto_delete, table_value(&args));
 }
 
 static void
@@ -294,50 +382,84 @@ declare_exchange(struct conn *conn, const char *name, bool is_fanout,
 {
     const struct link_options *o = &conn->settings->o;
 
-    amqp_exchange_declare(conn->amqp, CHANNEL_SIDE, amqp_cstring_bytes(name),
-                          amqp_cstring_bytes(is_fanout ? "fanout" : "topic"),
-                          passive, !is_fanout && (o->durable || o->quorum),
-                          is_fanout || o->auto_delete, false, amqp_empty_table);
-}
-
-static void
-warn_mismatch(struct conn *conn, const char *what, const char *name)
-{
-    if (!*conn->warned_mismatch) {
-        log_warn(NULL, "%s '%s' is used as it is: %s", what, name,
-                 conn->reason);
-        *conn->warned_mismatch = true;
-    }
+    amqp_exchange_declare(
+        conn->amqp, CHANNEL_SIDE, amqp_cstring_bytes(name),
+        amqp_cstring_bytes(is_fanout ? "fanout" : "topic"), passive,
+        is_fanout ? o->transient_quorum : o->durable || o->quorum,
+        is_fanout || o->auto_delete, false, amqp_empty_table);
 }
 
 /* Arguments are compared by the broker, so even one without effect, such as
  * x-ha-policy, must be what the peers say. (spec/rpc-wire 1.4) */
 static void
-queue_arguments(const struct link_options *o, const struct queue_spec *queue,
+queue_arguments(const struct link_settings *s, const struct queue_spec *queue,
                 struct table *args)
 {
-    if (queue->is_transient) {
-        if (o->transient_ttl_s) {
-            unsigned ttl_s = o->transient_ttl_s;
+    const struct link_options *o = &s->o;
 
+    if (queue->is_stream) {
+        stream_arguments(s, args);
+        return;
+    }
+    if (queue->is_transient ? o->transient_quorum : o->quorum) {
+        table_add_text(args, "x-queue-type", "quorum");
+    }
+    if (queue->is_transient) {
+        unsigned ttl_s = o->transient_ttl_s;
+
+        if (ttl_s) {
             table_add_int(args, "x-expires",
                           ttl_s < INT_MAX / 1000 ? (int)ttl_s * 1000 : INT_MAX);
         }
     } else if (o->quorum) {
-        table_add_text(args, "x-queue-type", "quorum");
-        if (o->quorum_delivery_limit) {
-            table_add_int(args, "x-delivery-limit", o->quorum_delivery_limit);
-        }
-        if (o->quorum_max_length) {
-            table_add_int(args, "x-max-in-memory-length", o->quorum_max_length);
-        }
-        if (o->quorum_max_bytes) {
-            table_add_int(args, "x-max-in-memory-bytes", o->quorum_max_bytes);
-        }
+        add_limit(args, "x-delivery-limit", o->quorum_delivery_limit);
+        add_limit(args, "x-max-in-memory-length", o->quorum_max_length);
+        add_limit(args, "x-max-in-memory-bytes", o->quorum_max_bytes);
     }
     if (o->ha_queues) {
         table_add_text(args, "x-ha-policy", "all");
     }
+}
+
+/* The age is a text, with its unit. */
+static void
+stream_arguments(const struct link_settings *s, struct table *args)
+{
+    table_add_text(args, "x-queue-type", "stream");
+    if (s->o.transient_ttl_s) {
+        table_add_text(args, "x-max-age", s->stream_max_age);
+    }
+}
+
+static void
+add_limit(struct table *args, const char *name, int limit)
+{
+    if (limit) {
+        table_add_int(args, name, limit);
+    }
+}
+
+/* rabbitmq-c says little more than that there was an error. */
+static const char *
+reason_of(const struct conn *conn, int status)
+{
+    static const int numbers[] = {ECONNRESET,  ECONNREFUSED, ECONNABORTED,
+                                  EPIPE,       ETIMEDOUT,    EHOSTUNREACH,
+                                  ENETUNREACH, ENETDOWN};
+    int number = errno;
+
+    if (interrupt_is_raised(&conn->owner->interrupt)) {
+        return "given up";
+    }
+    if (status != AMQP_STATUS_TIMEOUT && tls_reason(conn)) {
+        return tls_reason(conn);
+    }
+    for (size_t i = 0; i < N_ELEMENTS(numbers); i++) {
+        if (status == AMQP_STATUS_SOCKET_ERROR && number == numbers[i]) {
+            return strerror(number);
+        }
+    }
+    return amqp_error_string2(status);
 }
 
 static void

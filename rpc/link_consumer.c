@@ -470,7 +470,9 @@ close_down(struct consumer *c)
         error_free(error);
         delete_own(c, QUEUE_REPLY);
         delete_own(c, QUEUE_LISTEN);
-        delete_own(c, QUEUE_FANOUT);
+        if (!c->thread->settings->keeps_fanout) {
+            delete_own(c, QUEUE_FANOUT);
+        }
     }
     conn_free(steal(&c->conn));
     resume_deferred(c); /* Nobody will know any more. */

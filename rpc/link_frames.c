@@ -22,6 +22,9 @@ static void take_body(struct conn *, amqp_bytes_t);
 static void complete(struct conn *);
 static struct inbound *inbound_create(const amqp_basic_properties_t *,
                                       const struct assembly *);
+static void note_offset(struct conn_owner *, const amqp_basic_properties_t *);
+static const amqp_field_value_t *header_of(const amqp_basic_properties_t *,
+                                           const char *name);
 static amqp_bytes_t compression_of(const amqp_basic_properties_t *);
 static unsigned expiration_of(const amqp_basic_properties_t *);
 static char *put_text(char **room, amqp_bytes_t text);
@@ -230,6 +233,7 @@ take_header(struct conn *conn, const amqp_frame_t *frame)
     } else {
         part->in = inbound_create(frame->payload.properties.decoded, part);
     }
+    note_offset(conn->owner, frame->payload.properties.decoded);
     if (!part->size) {
         complete(conn);
     }
@@ -314,10 +318,33 @@ inbound_create(const amqp_basic_properties_t *properties,
     return in;
 }
 
+/* What comes from a stream tells its place in there. */
+static void
+note_offset(struct conn_owner *owner, const amqp_basic_properties_t *properties)
+{
+    const amqp_field_value_t *offset =
+        header_of(properties, "x-stream-offset");
+
+    if (offset && offset->kind == AMQP_FIELD_KIND_I64) {
+        owner->stream_next = offset->value.i64 + 1;
+    }
+}
+
 static amqp_bytes_t
 compression_of(const amqp_basic_properties_t *properties)
 {
-    static const char name[] = "compression";
+    const amqp_field_value_t *compression =
+        header_of(properties, "compression");
+
+    return compression && compression->kind == AMQP_FIELD_KIND_UTF8
+               ? compression->value.bytes
+               : (amqp_bytes_t){0};
+}
+
+/* Null: there is no such header. */
+static const amqp_field_value_t *
+header_of(const amqp_basic_properties_t *properties, const char *name)
+{
     const amqp_table_t *headers = &properties->headers;
 
     for (int i = 0; (properties->_flags & AMQP_BASIC_HEADERS_FLAG) &&
@@ -325,13 +352,12 @@ compression_of(const amqp_basic_properties_t *properties)
          i++) {
         const amqp_table_entry_t *entry = &headers->entries[i];
 
-        if (entry->key.len == sizeof name - 1 &&
-            !memcmp(entry->key.bytes, name, sizeof name - 1) &&
-            entry->value.kind == AMQP_FIELD_KIND_UTF8) {
-            return entry->value.value.bytes;
+        if (entry->key.len == strlen(name) &&
+            !memcmp(entry->key.bytes, name, entry->key.len)) {
+            return &entry->value;
         }
     }
-    return (amqp_bytes_t){0};
+    return NULL;
 }
 
 static unsigned

@@ -8,7 +8,9 @@
  *   link_consumer.c the thread that consumes
  *   link_publisher.c the thread that publishes
  *   link_amqp.c     one connection: declarations, outcome of calls
- *   link_login.c    how it comes about: socket, TLS, login
+ *   link_login.c    how it comes about: socket, login
+ *   link_dial.c     the socket, with a wait for it that can be ended
+ *   link_tls.c      TLS, and what is wrong with it
  *   link_table.c    tables of arguments and properties
  *   link_topology.c which exchanges and queues there are
  *   link_frames.c   frames in: messages assembled, unasked methods sorted
@@ -25,7 +27,9 @@
 #endif
 
 #include "rpc/link.h"
+#include "rpc/names.h"
 #include "rpc/outbox.h"
+#include "rpc/queue_manager.h"
 #include "rpc/reconnect.h"
 
 /* Settings: a deep copy that nobody changes, so all threads read it. */
@@ -34,7 +38,36 @@ struct link_settings {
     char *fanout_exchange, *topic_queue, *server_queue, *fanout_queue;
     char *reply_queue;
     char *listen_queue; /* Null: none. */
+    /* Whose name these queues have; null: nobody else ever had it. */
+    struct queue_manager *queue_manager;
+    bool keeps_fanout; /* Its queue outlives us. */
+    char stream_max_age[16];
 };
+
+/* ---- Waits that another thread can end (link_dial.c) ---- */
+
+/* A thread that connects or logs in waits for a socket in there. */
+struct interrupt {
+    uv_mutex_t mutex;
+    bool raised;
+    int fd; /* Its socket, a duplicate; -1: it waits for none. */
+};
+void interrupt_init(struct interrupt *interrupt);
+void interrupt_close(struct interrupt *interrupt);
+
+/* Any thread: ends the wait under way and all that come. */
+void interrupt_raise(struct interrupt *interrupt);
+bool interrupt_is_raised(struct interrupt *interrupt);
+
+/* Its thread: from now on 'fd' is waited for; not any more. */
+void interrupt_arm(struct interrupt *interrupt, int fd);
+void interrupt_disarm(struct interrupt *interrupt);
+
+/* Connects to the first address of 'host' that answers; '*ret' does not
+ * block.  The error says why. */
+struct error *dial(struct interrupt *interrupt,
+                   const struct transport_host *host, unsigned timeout_s,
+                   int *ret) WARN_UNUSED;
 
 /* ---- A connection (link_amqp.c); its thread's alone ---- */
 
@@ -73,18 +106,38 @@ struct assembly {
     struct inbound *in; /* Null before the header, and if skipped. */
 };
 
+/* Exchanges and queues that are used as they are: "queue 'NAME'".  Of both
+ * threads of a link, so that each is told once. */
+struct mismatches {
+    uv_mutex_t mutex;
+    struct names names;
+};
+bool mismatches_has(struct mismatches *mismatches, const char *name);
+/* False: it is in there already. */
+bool mismatches_add(struct mismatches *mismatches, const char *name);
+void mismatches_remove(struct mismatches *mismatches, const char *name);
+
+/* What a thread lends to its connections, one after the other. */
+struct conn_owner {
+    struct interrupt interrupt;
+    struct mismatches *mismatches; /* Those of the link. */
+    int64_t stream_next; /* Where to go on in the stream; 0: at its end. */
+};
+
 struct conn {
     amqp_connection_state_t amqp;
     const struct link_settings *settings;
+    struct conn_owner *owner;
     struct conn_events events;
     struct assembly part;
+    bool is_opening;  /* TLS comes about. */
     bool dead;        /* Beyond use: only to be destroyed. */
     bool main_closed; /* The broker closed CHANNEL_MAIN; 'code', 'reason'. */
     bool side_open;
     int code; /* Of the broker's last refusal; 0: it was none. */
     char reason[256];
     uint64_t last_write_ms;
-    bool *warned_mismatch; /* Lent by the thread: one warning is enough. */
+    char tls_reason[256]; /* Why the broker's certificate is not trusted. */
 };
 
 /* A table of AMQP's, made on the stack; must stay where it is while it is
@@ -95,6 +148,7 @@ struct table {
     int n;
 };
 void table_add_int(struct table *table, const char *key, int value);
+void table_add_int64(struct table *table, const char *key, int64_t value);
 void table_add_text(struct table *table, const char *key, const char *value);
 void table_add_bool(struct table *table, const char *key, bool value);
 void table_add_table(struct table *table, const char *key, struct table *inner);
@@ -103,13 +157,22 @@ amqp_table_t table_value(struct table *table);
 struct queue_spec {
     const char *name;
     bool is_transient; /* Fanout and reply queues: they expire. */
+    bool is_stream;    /* That of all fanouts. */
 };
 
 /* Connects to one host, logs in, opens CHANNEL_MAIN.  'role' is for
  * connection_name. */
 struct error *conn_open(const struct link_settings *settings,
                         const struct transport_host *host, const char *role,
-                        bool *warned_mismatch, struct conn **ret) WARN_UNUSED;
+                        struct conn_owner *owner,
+                        struct conn **ret) WARN_UNUSED;
+
+/* link_tls.c: a socket of TLS, which 'conn' owns; and what went wrong with it
+ * last, null if nothing is known. */
+struct error *tls_socket_new(struct conn *conn,
+                             const struct transport_host *host,
+                             amqp_socket_t **ret) WARN_UNUSED;
+const char *tls_reason(const struct conn *conn);
 
 /* Closes politely if it is alive; null is fine. */
 void conn_free(struct conn *conn);
@@ -118,7 +181,8 @@ int conn_fd(const struct conn *conn);
 struct error *conn_reopen_main(struct conn *conn) WARN_UNUSED;
 
 /* Declarations, on a channel of their own.  A mismatch (406) takes what is
- * there as it is; a transient queue whose home is gone (404) is made anew. */
+ * there as it is, and says so once; a transient queue whose home is gone (404)
+ * is made anew. */
 struct error *conn_declare_exchange(struct conn *conn, const char *name,
                                     bool is_fanout) WARN_UNUSED;
 struct error *conn_declare_queue(struct conn *conn,
@@ -206,8 +270,8 @@ struct link_thread {
     bool running; /* The loop's, as the next two. */
     bool defers;  /* Wakes the thread once for several. */
     unsigned n_deferred;
-    bool warned_mismatch; /* The thread's. */
-    uint64_t tick_ms;     /* Atomic: when the thread was last seen alive. */
+    struct conn_owner owner; /* The thread's, but for its interrupt. */
+    uint64_t tick_ms;        /* Atomic: when the thread was last seen alive. */
 
     uv_mutex_t mutex; /* Guards what follows. */
     bool woken;

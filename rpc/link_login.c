@@ -7,13 +7,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #if __has_include(<rabbitmq-c/amqp.h>)
-#include <rabbitmq-c/ssl_socket.h>
 #include <rabbitmq-c/tcp_socket.h>
 #else
-#include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
 #endif
 
@@ -25,10 +21,7 @@
 #define CALL_TIMEOUT_S 15
 
 static struct error *open_socket(struct conn *, const struct transport_host *);
-static struct error *new_ssl_socket(struct conn *,
-                                    const struct transport_host *,
-                                    amqp_socket_t **ret);
-static void expect_name(SSL_CTX *context, const char *host);
+static struct error *open_tls(struct conn *, const struct transport_host *);
 static struct error *login(struct conn *, const struct transport_host *,
                            const char *role);
 static void set_user_timeout(const struct conn *);
@@ -36,21 +29,23 @@ static void set_user_timeout(const struct conn *);
 struct error *
 conn_open(const struct link_settings *settings,
           const struct transport_host *host, const char *role,
-          bool *warned_mismatch, struct conn **ret)
+          struct conn_owner *owner, struct conn **ret)
 {
     struct conn *conn = xzalloc(sizeof *conn);
 
     conn->settings = settings;
-    conn->warned_mismatch = warned_mismatch;
+    conn->owner = owner;
     conn->amqp = amqp_new_connection();
     struct error *error = open_socket(conn, host);
     if (!error) {
+        interrupt_arm(&owner->interrupt, conn_fd(conn));
         error = login(conn, host, role);
     }
     if (!error) {
         set_user_timeout(conn);
         error = conn_reopen_main(conn);
     }
+    interrupt_disarm(&owner->interrupt);
     if (error) {
         conn->dead = true;
         conn_free(conn);
@@ -81,75 +76,46 @@ conn_free(struct conn *conn)
 static struct error *
 open_socket(struct conn *conn, const struct transport_host *host)
 {
-    const struct link_options *o = &conn->settings->o;
-    struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_S};
-    amqp_socket_t *socket = NULL;
+    int fd;
+    struct error *error =
+        dial(&conn->owner->interrupt, host, CONNECT_TIMEOUT_S, &fd);
 
-    if (o->ssl) {
-        struct error *error = new_ssl_socket(conn, host, &socket);
-        if (error) {
-            return error;
-        }
-    } else {
-        socket = amqp_tcp_socket_new(conn->amqp);
+    if (error) {
+        return error;
     }
-    if (!socket) {
-        return error_new(ERR_INTERNAL, "no socket");
+    if (conn->settings->o.ssl) {
+        /* rabbitmq-c takes no socket for TLS.  This one has shown, in a way
+         * that can be ended, that there is somebody. */
+        close(fd);
+        return open_tls(conn, host);
     }
-    int status =
-        amqp_socket_open_noblock(socket, host->host, host->port, &timeout);
-    return conn_status(conn, status, "open");
-}
-
-static struct error *
-new_ssl_socket(struct conn *conn, const struct transport_host *host,
-               amqp_socket_t **ret)
-{
-    const struct link_options *o = &conn->settings->o;
-    amqp_socket_t *s = amqp_ssl_socket_new(conn->amqp);
+    amqp_socket_t *s = amqp_tcp_socket_new(conn->amqp);
+    int on = 1;
 
     if (!s) {
-        return error_new(ERR_INTERNAL, "no TLS socket");
+        close(fd);
+        return error_new(ERR_INTERNAL, "no socket");
     }
-    *ret = s; /* The connection owns it already. */
-    amqp_ssl_socket_set_verify_peer(s, true);
-    amqp_ssl_socket_set_verify_hostname(s, false);
-    if (o->ssl_ca_file && o->ssl_verify_hostname) {
-        expect_name(amqp_ssl_socket_get_context(s), host->host);
-    }
-    if (amqp_ssl_socket_set_ssl_versions(s, AMQP_TLSv1_2, AMQP_TLSvLATEST)) {
-        return error_new(ERR_CONFIG, "TLS 1.2 is not to be had");
-    }
-    if (o->ssl_ca_file) {
-        if (amqp_ssl_socket_set_cacert(s, o->ssl_ca_file)) {
-            return error_new(ERR_CONFIG, "cannot use CA file '%s'",
-                             o->ssl_ca_file);
-        }
-    } else {
-        SSL_CTX_set_default_verify_paths(amqp_ssl_socket_get_context(s));
-    }
-    if (o->ssl_cert_file &&
-        amqp_ssl_socket_set_key(s, o->ssl_cert_file,
-                                o->ssl_key_file ? o->ssl_key_file
-                                                : o->ssl_cert_file)) {
-        return error_new(ERR_CONFIG, "cannot use certificate '%s'",
-                         o->ssl_cert_file);
-    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    amqp_tcp_socket_set_sockfd(s, fd);
     return NULL;
 }
 
-/* OpenSSL compares names as part of verifying; the matcher of rabbitmq-c before
- * 0.14 knows neither addresses nor all forms of names. */
-static void
-expect_name(SSL_CTX *context, const char *host)
+static struct error *
+open_tls(struct conn *conn, const struct transport_host *host)
 {
-    X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
+    struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_S};
+    amqp_socket_t *s;
+    struct error *error = tls_socket_new(conn, host, &s);
 
-    X509_VERIFY_PARAM_set_hostflags(param,
-                                    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (!X509_VERIFY_PARAM_set1_ip_asc(param, host)) {
-        X509_VERIFY_PARAM_set1_host(param, host, 0);
+    if (error) {
+        return error;
     }
+    conn->is_opening = true;
+    int status = amqp_socket_open_noblock(s, host->host, host->port, &timeout);
+    conn->is_opening = false;
+    return conn_status(conn, status, "open with TLS");
 }
 
 static struct error *

@@ -13,6 +13,12 @@ table_add_int(struct table *table, const char *key, int value)
 }
 
 void
+table_add_int64(struct table *table, const char *key, int64_t value)
+{
+    add(table, key, AMQP_FIELD_KIND_I64)->value.i64 = value;
+}
+
+void
 table_add_text(struct table *table, const char *key, const char *value)
 {
     add(table, key, AMQP_FIELD_KIND_UTF8)->value.bytes =

@@ -18,6 +18,8 @@ LOG_MODULE(link_thread);
 /* So much mail does not have to wait for more. */
 #define DEFERRED_MAX 16
 
+#define REST_MIN_MS 100
+
 static uint32_t random_number(void *aux);
 static void unlock_and_wake(struct link_thread *thread);
 static void connected(struct link_thread *, const struct transport_host *);
@@ -40,6 +42,7 @@ link_thread_init(struct link_thread *thread, struct link *link,
         abort(); /* Out of descriptors at start: nothing would work. */
     }
     uv_mutex_init(&thread->mutex);
+    interrupt_init(&thread->owner.interrupt);
     thread->commands_tail = &thread->commands;
 }
 
@@ -48,6 +51,7 @@ link_thread_close(struct link_thread *thread)
 {
     close(thread->wakeup);
     uv_mutex_destroy(&thread->mutex);
+    interrupt_close(&thread->owner.interrupt);
     free(thread->settles);
 }
 
@@ -134,9 +138,12 @@ link_thread_wait(struct link_thread *thread, int fd, short events,
 unsigned
 link_thread_rest_ms(const struct link_thread *thread)
 {
-    unsigned heartbeat_s = thread->settings->o.heartbeat_s;
+    const struct link_options *o = &thread->settings->o;
+    unsigned rate = o->heartbeat_rate > 2 ? o->heartbeat_rate : 2;
+    unsigned rest_ms =
+        o->heartbeat_s ? o->heartbeat_s * 1000 / rate / 2 : 15000;
 
-    return heartbeat_s ? heartbeat_s * 1000 / 4 : 15000;
+    return rest_ms > REST_MIN_MS ? rest_ms : REST_MIN_MS;
 }
 
 void
@@ -198,7 +205,7 @@ link_thread_connect(struct link_thread *thread, struct reconnect *reconnect)
     __atomic_store_n(&thread->tick_ms, now_ms, __ATOMIC_RELAXED);
     struct error *error =
         conn_open(thread->settings, &url->hosts[i], thread->role,
-                  &thread->warned_mismatch, &conn);
+                  &thread->owner, &conn);
     if (error) {
         link_thread_failed(thread, error);
         reconnect_failed(reconnect, clock_now_ms());

@@ -13,7 +13,8 @@ struct error *
 conn_declare_topology(struct conn *conn)
 {
     const struct link_settings *s = conn->settings;
-    const struct queue_spec reply = {s->reply_queue, true};
+    const struct queue_spec reply = {.name = s->reply_queue,
+                                     .is_transient = true};
     struct error *error = s->o.topic ? declare_served(conn) : NULL;
 
     if (!error) {
@@ -47,12 +48,17 @@ declare_served(struct conn *conn)
     return error;
 }
 
-/* A queue of a fanout exchange is of its consumer's, and as transient. */
+/* A queue of a fanout exchange is its consumer's, unless it is a stream. */
 static struct error *
 declare_and_bind(struct conn *conn, const char *exchange, bool is_fanout,
                  const char *queue, const char *key)
 {
-    const struct queue_spec spec = {queue, is_fanout};
+    bool is_stream = is_fanout && conn->settings->o.stream_fanout;
+    const struct queue_spec spec = {
+        .name = queue,
+        .is_transient = is_fanout && !is_stream,
+        .is_stream = is_stream,
+    };
     struct error *error = conn_declare_exchange(conn, exchange, is_fanout);
 
     if (!error) {
@@ -68,7 +74,8 @@ static struct error *
 declare_listening(struct conn *conn)
 {
     const struct link_settings *s = conn->settings;
-    const struct queue_spec spec = {s->listen_queue, true};
+    const struct queue_spec spec = {.name = s->listen_queue,
+                                    .is_transient = true};
     struct error *error = conn_declare_exchange(conn, s->o.exchange, false);
 
     if (!error) {

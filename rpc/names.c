@@ -28,6 +28,18 @@ names_add(struct names *names, const char *name)
 }
 
 void
+names_remove(struct names *names, const char *name)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (!strcmp(names->names[i], name)) {
+            free(names->names[i]);
+            names->names[i] = names->names[--names->n];
+            return;
+        }
+    }
+}
+
+void
 names_clear(struct names *names)
 {
     for (size_t i = 0; i < names->n; i++) {

@@ -15,7 +15,8 @@ struct names {
 };
 
 bool names_has(const struct names *names, const char *name);
-void names_add(struct names *names, const char *name); /* Copied. */
+void names_add(struct names *names, const char *name);    /* Copied. */
+void names_remove(struct names *names, const char *name); /* If it is there. */
 void names_clear(struct names *names);
 
 #endif

@@ -11,8 +11,6 @@ LOG_MODULE(replier);
 
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 4000
-#define GIVE_UP_MS 60000
-
 #define GONE_MS 60000
 #define GONE_N 200
 
@@ -46,6 +44,7 @@ struct gone {
 struct replier {
     struct transport *transport;
     struct deadlines *deadlines;
+    uint64_t patience_ms;
     struct reply_out *head, *tail; /* Held. */
     size_t n_held, n_held_bytes;
     unsigned n_in_flight;
@@ -68,12 +67,14 @@ static void landed(struct replier *);
 static void remember_gone(struct replier *, const char *queue);
 
 struct replier *
-replier_create(struct transport *transport, struct deadlines *deadlines)
+replier_create(struct transport *transport, struct deadlines *deadlines,
+               unsigned patience_s)
 {
     struct replier *replier = xzalloc(sizeof *replier);
 
     replier->transport = transport;
     replier->deadlines = deadlines;
+    replier->patience_ms = patience_s * 1000ull;
     return replier;
 }
 
@@ -197,8 +198,9 @@ reply_missed(struct reply_out *reply)
     } else if (reply->pause_ms < RETRY_MAX_MS) {
         reply->pause_ms *= 2;
     }
-    if (now_ms + reply->pause_ms >= reply->first_missed_ms + GIVE_UP_MS ||
-        now_ms + reply->pause_ms >= reply->deadline_ms) {
+    uint64_t next_ms = now_ms + reply->pause_ms;
+    if (next_ms >= reply->first_missed_ms + replier->patience_ms ||
+        next_ms >= reply->deadline_ms) {
         remember_gone(replier, reply->queue);
         log_limited(LOG_LEVEL_WARN, NULL,
                     "reply dropped: its queue '%s' is gone", reply->queue);
@@ -206,7 +208,7 @@ reply_missed(struct reply_out *reply)
         return;
     }
     hold(reply);
-    deadlines_set(replier->deadlines, &reply->retry, now_ms + reply->pause_ms);
+    deadlines_set(replier->deadlines, &reply->retry, next_ms);
 }
 
 static void

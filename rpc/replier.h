@@ -4,8 +4,8 @@
 /* Gets replies to their callers. (spec/rpc-wire 5.2.6)
  *
  * A reply queue that is not there may come back: its owner may be reconnecting.
- * Such a reply is tried again, from a timer, for a minute; then the queue is
- * taken for gone, and what else goes there is dropped for another minute.
+ * Such a reply is tried again, from a timer, for a while; then the queue is
+ * taken for gone, and what else goes there is dropped for a minute.
  *
  * Threads: the loop. */
 
@@ -18,8 +18,10 @@ struct replier_counters {
     uint64_t n_sent, n_dropped;
 };
 
+/* 'patience_s': how long a reply is tried again. */
 struct replier *replier_create(struct transport *transport,
-                               struct deadlines *deadlines);
+                               struct deadlines *deadlines,
+                               unsigned patience_s);
 
 /* What is held is dropped.  The memory goes once the transport has settled all
  * that it was given. */

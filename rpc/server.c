@@ -44,7 +44,9 @@ rpc_server_create(uv_loop_t *loop, struct transport *transport,
     server->transport = transport;
     server->options = *options;
     server->deadlines = deadlines_create(loop);
-    server->replier = replier_create(transport, server->deadlines);
+    server->replier = replier_create(
+        transport, server->deadlines,
+        options->reply_patience_s ? options->reply_patience_s : 60);
     server->seen = seen_create();
     server->stop.due = stop_due;
     transport->server = (struct transport_events){

@@ -47,6 +47,9 @@ struct rpc_endpoint {
 struct rpc_server_options {
     unsigned max_held; /* Requests read and not yet answered. */
     unsigned max_body; /* Bytes, also when inflated. */
+    /* How long a caller's queue may be away before its replies are dropped; 0:
+     * 60. */
+    unsigned reply_patience_s;
 };
 
 struct rpc_server *rpc_server_create(uv_loop_t *loop,
