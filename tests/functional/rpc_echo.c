@@ -196,7 +196,7 @@ relay(void *aux, struct request *request)
     };
 
     rpc_call(e->client, &target, &e->options, request_context(request),
-             json_get_string(request_arg(request, "method")), NULL, relayed,
+             json_get_string(request_arg(request, "what")), NULL, relayed,
              request);
 }
 
@@ -245,7 +245,7 @@ static const struct rpc_method methods[] = {
     {"echo", {{"value", true}, {"old", false, 5}}, echo},
     {"sleep", {{"seconds", true}, {"mark"}}, sleep_a_while},
     {"bytes", {{"hex", true}}, bytes},
-    {"relay", {{"topic", true}, {"method", true}}, relay},
+    {"relay", {{"topic", true}, {"what", true}}, relay},
     {"announce",
      {{"count", true}, {"first_ms", true}, {"every_ms", true}},
      announce},

@@ -90,11 +90,12 @@ class Echo:
         statm = pathlib.Path('/proc/%d/statm' % self.process.pid).read_text()
         return int(statm.split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
-    def _note_health(self):
+    def wait_ready(self):
+        self.wait_for('up')
         self._n_descriptors = len(self._descriptors())
         self._memory_before = self._memory()
 
-    def _check_unharmed(self):
+    def check_unharmed(self):
         """As it was when it came up."""
         wait_for(lambda: self.connections() == 2 and
                  len(self._descriptors()) == self._n_descriptors, 10,
@@ -110,7 +111,7 @@ class Echo:
     def stop(self, deadline=30):
         """Ends it in good order; returns its counters."""
         if self.has_to_be_unharmed:
-            self._check_unharmed()
+            self.check_unharmed()
         self.process.send_signal(signal.SIGTERM)
         self.wait_end(deadline)
         return self.find('stopped')[0]
@@ -147,8 +148,7 @@ def echo(broker, tmp_path):
                        **more)
         services.append(service)
         if ready:
-            service.wait_for('up')
-            service._note_health()
+            service.wait_ready()
         return service
 
     yield make
