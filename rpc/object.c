@@ -3,17 +3,14 @@
 #include "rpc/object.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "rpc/object_internal.h"
+#include "rpc/object_versions.h"
 #include "rpc/utf8.h"
 
-#define KEY_NAME "nova_object.name"
-#define KEY_NAMESPACE "nova_object.namespace"
-#define KEY_VERSION "nova_object.version"
-#define KEY_DATA "nova_object.data"
-#define KEY_CHANGES "nova_object.changes"
-#define NAMESPACE "nova"
 #define UPDATES_CHANGED "obj_what_changed"
 
 /* No object has so many fields; each is looked for in a list. */
@@ -22,6 +19,9 @@
 /* How much of a peer's text a message quotes. */
 #define QUOTE_MAX 256
 
+/* Up to here a double has all whole numbers. */
+#define EXACT_MAX 9007199254740992.0
+
 struct object {
     struct json *json; /* A valid primitive; without changes, no such key. */
 };
@@ -29,8 +29,10 @@ struct object {
 static struct error *check(const struct json *json);
 static struct error *check_primitive(const struct json *json);
 static struct error *check_changes(const struct json *changes);
-static bool is_version(const char *text);
-static bool is_primitive(const struct json *json);
+static struct error *coerce(struct json *json);
+static struct error *coerce_fields(const char *name, struct json *data);
+static struct json *integer_of(const struct json *value);
+static struct json *integer_of_text(const char *text);
 static struct json *data_of(const struct object *object);
 static void mark_changed(struct object *object, const char *field);
 static void set_changes(struct object *object, const struct json *names);
@@ -40,7 +42,7 @@ object_create(const char *name, const char *version)
 {
     struct object *object = xzalloc(sizeof *object);
 
-    assert(is_version(version));
+    assert(object_version_parse(version, &(struct object_version){0}, NULL));
     object->json = json_object();
     json_set_string(object->json, KEY_NAME, name);
     json_set_string(object->json, KEY_NAMESPACE, NAMESPACE);
@@ -52,7 +54,7 @@ object_create(const char *name, const char *version)
 struct error *
 object_parse(const struct json *json, const char *name, struct object **ret)
 {
-    if (!is_primitive(json)) {
+    if (!object_is_primitive(json)) {
         return error_new(ERR_VALUE, "not an object of nova's");
     }
 
@@ -68,13 +70,16 @@ object_parse(const struct json *json, const char *name, struct object **ret)
                          (int)utf8_cut(actual, QUOTE_MAX), actual);
     }
 
-    struct object *object = xzalloc(sizeof *object);
+    AUTO_OBJECT object = xzalloc(sizeof *object);
     object->json = json_copy(json);
     if (json_size(json_get(json, KEY_CHANGES)) == 0) {
         json_remove(object->json, KEY_CHANGES);
     }
-    *ret = object;
-    return NULL;
+    error = coerce(object->json);
+    if (!error) {
+        *ret = steal(&object);
+    }
+    return error;
 }
 
 void
@@ -258,14 +263,20 @@ object_apply_updates(struct object *object, const struct json *updates)
     json_for_each (value, updates) {
         error = error ? error : check(value);
     }
+    AUTO_JSON fields = error ? NULL : json_copy(updates);
+    if (!error) {
+        json_remove(fields, UPDATES_CHANGED);
+        error = coerce_fields(object_name(object), fields);
+    }
+    if (!error) {
+        error = coerce(fields);
+    }
     if (error) {
         return error_wrap(error, "updates of '%s'", object_name(object));
     }
 
-    json_for_each (value, updates) {
-        if (value != changed) {
-            json_set(data_of(object), json_name(value), json_copy(value));
-        }
+    json_for_each (value, fields) {
+        json_set(data_of(object), json_name(value), json_copy(value));
     }
     set_changes(object, changed);
     return NULL;
@@ -290,7 +301,8 @@ object_merge_changes(struct object *to, const struct object *from)
 static struct error *
 check(const struct json *json)
 {
-    struct error *error = is_primitive(json) ? check_primitive(json) : NULL;
+    struct error *error =
+        object_is_primitive(json) ? check_primitive(json) : NULL;
 
     json_for_each (value, json) {
         if (error) {
@@ -322,7 +334,7 @@ check_primitive(const struct json *json)
                          "object '%.*s' is of namespace '%.*s'", n, name,
                          (int)utf8_cut(name_space, QUOTE_MAX), name_space);
     }
-    if (!version || !is_version(version)) {
+    if (!object_version_parse(version, &(struct object_version){0}, NULL)) {
         return error_new(ERR_VALUE, "object '%.*s' has no version", n, name);
     }
     if (!json_is_object(json_get(json, KEY_DATA))) {
@@ -353,30 +365,100 @@ check_changes(const struct json *changes)
     return NULL;
 }
 
-/* X.Y or X.Y.Z */
-static bool
-is_version(const char *text)
+/* As nova's fields do on input: an integer may come as a string, and what is
+ * to be a point in time has to name one. */
+static struct error *
+coerce(struct json *json)
 {
-    for (int n_parts = 1;; n_parts++) {
-        size_t n = strspn(text, "0123456789");
+    struct error *error = NULL;
 
-        if (n == 0 || n > 9 || n_parts > 3) {
-            return false;
-        }
-        text += n;
-        if (*text == '\0') {
-            return n_parts > 1;
-        }
-        if (*text++ != '.') {
-            return false;
-        }
+    if (object_is_primitive(json)) {
+        error = coerce_fields(json_string_of(json, KEY_NAME),
+                              json_get(json, KEY_DATA));
     }
+    json_for_each (value, json) {
+        if (error) {
+            break;
+        }
+        error = coerce(value);
+    }
+    return error;
 }
 
-static bool
-is_primitive(const struct json *json)
+static struct error *
+coerce_fields(const char *name, struct json *data)
 {
-    return json_has(json, KEY_NAME);
+    const struct object_class *class = object_class_find(name);
+    struct json *value = class ? json_first(data) : NULL;
+    int64_t us;
+
+    while (value) {
+        const char *field_name = json_name(value);
+        const struct object_field *field = object_field_find(class, field_name);
+        enum object_kind kind = field ? field->kind : OBJECT_ANY;
+
+        if (kind == OBJECT_ANY || json_is_null(value) ||
+            (kind == OBJECT_INTEGER && json_is_int(value))) {
+            value = json_next(value);
+        } else if (kind == OBJECT_INTEGER) {
+            struct json *number = integer_of(value);
+            if (!number) {
+                return error_new(ERR_VALUE, "'%s' of '%s' is no integer",
+                                 field->name, name);
+            }
+            json_set(data, field->name, number);
+            value = json_next(json_get(data, field->name));
+        } else if (object_parse_datetime(json_get_string(value), &us)) {
+            value = json_next(value);
+        } else {
+            return error_new(ERR_VALUE, "'%s' of '%s' is no point in time",
+                             field->name, name);
+        }
+    }
+    return NULL;
+}
+
+/* What int() makes of it, the caller's, or null. */
+static struct json *
+integer_of(const struct json *value)
+{
+    double number = json_get_double(value);
+
+    if (json_is_string(value)) {
+        return integer_of_text(json_get_string(value));
+    }
+    if (json_is_bool(value)) {
+        return json_int(json_is_true(value));
+    }
+    if (!json_is_number(value)) {
+        return NULL;
+    }
+    /* What is larger than an int64_t keeps its digits. */
+    return fabs(number) < EXACT_MAX ? json_int((int64_t)number)
+                                    : json_copy(value);
+}
+
+/* Blanks around it, a sign and leading zeros are fine. */
+static struct json *
+integer_of_text(const char *text)
+{
+    static const char blanks[] = " \t\n\v\f\r";
+    struct json *number = NULL;
+
+    text += strspn(text, blanks);
+    const char *sign = *text == '-' ? "-" : "";
+    text += *text == '-' || *text == '+';
+    size_t n = strspn(text, "0123456789");
+    if (n == 0 || text[n + strspn(text + n, blanks)]) {
+        return NULL;
+    }
+    while (n > 1 && *text == '0') {
+        text++;
+        n--;
+    }
+    AUTO_FREE digits = xasprintf("%s%.*s", sign, (int)n, text);
+    error_free(json_parse(digits, strlen(digits), &number));
+    return number;
 }
 
 static struct json *

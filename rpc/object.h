@@ -21,7 +21,9 @@ struct object *object_create(const char *name, const char *version);
 /* Takes a copy of 'json', which must be a primitive of 'name' (any name if
  * null) in namespace "nova".  ERR_VALUE for a missing key,
  * ERR_UNSUPPORTED_OBJECT for another namespace or name, ERR_VALUE for wrong
- * types within. */
+ * types within.  In the copy, and in all objects within, what is to be an
+ * integer and came as a string is one, and what is to be a point in time is
+ * one (see rpc/object_versions.h); else ERR_VALUE. */
 struct error *object_parse(const struct json *json, const char *name,
                            struct object **ret) WARN_UNUSED;
 

@@ -19,6 +19,7 @@ static bool parse_zone(const char **text, struct datetime *);
 static bool is_valid(const struct datetime *);
 static int64_t days_since_epoch(int year, int month, int day);
 static bool parse_digits(const char **text, int n, int *ret);
+static bool parse_short(const char **text, int *ret);
 static bool skip(const char **text, char c);
 
 bool
@@ -46,33 +47,38 @@ object_parse_datetime(const char *text, int64_t *ret_us)
     return true;
 }
 
-/* 2026-01-02 or 20260102 */
+/* 2026-01-02 or 20260102, and without what is the first anyway: 2026-01 or
+ * 2026; with dashes, a zero in front may be missing. */
 static bool
 parse_date(const char **text, struct datetime *t)
 {
     if (!parse_digits(text, 4, &t->year)) {
         return false;
     }
-
-    bool has_dashes = skip(text, '-');
-    return parse_digits(text, 2, &t->month) &&
-           (!has_dashes || skip(text, '-')) && parse_digits(text, 2, &t->day);
+    if (!skip(text, '-')) {
+        return **text == '\0' || (parse_digits(text, 2, &t->month) &&
+                                  parse_digits(text, 2, &t->day));
+    }
+    return parse_short(text, &t->month) &&
+           (**text == '\0' || (skip(text, '-') && parse_short(text, &t->day)));
 }
 
-/* 03:04:05, 030405, and without seconds; the last with a fraction. */
+/* 03:04:05, 030405, and without seconds or minutes; seconds may have a
+ * fraction. */
 static bool
 parse_time(const char **text, struct datetime *t)
 {
     if (!parse_digits(text, 2, &t->hour)) {
         return false;
     }
-
-    bool has_colons = skip(text, ':');
+    if (!skip(text, ':') && !isdigit((unsigned char)**text)) {
+        return true;
+    }
     if (!parse_digits(text, 2, &t->minute)) {
         return false;
     }
-    if (has_colons ? skip(text, ':') : isdigit((unsigned char)**text)) {
-        return parse_digits(text, 2, &t->second) && parse_fraction(text, t);
+    if (skip(text, ':') || isdigit((unsigned char)**text)) {
+        return parse_short(text, &t->second) && parse_fraction(text, t);
     }
     return true;
 }
@@ -153,6 +159,14 @@ parse_digits(const char **text, int n, int *ret)
     }
     *ret = value;
     return true;
+}
+
+/* One digit or two. */
+static bool
+parse_short(const char **text, int *ret)
+{
+    return isdigit((unsigned char)**text) &&
+           parse_digits(text, isdigit((unsigned char)(*text)[1]) ? 2 : 1, ret);
 }
 
 static bool
