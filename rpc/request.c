@@ -24,6 +24,12 @@ request_args(const struct request *request)
     return request->env->args;
 }
 
+struct json *
+request_edit_args(struct request *request)
+{
+    return request->env->args;
+}
+
 const struct json *
 request_arg(const struct request *request, const char *name)
 {

@@ -67,6 +67,32 @@ rpc_server_add(struct rpc_server *server, struct rpc_endpoint endpoint)
 }
 
 void
+rpc_server_set_gate(struct rpc_server *server,
+                    void (*enter)(void *aux, struct request *request),
+                    void *aux)
+{
+    server->gate = enter;
+    server->gate_aux = aux;
+}
+
+void
+request_enter(struct request *request, struct error *error)
+{
+    struct rpc_server *server = request->server;
+
+    if (error) {
+        request_fail(request, error);
+    } else if (!server) {
+        server_request_done(request);
+    } else if (request_is_stale(request, clock_now_ms())) {
+        server->counters.n_stale++;
+        server_request_done(request);
+    } else {
+        call_method(request);
+    }
+}
+
+void
 rpc_server_start(struct rpc_server *server)
 {
     server->is_started = true;
@@ -293,6 +319,11 @@ call_method(struct request *request)
 
     if (error) {
         request_fail(request, error);
+        return;
+    }
+    if (request->server->gate && !request->is_entered) {
+        request->is_entered = true;
+        request->server->gate(request->server->gate_aux, request);
         return;
     }
     log_debug(&request->log, "%s %s", request->env->msg_id ? "call" : "cast",

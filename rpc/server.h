@@ -57,6 +57,20 @@ struct rpc_server *rpc_server_create(uv_loop_t *loop,
                                      const struct rpc_server_options *options);
 void rpc_server_add(struct rpc_server *server, struct rpc_endpoint endpoint);
 
+/* 'enter' is given each request whose method has been found before the method
+ * is; it calls request_enter() once, at once or any time later.  Null: none
+ * (again). */
+void rpc_server_set_gate(struct rpc_server *server,
+                         void (*enter)(void *aux, struct request *request),
+                         void *aux);
+
+/* Lets a request go on to its method, or fail with 'error' (taken) if there is
+ * one; one that has become stale is dropped. */
+void request_enter(struct request *request, struct error *error);
+
+/* Its arguments, to be made fit for the method; for a gate. */
+struct json *request_edit_args(struct request *request);
+
 /* Nothing is dispatched before this (requests wait at the broker). */
 void rpc_server_start(struct rpc_server *server);
 

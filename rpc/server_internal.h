@@ -21,6 +21,7 @@ struct request {
     struct request *next, *prev;
     struct rpc_server *server; /* Null: nobody awaits the answer any more. */
     enum request_state state;
+    bool is_entered; /* The gate has seen it. */
     struct envelope *env;
     struct log_context log;
     struct deadline keepalive, hold;
@@ -44,6 +45,8 @@ struct rpc_server {
     struct request_list waiting, running;
     uint64_t n_numbered;
     bool is_started, is_stopping, is_pumping;
+    void (*gate)(void *aux, struct request *request); /* Null: none. */
+    void *gate_aux;
     struct deadline stop;
     void (*stopped)(void *aux);
     void *stopped_aux;
