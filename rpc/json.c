@@ -22,8 +22,6 @@ static struct json *json_of(cJSON *item);
 static char *escape_nuls(char *text, size_t *size);
 static struct json *borrow(const struct json *value);
 static bool members_equal(const struct json *a, const struct json *b);
-static cJSON **members_sorted(const struct json *object, size_t n);
-static void forget_name(cJSON *item);
 
 void
 json_init(void)
@@ -58,7 +56,7 @@ json_free(struct json *json)
 struct json *
 json_copy(const struct json *json)
 {
-    return json_of(cJSON_Duplicate(node(json), true));
+    return json_build_copy(json);
 }
 
 bool
@@ -185,15 +183,16 @@ json_set(struct json *object, const char *name, struct json *value)
 {
     assert(json_is_object(object) && value != object);
     AUTO_FREE clean = utf8_clean(name, strlen(name));
-    cJSON *item = node(value ? value : json_null());
     cJSON *old = cJSON_GetObjectItemCaseSensitive(node(object), clean);
 
-    forget_name(item);
+    if (!value) {
+        value = json_null();
+    }
+    json_build_name(value, steal(&clean));
     if (old) {
-        item->string = steal(&clean);
-        cJSON_ReplaceItemViaPointer(node(object), old, item);
+        cJSON_ReplaceItemViaPointer(node(object), old, node(value));
     } else {
-        json_build_append(object, steal(&clean), json_of(item));
+        json_build_append(object, value);
     }
     return object;
 }
@@ -212,7 +211,7 @@ json_detach(struct json *object, const char *name)
 
     if (item) {
         cJSON_DetachItemViaPointer(node(object), item);
-        forget_name(item);
+        json_build_name(json_of(item), NULL);
     }
     return json_of(item);
 }
@@ -225,14 +224,13 @@ json_detach_prefixed(struct json *object, const char *prefix)
 
     for (struct json *next, *member = json_first(object); member;
          member = next) {
-        const char *name = json_name(member);
+        char *name = node(member)->string;
 
         next = json_next(member);
         if (strncmp(name, prefix, size) == 0) {
-            AUTO_FREE rest = xstrdup(name + size);
             cJSON_DetachItemViaPointer(node(object), node(member));
-            forget_name(node(member));
-            json_build_append(moved, steal(&rest), member);
+            memmove(name, name + size, strlen(name + size) + 1);
+            json_build_append(moved, member);
         }
     }
     return moved;
@@ -243,8 +241,10 @@ json_add_prefixed(struct json *object, const char *prefix,
                   const struct json *members)
 {
     json_for_each (member, members) {
-        json_build_append(object, xasprintf("%s%s", prefix, json_name(member)),
-                          borrow(member));
+        struct json *value = borrow(member);
+
+        json_build_name(value, xasprintf("%s%s", prefix, json_name(member)));
+        json_build_append(object, value);
     }
 }
 
@@ -328,10 +328,11 @@ struct json *
 json_append(struct json *array, struct json *value)
 {
     assert(json_is_array(array) && value != array);
-    cJSON *item = node(value ? value : json_null());
-
-    forget_name(item);
-    json_build_append(array, NULL, json_of(item));
+    if (!value) {
+        value = json_null();
+    }
+    json_build_name(value, NULL);
+    json_build_append(array, value);
     return array;
 }
 
@@ -353,64 +354,10 @@ json_name(const struct json *member)
     return node(member)->string;
 }
 
-struct json *
-json_build_string(char *text)
-{
-    cJSON *item = cJSON_CreateNull();
-
-    item->type = cJSON_String;
-    item->valuestring = text;
-    return json_of(item);
-}
-
-struct json *
-json_build_number(char *text)
-{
-    cJSON *item = cJSON_CreateNull();
-
-    item->type = cJSON_Raw;
-    item->valuestring = text;
-    return json_of(item);
-}
-
 const char *
 json_number_text(const struct json *json)
 {
     return json_is_number(json) ? node(json)->valuestring : NULL;
-}
-
-void
-json_build_append(struct json *container, char *name, struct json *value)
-{
-    cJSON *parent = node(container), *item = node(value);
-
-    /* cJSON's list: the first item's 'prev' is the last item. */
-    item->string = name;
-    item->next = NULL;
-    if (!parent->child) {
-        parent->child = item;
-    } else {
-        cJSON *last = parent->child->prev;
-        last->next = item;
-        item->prev = last;
-    }
-    parent->child->prev = item;
-}
-
-void
-json_build_drop_duplicates(struct json *object, size_t n)
-{
-    if (n < 2) {
-        return;
-    }
-
-    cJSON **sorted = members_sorted(object, n);
-    for (size_t i = 0; i + 1 < n; i++) {
-        if (strcmp(sorted[i]->string, sorted[i + 1]->string) == 0) {
-            cJSON_Delete(cJSON_DetachItemViaPointer(node(object), sorted[i]));
-        }
-    }
-    free(sorted);
 }
 
 static cJSON *
@@ -469,56 +416,13 @@ members_equal(const struct json *a, const struct json *b)
         return false;
     }
 
-    cJSON **x = members_sorted(a, n), **y = members_sorted(b, n);
+    struct json **x = json_build_sorted(a, n), **y = json_build_sorted(b, n);
     bool equal = true;
     for (size_t i = 0; equal && i < n; i++) {
-        equal = strcmp(x[i]->string, y[i]->string) == 0 &&
-                json_equal(json_of(x[i]), json_of(y[i]));
+        equal = strcmp(json_name(x[i]), json_name(y[i])) == 0 &&
+                json_equal(x[i], y[i]);
     }
     free(x);
     free(y);
     return equal;
-}
-
-struct member {
-    cJSON *item;
-    size_t i;
-};
-
-static int
-compare_members(const void *a_, const void *b_)
-{
-    const struct member *a = a_, *b = b_;
-    int order = strcmp(a->item->string, b->item->string);
-
-    return order ? order : a->i < b->i ? -1 : 1;
-}
-
-/* The members by name; those of one name in their order.  The array is the
- * caller's. */
-static cJSON **
-members_sorted(const struct json *object, size_t n)
-{
-    struct member *members = xcalloc(n, sizeof *members);
-    size_t i = 0;
-
-    json_for_each (member, object) {
-        members[i] = (struct member){node(member), i};
-        i++;
-    }
-    qsort(members, n, sizeof *members, compare_members);
-
-    cJSON **sorted = xcalloc(n, sizeof(cJSON *));
-    for (i = 0; i < n; i++) {
-        sorted[i] = members[i].item;
-    }
-    free(members);
-    return sorted;
-}
-
-static void
-forget_name(cJSON *item)
-{
-    free(item->string);
-    item->string = NULL;
 }

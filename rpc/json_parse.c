@@ -25,18 +25,28 @@ struct parser {
     const char *why; /* Set once something is wrong, at 'p'. */
 };
 
-static struct json *parse_value(struct parser *, int depth);
-static struct json *parse_object(struct parser *, int depth);
-static struct json *parse_array(struct parser *, int depth);
+/* A text as it stands in what is read. */
+struct span {
+    const char *start; /* Null: there is none. */
+    size_t size;
+    bool has_escapes;
+};
+
+static struct json *parse_value(struct parser *, int depth,
+                                const struct span *name);
+static struct json *parse_object(struct parser *, int depth,
+                                 const struct span *name);
+static struct json *parse_array(struct parser *, int depth,
+                                const struct span *name);
 static bool parse_member(struct parser *, int depth, struct json *object);
-static struct json *parse_number(struct parser *);
-static char *parse_string(struct parser *);
-static const char *skip_string(struct parser *, bool *ret_escapes);
-static bool unescape(struct parser *, const char *end, char *out);
-static char escaped(char c);
-static bool unescape_unicode(struct parser *, const char *end, char **out);
-static bool parse_hex4(const char *p, const char *end, unsigned *ret);
-static char *put_utf8(char *out, unsigned c);
+static struct json *parse_word(struct parser *, const char *word,
+                               enum json_type, const struct span *name);
+static struct json *parse_number(struct parser *, const struct span *name);
+static struct json *parse_string(struct parser *, const struct span *name);
+static struct json *build(struct parser *, enum json_type,
+                          const struct span *name, const struct span *text);
+static bool copy_span(struct parser *, const struct span *, char *out);
+static bool skip_string(struct parser *, struct span *ret);
 static const char *skip_digits(const struct parser *, const char *p);
 static void skip_space(struct parser *);
 static bool skip_char(struct parser *, char c);
@@ -47,7 +57,7 @@ struct error *
 json_parse(const char *text, size_t size, struct json **ret)
 {
     struct parser parser = {.start = text, .p = text, .end = text + size};
-    AUTO_JSON json = parse_value(&parser, 0);
+    AUTO_JSON json = parse_value(&parser, 0, &(struct span){0});
 
     if (json) {
         skip_space(&parser);
@@ -65,7 +75,7 @@ json_parse(const char *text, size_t size, struct json **ret)
 
 /* All of these return null, having told why, if something is wrong. */
 static struct json *
-parse_value(struct parser *parser, int depth)
+parse_value(struct parser *parser, int depth, const struct span *name)
 {
     skip_space(parser);
     if (++parser->n_values > VALUES_MAX) {
@@ -76,30 +86,31 @@ parse_value(struct parser *parser, int depth)
     }
     switch (*parser->p) {
     case '{':
-        return parse_object(parser, depth + 1);
+        return parse_object(parser, depth + 1, name);
     case '[':
-        return parse_array(parser, depth + 1);
-    case '"': {
-        char *text = parse_string(parser);
-        return text ? json_build_string(text) : NULL;
-    }
+        return parse_array(parser, depth + 1, name);
+    case '"':
+        return parse_string(parser, name);
     case 't':
-        return skip_word(parser, "true") ? json_bool(true) : NULL;
+        return parse_word(parser, "true", JSON_TRUE, name);
     case 'f':
-        return skip_word(parser, "false") ? json_bool(false) : NULL;
+        return parse_word(parser, "false", JSON_FALSE, name);
     case 'n':
-        return skip_word(parser, "null") ? json_null() : NULL;
+        return parse_word(parser, "null", JSON_NULL, name);
     default:
-        return parse_number(parser);
+        return parse_number(parser, name);
     }
 }
 
 static struct json *
-parse_object(struct parser *parser, int depth)
+parse_object(struct parser *parser, int depth, const struct span *name)
 {
-    AUTO_JSON object = json_object();
+    AUTO_JSON object = build(parser, JSON_OBJECT, name, NULL);
     size_t n = 0;
 
+    if (!object) {
+        return NULL;
+    }
     if (depth > JSON_DEPTH_MAX) {
         return fail(parser, "nested too deeply");
     }
@@ -130,8 +141,8 @@ parse_member(struct parser *parser, int depth, struct json *object)
         return fail(parser, "a name is missing");
     }
 
-    AUTO_FREE name = parse_string(parser);
-    if (!name) {
+    struct span name;
+    if (!skip_string(parser, &name)) {
         return false;
     }
     skip_space(parser);
@@ -139,19 +150,22 @@ parse_member(struct parser *parser, int depth, struct json *object)
         return fail(parser, "a colon is missing");
     }
 
-    struct json *value = parse_value(parser, depth);
+    struct json *value = parse_value(parser, depth, &name);
     if (!value) {
         return false;
     }
-    json_build_append(object, steal(&name), value);
+    json_build_append(object, value);
     return true;
 }
 
 static struct json *
-parse_array(struct parser *parser, int depth)
+parse_array(struct parser *parser, int depth, const struct span *name)
 {
-    AUTO_JSON array = json_array();
+    AUTO_JSON array = build(parser, JSON_ARRAY, name, NULL);
 
+    if (!array) {
+        return NULL;
+    }
     if (depth > JSON_DEPTH_MAX) {
         return fail(parser, "nested too deeply");
     }
@@ -161,11 +175,11 @@ parse_array(struct parser *parser, int depth)
         return steal(&array);
     }
     do {
-        struct json *value = parse_value(parser, depth);
+        struct json *value = parse_value(parser, depth, &(struct span){0});
         if (!value) {
             return NULL;
         }
-        json_build_append(array, NULL, value);
+        json_build_append(array, value);
         skip_space(parser);
     } while (skip_char(parser, ','));
     if (!skip_char(parser, ']')) {
@@ -175,7 +189,14 @@ parse_array(struct parser *parser, int depth)
 }
 
 static struct json *
-parse_number(struct parser *parser)
+parse_word(struct parser *parser, const char *word, enum json_type type,
+           const struct span *name)
+{
+    return skip_word(parser, word) ? build(parser, type, name, NULL) : NULL;
+}
+
+static struct json *
+parse_number(struct parser *parser, const struct span *name)
 {
     const char *p = parser->p;
     bool has_exponent = false;
@@ -210,65 +231,81 @@ parse_number(struct parser *parser)
         return fail(parser, "a number is too long");
     }
 
-    AUTO_FREE text = xstrndup(parser->p, (size_t)(p - parser->p));
-    if (has_exponent && !isfinite(strtod(text, NULL))) {
+    struct span text = {parser->p, (size_t)(p - parser->p), false};
+    AUTO_JSON number = build(parser, JSON_NUMBER, name, &text);
+    if (number && has_exponent &&
+        !isfinite(strtod(json_number_text(number), NULL))) {
         return fail(parser, "a number is too large");
     }
     parser->p = p;
-    return json_build_number(steal(&text));
+    return steal(&number);
 }
 
-/* The string at the parser's quotation mark; the caller's. */
-static char *
-parse_string(struct parser *parser)
+static struct json *
+parse_string(struct parser *parser, const struct span *name)
 {
+    struct span text;
+
+    return skip_string(parser, &text) ? build(parser, JSON_STRING, name, &text)
+                                      : NULL;
+}
+
+/* 'text' may be null.  Escapes only make it shorter. */
+static struct json *
+build(struct parser *parser, enum json_type type, const struct span *name,
+      const struct span *text)
+{
+    char *name_at, *text_at;
+    AUTO_JSON json =
+        json_build_value(type, name->start ? name->size : JSON_NO_TEXT,
+                         &name_at, text ? text->size : JSON_NO_TEXT, &text_at);
+
+    if ((name_at && !copy_span(parser, name, name_at)) ||
+        (text_at && !copy_span(parser, text, text_at))) {
+        return NULL;
+    }
+    return steal(&json);
+}
+
+static bool
+copy_span(struct parser *parser, const struct span *span, char *out)
+{
+    if (!span->has_escapes) {
+        *(char *)mempcpy(out, span->start, span->size) = '\0';
+        return true;
+    }
+
+    const char *end = span->start + span->size;
+    const char *why, *bad = json_text_unescape(span->start, end, out, &why);
+    if (bad) {
+        parser->p = bad;
+        return fail(parser, why);
+    }
+    return true;
+}
+
+/* The string at the parser's quotation mark, having seen that it is valid but
+ * for its escapes. */
+static bool
+skip_string(struct parser *parser, struct span *ret)
+{
+    const char *p = ++parser->p;
     bool has_escapes = false;
 
-    parser->p++;
-    const char *end = skip_string(parser, &has_escapes);
-    if (!end) {
-        return NULL;
-    }
-
-    size_t size = (size_t)(end - parser->p);
-    AUTO_FREE text = xmalloc(size + 1); /* Escapes only make it shorter. */
-    if (!has_escapes) {
-        memcpy(text, parser->p, size);
-        text[size] = '\0';
-    } else if (!unescape(parser, end, text)) {
-        return NULL;
-    }
-    parser->p = end + 1;
-    return steal(&text);
-}
-
-/* Finds the closing quotation mark, having seen that what is before it is
- * valid but for its escapes. */
-static const char *
-skip_string(struct parser *parser, bool *ret_escapes)
-{
-    /* Nearly everything is one of these, so it is looked for first. */
-    static const bool is_plain[256] = {
-        [0x20 ... '"' - 1] = true,
-        ['"' + 1 ... '\\' - 1] = true,
-        ['\\' + 1 ... 0x7f] = true,
-    };
-    const char *p = parser->p;
-
     for (;;) {
-        while (p < parser->end && is_plain[(unsigned char)*p]) {
-            p++;
-        }
+        p = json_text_skip_plain(p, parser->end);
         if (p == parser->end) {
             return fail(parser, "a string has no end");
         }
         if (*p == '"') {
-            return p;
+            break;
         }
 
         if (*p == '\\') {
-            *ret_escapes = true;
-            p += parser->end - p > 1 ? 2 : 1;
+            has_escapes = true;
+            do {
+                p += parser->end - p > 1 ? 2 : 1;
+            } while (p < parser->end && *p == '\\');
             continue;
         }
 
@@ -282,127 +319,9 @@ skip_string(struct parser *parser, bool *ret_escapes)
         }
         p += n;
     }
-}
-
-static bool
-unescape(struct parser *parser, const char *end, char *out)
-{
-    const char *p = parser->p;
-
-    while (p < end) {
-        if (*p != '\\') {
-            *out++ = *p++;
-            continue;
-        }
-
-        char c = escaped(p[1]);
-        if (c) {
-            *out++ = c;
-            p += 2;
-            continue;
-        }
-        parser->p = p;
-        if (!unescape_unicode(parser, end, &out)) {
-            return false;
-        }
-        p = parser->p;
-    }
-    *out = '\0';
+    *ret = (struct span){parser->p, (size_t)(p - parser->p), has_escapes};
+    parser->p = p + 1;
     return true;
-}
-
-/* What a backslash and 'c' stand for; NUL if there is more to it. */
-static char
-escaped(char c)
-{
-    switch (c) {
-    case '"':
-    case '\\':
-    case '/':
-        return c;
-    case 'b':
-        return '\b';
-    case 'f':
-        return '\f';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    default:
-        return '\0';
-    }
-}
-
-/* A backslash that must begin \uXXXX, or two of them that make a pair. */
-static bool
-unescape_unicode(struct parser *parser, const char *end, char **out)
-{
-    const char *p = parser->p;
-    unsigned c, low;
-
-    if (p[1] != 'u' || !parse_hex4(p + 2, end, &c)) {
-        return fail(parser, "a bad escape");
-    }
-    p += 6;
-    if (c >= 0xd800 && c < 0xdc00 && end - p >= 6 && p[0] == '\\' &&
-        p[1] == 'u' && parse_hex4(p + 2, end, &low) && low >= 0xdc00 &&
-        low < 0xe000) {
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        p += 6;
-    }
-    if (c >= 0xd800 && c < 0xe000) {
-        return fail(parser, "half a surrogate pair");
-    }
-    *out = put_utf8(*out, c);
-    parser->p = p;
-    return true;
-}
-
-static bool
-parse_hex4(const char *p, const char *end, unsigned *ret)
-{
-    unsigned value = 0;
-
-    if (end - p < 4) {
-        return false;
-    }
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
-                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
-                                                : 16;
-        if (digit == 16) {
-            return false;
-        }
-        value = value << 4 | digit;
-    }
-    *ret = value;
-    return true;
-}
-
-/* U+0000 in two bytes, as rpc/utf8.h has it. */
-static char *
-put_utf8(char *out, unsigned c)
-{
-    if (c > 0 && c < 0x80) {
-        *out++ = (char)c;
-    } else if (c < 0x800) {
-        *out++ = (char)(0xc0 | c >> 6);
-        *out++ = (char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *out++ = (char)(0xe0 | c >> 12);
-        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (c & 0x3f));
-    } else {
-        *out++ = (char)(0xf0 | c >> 18);
-        *out++ = (char)(0x80 | (c >> 12 & 0x3f));
-        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (c & 0x3f));
-    }
-    return out;
 }
 
 static const char *

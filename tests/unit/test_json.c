@@ -254,6 +254,66 @@ test_escapes_are_decoded(void **state)
                   "\"\xef\xbf\xbf\xee\x80\x80\xed\x9f\xbf\xf4\x8f\xbf\xbf\"");
 }
 
+/* Texts are read by words: each place in one, and what a word leaves over. */
+static void
+test_what_is_special_is_seen_at_every_place_of_a_word(void **state)
+{
+    static const struct {
+        const char *in, *out; /* Null: refused. */
+    } specials[] = {
+        {"\\\\", "\\"},
+        {"\\n\\\"\\/", "\n\"/"},
+        {"\\u00e9", "\xc3\xa9"},
+        {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"},
+        {"\xc3\xa9", "\xc3\xa9"},
+        {"\x7f", "\x7f"},
+        {"\x1f", NULL},
+        {"\xff", NULL},
+        {"\\x", NULL},
+    };
+    static const char plain[] = "!#abcdefghijklmnop~[] ";
+
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(specials); i++) {
+        for (int before = 0; before <= 18; before++) {
+            for (int after = 0; after <= 18; after++) {
+                AUTO_FREE text = xasprintf("{\"%.*s%s%.*s\":1}", before, plain,
+                                           specials[i].in, after, plain);
+                if (!specials[i].out) {
+                    assert_refused(text, "");
+                    continue;
+                }
+                AUTO_FREE expected = xasprintf("%.*s%s%.*s", before, plain,
+                                               specials[i].out, after, plain);
+                AUTO_JSON json = parse(text);
+                assert_string_equal(json_name(json_first(json)), expected);
+            }
+        }
+    }
+}
+
+static void
+test_a_copy_has_texts_and_names_of_its_own(void **state)
+{
+    struct json *json = parse("{\"_c_x\":\"one\",\"_c_y\":[1,{\"z\":null}],"
+                              "\"w\":true}");
+    AUTO_JSON copy = json_copy(json);
+    AUTO_JSON prefixed = json_detach_prefixed(json, "_c_");
+    AUTO_JSON detached = json_detach(prefixed, "x");
+
+    (void)state;
+    json_set(prefixed, "name", json_copy(detached));
+    json_set(prefixed, "y", json_detach(json, "w"));
+    json_free(json);
+    assert_null(json_name(detached));
+    assert_string_equal(json_get_string(detached), "one");
+    AUTO_FREE left = json_print(prefixed, NULL);
+    assert_string_equal(left, "{\"y\":true,\"name\":\"one\"}");
+    AUTO_FREE copied = json_print(copy, NULL);
+    assert_string_equal(copied, "{\"_c_x\":\"one\",\"_c_y\":[1,{\"z\":null}],"
+                                "\"w\":true}");
+}
+
 static void
 test_bad_escapes_are_refused(void **state)
 {
@@ -464,6 +524,11 @@ test_the_last_of_duplicate_names_wins(void **state)
                   "{\"a\":[{\"x\":2}]}");
     assert_prints("{\"a\":1,\"\\u0061\":2}", "{\"a\":2}");
     assert_prints("{\"A\":1,\"a\":2}", "{\"A\":1,\"a\":2}");
+    /* Alike but for what is in the middle. */
+    assert_prints("{\"name_of_a_thing\":1,\"name_of-a_thing\":2,"
+                  "\"long_name_of_a_thing\":3,\"long_name-of_a_thing\":4}",
+                  "{\"name_of_a_thing\":1,\"name_of-a_thing\":2,"
+                  "\"long_name_of_a_thing\":3,\"long_name-of_a_thing\":4}");
 }
 
 static void
@@ -771,6 +836,8 @@ main(void)
         cmocka_unit_test(test_whole_floats_are_integers_too),
         cmocka_unit_test(test_doubles_print_shortest_and_stay_floats),
         cmocka_unit_test(test_escapes_are_decoded),
+        cmocka_unit_test(test_what_is_special_is_seen_at_every_place_of_a_word),
+        cmocka_unit_test(test_a_copy_has_texts_and_names_of_its_own),
         cmocka_unit_test(test_bad_escapes_are_refused),
         cmocka_unit_test(test_escaped_nul_cuts_nothing),
         cmocka_unit_test(test_nul_as_it_is_kept_is_refused_from_outside),

@@ -1,0 +1,181 @@
+#include <config.h>
+
+#include "rpc/json_build.h"
+
+#include <endian.h>
+#include <string.h>
+
+/* The inside of strings.  A request of nova's is a string of 13 kB with a
+ * thousand strings in it: most of what is read is read here, and so it goes by
+ * words of eight bytes. */
+
+/* A word whose bytes are all 'c'. */
+#define BYTES(c) ((c)*0x0101010101010101u)
+
+static uint64_t bytes_below(uint64_t word, unsigned char c);
+static uint64_t bytes_equal(uint64_t word, unsigned char c);
+static uint64_t load(const char *p);
+static const char *unescape_unicode(const char **at, const char *end,
+                                    char **out);
+static bool parse_hex4(const char *p, const char *end, unsigned *ret);
+static char *put_utf8(char *out, unsigned c);
+
+const char *
+json_text_skip_plain(const char *p, const char *end)
+{
+    static const bool is_plain[256] = {
+        [0x20 ... '"' - 1] = true,
+        ['"' + 1 ... '\\' - 1] = true,
+        ['\\' + 1 ... 0x7f] = true,
+    };
+
+    for (; end - p >= (ptrdiff_t)sizeof(uint64_t); p += sizeof(uint64_t)) {
+        uint64_t word = load(p);
+        uint64_t special = bytes_equal(word, '"') | bytes_equal(word, '\\') |
+                           bytes_below(word, 0x20) | (word & BYTES(0x80));
+        if (special) {
+            return p + __builtin_ctzll(special) / 8;
+        }
+    }
+    while (p < end && is_plain[(unsigned char)*p]) {
+        p++;
+    }
+    return p;
+}
+
+/* What comes out is not longer, so whole words may be copied while there are
+ * some. */
+const char *
+json_text_unescape(const char *p, const char *end, char *out,
+                   const char **ret_why)
+{
+    /* What a backslash and a character stand for; 0 if there is more to it. */
+    static const char escaped[256] = {
+        ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+        ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t',
+    };
+
+    while (p < end) {
+        if (end - p >= (ptrdiff_t)sizeof(uint64_t)) {
+            uint64_t backslashes = bytes_equal(load(p), '\\');
+            int n = backslashes ? __builtin_ctzll(backslashes) / 8
+                                : (int)sizeof(uint64_t);
+            memcpy(out, p, sizeof(uint64_t));
+            p += n;
+            out += n;
+        }
+        if (p < end && *p != '\\') {
+            *out++ = *p++;
+            continue;
+        }
+        /* Of a text in a text they come in rows. */
+        for (char c;
+             p < end && *p == '\\' && (c = escaped[(unsigned char)p[1]]);
+             p += 2) {
+            *out++ = c;
+        }
+        if (p < end && *p == '\\') {
+            *ret_why = unescape_unicode(&p, end, &out);
+            if (*ret_why) {
+                return p;
+            }
+        }
+    }
+    *out = '\0';
+    return NULL;
+}
+
+/* Sets the highest bit of each byte that is less than 'c', at most 0x80; of
+ * bytes after the first such one perhaps of others, too. */
+static uint64_t
+bytes_below(uint64_t word, unsigned char c)
+{
+    return (word - BYTES(c)) & ~word & BYTES(0x80);
+}
+
+static uint64_t
+bytes_equal(uint64_t word, unsigned char c)
+{
+    return bytes_below(word ^ BYTES(c), 1);
+}
+
+/* Eight bytes, the first one lowest. */
+static uint64_t
+load(const char *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, sizeof word);
+    return le64toh(word);
+}
+
+/* A backslash that must begin \uXXXX, or two of them that make a pair.  Null,
+ * or what is wrong. */
+static const char *
+unescape_unicode(const char **at, const char *end, char **out)
+{
+    const char *p = *at;
+    unsigned c, low;
+
+    if (p[1] != 'u' || !parse_hex4(p + 2, end, &c)) {
+        return "a bad escape";
+    }
+    p += 6;
+    if (c >= 0xd800 && c < 0xdc00 && end - p >= 6 && p[0] == '\\' &&
+        p[1] == 'u' && parse_hex4(p + 2, end, &low) && low >= 0xdc00 &&
+        low < 0xe000) {
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        p += 6;
+    }
+    if (c >= 0xd800 && c < 0xe000) {
+        return "half a surrogate pair";
+    }
+    *out = put_utf8(*out, c);
+    *at = p;
+    return NULL;
+}
+
+static bool
+parse_hex4(const char *p, const char *end, unsigned *ret)
+{
+    unsigned value = 0;
+
+    if (end - p < 4) {
+        return false;
+    }
+    for (int i = 0; i < 4; i++) {
+        char c = p[i];
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
+                                                : 16;
+        if (digit == 16) {
+            return false;
+        }
+        value = value << 4 | digit;
+    }
+    *ret = value;
+    return true;
+}
+
+/* U+0000 in two bytes, as rpc/utf8.h has it. */
+static char *
+put_utf8(char *out, unsigned c)
+{
+    if (c > 0 && c < 0x80) {
+        *out++ = (char)c;
+    } else if (c < 0x800) {
+        *out++ = (char)(0xc0 | c >> 6);
+        *out++ = (char)(0x80 | (c & 0x3f));
+    } else if (c < 0x10000) {
+        *out++ = (char)(0xe0 | c >> 12);
+        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (c & 0x3f));
+    } else {
+        *out++ = (char)(0xf0 | c >> 18);
+        *out++ = (char)(0x80 | (c >> 12 & 0x3f));
+        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (c & 0x3f));
+    }
+    return out;
+}
