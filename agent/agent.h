@@ -26,6 +26,7 @@
 #include "rpc/server.h"
 
 struct link;
+struct self_test;
 
 struct agent {
     uv_loop_t *loop;
@@ -48,6 +49,7 @@ struct agent {
 
     struct transport *transport;
     struct link *link; /* Null in tests: the transport is another. */
+    struct self_test *self_test; /* Null: none, or not yet. */
     struct rpc_server *server;
     struct rpc_client *client;
     struct notifier *notifier;

@@ -10,6 +10,8 @@
 
 static void print_status(const struct json *status);
 static void print_bus(const struct json *bus);
+static void print_self_test(const struct json *test);
+static void print_faults(const struct json *bus);
 static void print_requests(const struct json *rpc);
 static void print_operations(const struct json *list);
 
@@ -156,18 +158,83 @@ print_bus(const struct json *bus)
     if (!json_is_object(bus)) {
         return;
     }
-    print_field("Broker", "%s%s%s", has_broker ? broker : "",
-                has_broker ? ", " : "",
-                json_bool_of(bus, "blocked") ? "blocked: short of memory"
-                : is_up                      ? "connected"
-                                             : "not connected");
+    print_field("Broker", "%s%s%s since %s", has_broker ? broker : "",
+                has_broker ? ", " : "", is_up ? "connected" : "not connected",
+                text_of(bus, "since"));
+    if (json_bool_of(bus, "blocked")) {
+        print_field("", "takes no messages since %s: %s",
+                    text_of(bus, "blocked_since"),
+                    text_of(bus, "blocked_reason"));
+    }
     print_field("",
                 "%" PRId64 " connects, %" PRId64 " disconnects, %" PRId64
                 " messages wait, %" PRId64 " dropped",
                 number_of(bus, "n_connects"), number_of(bus, "n_disconnects"),
                 number_of(bus, "n_queued"), number_of(bus, "n_dropped"));
+    print_self_test(json_get(bus, "self_test"));
+    print_faults(bus);
     if (last_error && *last_error) {
-        print_field("Last error", "%s", last_error);
+        print_field("Last error", "%s, %s", text_of(bus, "last_error_at"),
+                    last_error);
+    }
+}
+
+static void
+print_self_test(const struct json *test)
+{
+    const char *reason = json_string_of(test, "reason");
+    const struct json *ok_s_ago = json_get(test, "ok_s_ago");
+
+    if (!json_is_object(test)) {
+        print_field("Self-test", "none");
+        return;
+    }
+    AUTO_FREE ago = json_is_null(ok_s_ago)
+                        ? xstrdup("never")
+                        : xasprintf("%" PRId64 " s ago",
+                                    number_of(test, "ok_s_ago"));
+    print_field("Self-test", "%s%s%s, heard itself %s", text_of(test, "state"),
+                reason ? ": " : "", reason ? reason : "", ago);
+    if (number_of(test, "n_failed")) {
+        print_field("", "%" PRId64 " failed, %" PRId64 " times well again",
+                    number_of(test, "n_failed"),
+                    number_of(test, "n_repaired"));
+    }
+}
+
+/* Those that there were. */
+static void
+print_faults(const struct json *bus)
+{
+    static const struct {
+        const char *name, *text;
+    } faults[] = {
+        {"n_failures", "attempts to connect failed"},
+        {"n_closed", "connections closed by the broker"},
+        {"n_silent", "connections gone silent"},
+        {"n_channels", "channels closed by the broker"},
+        {"n_cancels", "queues deleted under us"},
+        {"n_deaf", "times deaf, declared again"},
+        {"n_repairs", "repairs after a self-test"},
+        {"n_blocks", "times blocked by the broker"},
+        {"n_returns", "messages without a queue"},
+        {"n_refused", "messages refused by the broker"},
+        {"n_oversized", "messages too large"},
+        {"n_expired", "messages too late to be sent"},
+        {"n_dropped_progress", "progress reports dropped"},
+        {"n_dropped_notifications", "notifications dropped"},
+        {"n_dropped_replies", "replies dropped"},
+        {"n_dropped_requests", "requests dropped"},
+    };
+    const char *title = "Bus faults";
+
+    for (size_t i = 0; i < N_ELEMENTS(faults); i++) {
+        int64_t n = number_of(bus, faults[i].name);
+
+        if (n > 0) {
+            print_field(title, "%" PRId64 " %s", n, faults[i].text);
+            title = "";
+        }
     }
 }
 

@@ -13,11 +13,13 @@
 #include "agent/base/loop_watch.h"
 #include "agent/ctl.h"
 #include "agent/link_conf.h"
+#include "agent/self_test.h"
 #include "agent/supervise.h"
 #include "rpc/link.h"
 
 LOG_MODULE(main);
 
+#define TOPIC "compute"
 #define STOP_GRACE_MS 10000
 
 #ifdef ENABLE_LOOP_WATCHDOG
@@ -46,6 +48,9 @@ static struct error *make_link(struct daemon *d, const char *path);
 static void set_log_levels(const struct conf *conf, const char *override);
 static void on_ready(void *aux);
 static void on_signal(uv_signal_t *handle, int number);
+static void test_oneself(struct daemon *d);
+static void look_at_bus(void *aux, struct self_test_bus *ret);
+static void repair_bus(void *aux, enum link_repair how);
 static void consumers_cancelled(void *aux);
 static void requests_answered(void *aux);
 static void link_closed(void *aux);
@@ -130,7 +135,7 @@ check_config(const char *path)
         CLEANUP(transport_url_free_at) struct transport_url *url = NULL;
         struct link_options options;
         error = error_wrap(
-            link_conf_make(conf, "compute", "droverd", &options, &url), "%s",
+            link_conf_make(conf, TOPIC, "droverd", &options, &url), "%s",
             path);
     }
     if (error) {
@@ -218,7 +223,7 @@ make_link(struct daemon *d, const char *path)
     struct link_options options;
     AUTO_FREE name = xasprintf("droverd:%s", d->conf->host);
     struct error *error =
-        link_conf_make(d->conf, "compute", name, &options, &d->url);
+        link_conf_make(d->conf, TOPIC, name, &options, &d->url);
 
     if (!error) {
         d->link = link_create(d->q, &options);
@@ -245,8 +250,46 @@ on_ready(void *aux)
 
     if (!d->stopping) {
         link_consume(d->link);
+        test_oneself(d);
         d->supervise = supervise_start(d->agent);
     }
+}
+
+static void
+test_oneself(struct daemon *d)
+{
+    const struct self_test_options options = {
+        .loop = &d->loop,
+        .client = d->agent->client,
+        .exchange = d->conf->control_exchange,
+        .topic = TOPIC,
+        .host = d->conf->host,
+        .interval_s = (unsigned)d->conf->rpc_self_test_interval,
+        .look = look_at_bus,
+        .repair = repair_bus,
+        .aux = d->link,
+    };
+
+    d->agent->self_test = self_test_start(&options);
+}
+
+static void
+look_at_bus(void *aux, struct self_test_bus *ret)
+{
+    struct link_status status = link_status(aux);
+
+    *ret = (struct self_test_bus){
+        .is_up = status.is_up,
+        .is_blocked = status.blocked,
+        .n_connects = status.count.n_connects,
+        .n_heard = status.n_heard,
+    };
+}
+
+static void
+repair_bus(void *aux, enum link_repair how)
+{
+    link_repair(aux, how);
 }
 
 /* The end, in order: no new requests; those under way are answered; what they
@@ -267,6 +310,7 @@ on_signal(uv_signal_t *handle, int number)
     if (d->supervise) {
         supervise_stop(d->supervise);
     }
+    self_test_stop(steal(&d->agent->self_test));
     ctl_close(d->ctl);
     link_cancel(d->link, consumers_cancelled, d);
 }

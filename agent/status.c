@@ -6,13 +6,16 @@
 #include <unistd.h>
 
 #include "agent/base/clock.h"
+#include "agent/self_test.h"
 #include "rpc/link.h"
 
 /* What `droverctl status` shows: {host, version, pid, started, driver,
  * hypervisor_up, n_instances, n_migrations, memory: {resident_kib,
- * private_dirty_kib}, bus: {consuming, publishing, blocked, broker,
- * last_error, n_connects, n_disconnects, n_queued, n_unconfirmed, n_dropped},
- * rpc: {...counters}, operations: [...]}. */
+ * private_dirty_kib}, bus: {consuming, publishing, since, blocked,
+ * blocked_since, blocked_reason, broker, last_error, last_error_at, self_test:
+ * {state, reason, ok_s_ago, n_ok, n_failed, n_repaired}, n_queued,
+ * n_queued_bytes, n_unconfirmed, ...counters of rpc/link.h}, rpc:
+ * {...counters}, operations: [...]}. */
 
 /* "Rss:  1234 kB" and its like in smaps_rollup; -1 if it can't be read. */
 static int64_t
@@ -45,6 +48,38 @@ describe_memory(void)
     return json;
 }
 
+/* Null for no time. */
+static void
+set_time(struct json *json, const char *name, int64_t us)
+{
+    char text[CLOCK_TEXT_SIZE];
+
+    json_set_string(json, name, us ? clock_format_iso(us, text) : NULL);
+}
+
+/* Null: there is none. */
+static struct json *
+describe_self_test(const struct self_test *self_test)
+{
+    if (!self_test) {
+        return json_null();
+    }
+    struct self_test_status status = self_test_status(self_test);
+    struct json *json = json_object();
+
+    json_set_string(json, "state", self_test_state_name(status.state));
+    json_set_string(json, "reason", status.reason);
+    if (status.ok_ms_ago < 0) {
+        json_set_null(json, "ok_s_ago");
+    } else {
+        json_set_int(json, "ok_s_ago", status.ok_ms_ago / 1000);
+    }
+    json_set(json, "n_ok", json_uint(status.n_ok));
+    json_set(json, "n_failed", json_uint(status.n_failed));
+    json_set(json, "n_repaired", json_uint(status.n_repaired));
+    return json;
+}
+
 static struct json *
 describe_bus(struct agent *agent)
 {
@@ -56,15 +91,19 @@ describe_bus(struct agent *agent)
 
     json_set_bool(json, "consuming", status.consuming);
     json_set_bool(json, "publishing", status.publishing);
+    set_time(json, "since", status.since_us);
     json_set_bool(json, "blocked", status.blocked);
+    set_time(json, "blocked_since", status.blocked_us);
+    json_set_string(json, "blocked_reason",
+                    status.blocked ? status.blocked_reason : NULL);
     json_set_string(json, "broker", status.broker);
     json_set_string(json, "last_error",
                     status.last_error[0] ? status.last_error : NULL);
-    json_set(json, "n_connects", json_uint(status.n_connects));
-    json_set(json, "n_disconnects", json_uint(status.n_disconnects));
-    json_set(json, "n_cancels", json_uint(status.n_cancels));
-    json_set(json, "n_returns", json_uint(status.n_returns));
-    json_set(json, "n_dropped", json_uint(status.n_dropped));
+    set_time(json, "last_error_at", status.last_error_us);
+    json_set(json, "self_test", describe_self_test(agent->self_test));
+#define LINK_COUNTER(NAME) json_set(json, #NAME, json_uint(status.count.NAME));
+    LINK_COUNTERS
+#undef LINK_COUNTER
     json_set(json, "n_queued", json_uint(status.n_queued));
     json_set(json, "n_queued_bytes", json_uint(status.n_queued_bytes));
     json_set(json, "n_unconfirmed", json_uint(status.n_unconfirmed));

@@ -2,9 +2,13 @@
 
 #include "agent/supervise.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "agent/base/clock.h"
+#include "agent/self_test.h"
 #include "rpc/link.h"
 
 LOG_MODULE(supervise);
@@ -14,16 +18,23 @@ LOG_MODULE(supervise);
 #define READY_MS 5
 #define IDLE_MS 10000
 
+/* How often it is looked whether there is something to tell. */
+#define LOOK_MS 1000
+
 struct supervise {
     struct agent *agent;
     uv_timer_t timer;
-    unsigned interval_ms;
-    bool is_watched, is_ready, was_up;
+    unsigned interval_ms; /* Between two words to the watchdog. */
+    uint64_t told_ms;     /* When it had the last. */
+    bool is_watched, is_ready;
+    char status[400]; /* The last STATUS. */
 };
 
 static void tick(uv_timer_t *timer);
 static void look_for_ready(struct supervise *s);
 static void tell_state(struct supervise *s);
+static void tell_watchdog(struct supervise *s);
+static void describe(const struct agent *agent, char *text, size_t room);
 static void timer_closed(uv_handle_t *handle);
 
 struct supervise *
@@ -61,10 +72,25 @@ tick(uv_timer_t *timer)
     } else {
         tell_state(s);
     }
-    if (s->is_watched && link_threads_ticked(s->agent->link)) {
+    if (s->is_watched) {
+        tell_watchdog(s);
+    }
+    uv_timer_start(timer, tick, s->is_ready ? LOOK_MS : READY_MS, 0);
+}
+
+/* Not while only a restart can help.  A bus that is away is nothing that a
+ * restart would mend. */
+static void
+tell_watchdog(struct supervise *s)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    if (now_ms - s->told_ms >= s->interval_ms &&
+        link_threads_ticked(s->agent->link) &&
+        !self_test_is_hopeless(s->agent->self_test)) {
+        s->told_ms = now_ms;
         sd_notify(0, "WATCHDOG=1");
     }
-    uv_timer_start(timer, tick, s->is_ready ? s->interval_ms : READY_MS, 0);
 }
 
 static void
@@ -75,22 +101,40 @@ look_for_ready(struct supervise *s)
     if (!status.consuming) {
         return;
     }
-    s->is_ready = s->was_up = true;
+    s->is_ready = true;
     log_info(NULL, "serving on '%s'", status.broker);
-    sd_notifyf(0, "READY=1\nSTATUS=Serving on %s.", status.broker);
+    snprintf(s->status, sizeof s->status, "Serving on %s.", status.broker);
+    sd_notifyf(0, "READY=1\nSTATUS=%s", s->status);
 }
 
 static void
 tell_state(struct supervise *s)
 {
-    struct link_status status = link_status(s->agent->link);
-    bool up = status.consuming && status.publishing;
+    char text[sizeof s->status];
 
-    if (up != s->was_up) {
-        s->was_up = up;
-        sd_notifyf(0, "STATUS=%s %s.",
-                   up ? "Serving on" : "Without a bus: last was",
-                   status.broker);
+    describe(s->agent, text, sizeof text);
+    if (!str_eq(text, s->status)) {
+        memcpy(s->status, text, sizeof text);
+        sd_notifyf(0, "STATUS=%s", text);
+    }
+}
+
+static void
+describe(const struct agent *agent, char *text, size_t room)
+{
+    struct link_status bus = link_status(agent->link);
+    struct self_test_status test = self_test_status(agent->self_test);
+
+    if (!bus.is_up) {
+        snprintf(text, room, "Without a bus: last was %s.", bus.broker);
+    } else if (bus.blocked) {
+        snprintf(text, room, "Serving on %s, which takes no messages: %s.",
+                 bus.broker, bus.blocked_reason);
+    } else if (test.state == SELF_TEST_FAILED) {
+        snprintf(text, room, "Self-test failed on %s: %.100s.", bus.broker,
+                 test.reason);
+    } else {
+        snprintf(text, room, "Serving on %s.", bus.broker);
     }
 }
 

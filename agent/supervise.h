@@ -4,8 +4,8 @@
 /* The agent's word to systemd: ready, alive, stopping.
  *
  * READY=1 is said once requests are consumed; WATCHDOG=1 from the loop, and
- * only while the bus's threads and the loop turn: a thread that just pings
- * proves nothing.
+ * only while the bus's threads and the loop turn, and the agent hears itself or
+ * has a reason not to: a thread that just pings proves nothing.
  *
  * Threads: the loop. */
 

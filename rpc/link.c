@@ -14,6 +14,8 @@
 
 LOG_MODULE(link);
 
+#define TICK_MAX_MS 90000
+
 /* Each end of a link has a thread; see rpc/link_internal.h. */
 struct link {
     struct completion_queue *q;
@@ -45,6 +47,8 @@ struct state_change {
     struct link *link;
 };
 
+static int64_t since(const struct thread_status *, const struct thread_status *);
+static void add_status(struct link_status *, const struct thread_status *);
 static void settings_copy(struct link_settings *, const struct link_options *);
 static void name_queues(struct link_settings *);
 static void settings_close(struct link_settings *);
@@ -68,6 +72,7 @@ static void deliveries_deliver(struct completion *);
 static void deliver(struct link *, const struct inbound *);
 static void settled_deliver(struct completion *);
 static void state_deliver(struct completion *);
+static void deaf_deliver(struct completion *);
 static void transport_publish(void *state, struct message *);
 static void transport_settle(void *state, uint64_t tag, enum transport_settle);
 static void transport_count(void *state, const char *topic,
@@ -164,44 +169,53 @@ link_status(struct link *link)
 
     uv_mutex_lock(&c->mutex);
     status.consuming = c->status.up;
-    status.n_connects = c->status.n_connects;
-    status.n_disconnects = c->status.n_disconnects;
-    status.n_cancels = c->status.n_cancels;
+    status.n_heard = c->status.n_heard;
     memcpy(status.broker, c->status.broker, sizeof status.broker);
-    memcpy(status.last_error, c->status.last_error, sizeof status.last_error);
-    uv_mutex_unlock(&c->mutex);
+    add_status(&status, &c->status);
 
     uv_mutex_lock(&p->mutex);
+    status.is_up = c->status.up && p->status.up;
+    status.since_us = since(&c->status, &p->status);
     status.publishing = p->status.up;
     status.blocked = p->status.blocked;
-    status.n_connects += p->status.n_connects;
-    status.n_disconnects += p->status.n_disconnects;
-    status.n_returns = p->status.n_returns;
-    status.n_dropped = p->status.n_dropped;
+    status.blocked_us = p->status.blocked_us;
+    memcpy(status.blocked_reason, p->status.blocked_reason,
+           sizeof status.blocked_reason);
+    add_status(&status, &p->status);
     status.n_queued = p->outbox.n;
     status.n_queued_bytes = p->outbox.bytes;
     status.n_unconfirmed = p->status.n_unconfirmed;
-    if (!*status.last_error) {
-        memcpy(status.last_error, p->status.last_error,
-               sizeof status.last_error);
-    }
     uv_mutex_unlock(&p->mutex);
+    uv_mutex_unlock(&c->mutex);
     return status;
+}
+
+void
+link_repair(struct link *link, enum link_repair how)
+{
+    enum command_type type =
+        how == LINK_REDECLARE ? COMMAND_REDECLARE : COMMAND_RECONNECT;
+
+    if (link->is_closing) {
+        return;
+    }
+    link_thread_count(&link->consumer, &link->consumer.status.count.n_repairs,
+                      1);
+    link_thread_tell(&link->consumer, command_create(type));
+    link_thread_tell(&link->publisher, command_create(type));
 }
 
 /* A thread also rests while it connects, which takes a while by itself. */
 bool
 link_threads_ticked(struct link *link)
 {
-    unsigned s = link->settings.o.heartbeat_s;
-    uint64_t limit_ms = (s > 30 ? s : 30) * 1000ull;
     uint64_t now_ms = clock_now_ms();
     const struct link_thread *threads[] = {&link->consumer, &link->publisher};
 
     for (size_t i = 0; i < N_ELEMENTS(threads); i++) {
         uint64_t tick_ms =
             __atomic_load_n(&threads[i]->tick_ms, __ATOMIC_RELAXED);
-        if (threads[i]->running && now_ms > tick_ms + limit_ms) {
+        if (threads[i]->running && now_ms > tick_ms + TICK_MAX_MS) {
             return false;
         }
     }
@@ -241,9 +255,44 @@ link_post_state(struct link_thread *thread)
 }
 
 void
+link_post_deaf(struct link_thread *thread)
+{
+    struct state_change *change = xzalloc(sizeof *change);
+
+    change->completion.deliver = deaf_deliver;
+    change->link = thread->link;
+    completion_post(thread->q, &change->completion);
+}
+
+void
 link_post_command(struct link_thread *thread, struct command *command)
 {
     completion_post(thread->q, &command->completion);
+}
+
+/* Up since both are, down since either is not. */
+static int64_t
+since(const struct thread_status *a, const struct thread_status *b)
+{
+    bool a_is_later = a->since_us > b->since_us;
+
+    if (a->up != b->up) {
+        return a->up ? b->since_us : a->since_us;
+    }
+    return a->up == a_is_later ? a->since_us : b->since_us;
+}
+
+/* The error is the later one. */
+static void
+add_status(struct link_status *to, const struct thread_status *from)
+{
+#define LINK_COUNTER(NAME) to->count.NAME += from->count.NAME;
+    LINK_COUNTERS
+#undef LINK_COUNTER
+    if (to->last_error_us < from->last_error_us) {
+        to->last_error_us = from->last_error_us;
+        memcpy(to->last_error, from->last_error, sizeof to->last_error);
+    }
 }
 
 static void
@@ -589,6 +638,18 @@ state_deliver(struct completion *completion)
             to[i]->state(to[i]->aux, is_up);
         }
     }
+}
+
+static void
+deaf_deliver(struct completion *completion)
+{
+    struct state_change *change =
+        container_of(completion, struct state_change, completion);
+    struct link_thread *consumer = &change->link->consumer;
+
+    link_thread_count(consumer, &consumer->status.count.n_deaf, 1);
+    link_thread_tell(consumer, command_create(COMMAND_REDECLARE));
+    free(change);
 }
 
 static void

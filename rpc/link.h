@@ -54,8 +54,8 @@ struct link_options {
      * longer by that), and 'reconnect_max_ms' (0: 30000) at most. */
     unsigned reconnect_delay_ms, reconnect_splay_ms;
     unsigned reconnect_base_ms, reconnect_backoff_ms, reconnect_max_ms;
-    unsigned check_s; /* Without requests for so long, bindings are made sure
-                       * of; 0: 60. */
+    unsigned check_s; /* How often the fanout's binding is made sure of, and
+                       * every third time all else; 0: 20. */
     size_t max_body;  /* Bytes of one message. */
     size_t max_queue_bytes; /* Held while the broker takes nothing. */
 };
@@ -84,16 +84,61 @@ void link_close(struct link *link, unsigned grace_ms, void (*closed)(void *aux),
 
 struct transport *link_transport(struct link *link);
 
+/* What went wrong so far, of both connections together. */
+#define LINK_COUNTERS                                                          \
+    LINK_COUNTER(n_connects)    /* Connections made. */                        \
+    LINK_COUNTER(n_failures)    /* Attempts to connect that failed. */         \
+    LINK_COUNTER(n_disconnects) /* Connections lost, for any reason; of these  \
+                                 * the broker ... */                           \
+    LINK_COUNTER(n_closed)      /* ... closed so many, saying why, and ... */  \
+    LINK_COUNTER(n_silent)      /* ... was not heard for too long in these. */ \
+    LINK_COUNTER(n_channels)    /* Channels closed by the broker. */           \
+    LINK_COUNTER(n_cancels)     /* Queues of ours that were deleted. */        \
+    LINK_COUNTER(n_deaf)        /* Queues of ours that nothing came to, as we  \
+                                 * saw from what we sent to ourselves. */      \
+    LINK_COUNTER(n_repairs)     /* Calls of link_repair(). */                  \
+    LINK_COUNTER(n_blocks)      /* The broker stopped taking messages. */      \
+    LINK_COUNTER(n_returns)     /* Messages that no queue took. */             \
+    LINK_COUNTER(n_refused)     /* Messages that the broker refused. */        \
+    LINK_COUNTER(n_oversized)   /* Messages too large to be read. */           \
+    LINK_COUNTER(n_expired)     /* Not sent before it was too late. */         \
+    LINK_COUNTER(n_dropped)     /* Dropped for want of room; of these ... */   \
+    LINK_COUNTER(n_dropped_progress)                                           \
+    LINK_COUNTER(n_dropped_notifications)                                      \
+    LINK_COUNTER(n_dropped_replies)                                            \
+    LINK_COUNTER(n_dropped_requests)
+
+struct link_counters {
+#define LINK_COUNTER(NAME) uint64_t NAME;
+    LINK_COUNTERS
+#undef LINK_COUNTER
+};
+
 struct link_status {
     bool consuming, publishing, blocked;
-    char broker[128]; /* "host:port/vhost", no password. */
+    bool is_up;         /* Consuming and publishing, blocked or not, ... */
+    int64_t since_us;   /* ... since this wall time, or not so. */
+    int64_t blocked_us; /* Blocked since then. */
+    char blocked_reason[64]; /* The broker's word. */
+    char broker[128];        /* "host:port/vhost", no password. */
     char last_error[256];
-    uint64_t n_connects, n_disconnects, n_cancels, n_returns, n_dropped;
+    int64_t last_error_us;
+    struct link_counters count;
+    uint64_t n_heard; /* Requests that were delivered. */
     size_t n_queued, n_queued_bytes, n_unconfirmed;
 };
 struct link_status link_status(struct link *link);
 
-/* An answer from each thread within its heartbeat: both are alive. */
+/* For whoever finds that the agent does not hear itself although both
+ * connections claim to be up. */
+enum link_repair {
+    LINK_REDECLARE, /* Exchanges, queues, bindings; consumers are made sure of,
+                     * and so is the connection itself. */
+    LINK_RECONNECT, /* Both connections. */
+};
+void link_repair(struct link *link, enum link_repair how);
+
+/* An answer from each thread within 90 s: both are alive. */
 bool link_threads_ticked(struct link *link);
 
 #endif

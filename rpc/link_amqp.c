@@ -239,9 +239,7 @@ conn_check_reply(struct conn *conn, amqp_channel_t channel,
         return error_new(ERR_INTERNAL, "%s: %d %s", what, conn->code,
                          conn->reason);
     default:
-        conn->dead = true;
-        return error_new(ERR_INTERNAL, "%s: %s", what,
-                         reason_of(conn, reply.library_error));
+        return conn_status(conn, reply.library_error, what);
     }
 }
 
@@ -252,24 +250,11 @@ conn_status(struct conn *conn, int status, const char *what)
     if (status == AMQP_STATUS_OK) {
         return NULL;
     }
+    conn->is_silent = status == AMQP_STATUS_TIMEOUT ||
+                      status == AMQP_STATUS_HEARTBEAT_TIMEOUT ||
+                      (status == AMQP_STATUS_SOCKET_ERROR && errno == ETIMEDOUT);
     conn->dead = true;
     return error_new(ERR_INTERNAL, "%s: %s", what, reason_of(conn, status));
-}
-
-/* The library sends one only after a whole interval, which leaves the broker
- * little to be patient about. */
-struct error *
-conn_heartbeat(struct conn *conn)
-{
-    int interval_s = amqp_get_heartbeat(conn->amqp);
-    uint64_t now_ms = clock_now_ms();
-
-    if (!interval_s ||
-        now_ms - conn->last_write_ms < (uint64_t)interval_s * 1000 / 2 - 500) {
-        return NULL;
-    }
-    amqp_frame_t frame = {.frame_type = AMQP_FRAME_HEARTBEAT, .channel = 0};
-    return conn_status(conn, amqp_send_frame(conn->amqp, &frame), "heartbeat");
 }
 
 void
@@ -486,6 +471,7 @@ connection_refused(struct conn *conn, const amqp_connection_close_t *m)
     amqp_connection_close_ok_t ok = {0};
 
     note_refusal(conn, m->reply_code, m->reply_text);
+    conn->is_closed = true;
     amqp_send_method(conn->amqp, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
     conn->dead = true;
 }

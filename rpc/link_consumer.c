@@ -22,9 +22,12 @@ LOG_MODULE(link_consumer);
 #define BATCH_N 64
 #define BATCH_BYTES (1u << 20)
 
-/* Without requests for so long, the bindings are made sure of: when the
- * exchange was deleted and made again, the broker tells no one. */
-#define CHECK_DEFAULT_S 60
+/* So often bindings are made sure of: when an exchange was deleted and made
+ * again, the broker tells no one.  What comes by way of the control exchange is
+ * heard of sooner, from what we send to ourselves, so that it is enough to look
+ * there now and then. */
+#define CHECK_DEFAULT_S 20
+#define CHECK_ALL_EVERY 3
 
 /* A channel that the broker closes again so soon takes the connection along,
  * for the pause that a reconnect has. */
@@ -53,6 +56,7 @@ struct consumer {
     struct conn *conn; /* Null while there is none. */
     uint64_t generation;
     uint64_t channel_opened_ms, checked_ms;
+    unsigned n_checks;
     bool wanted;             /* Requests are to be consumed. */
     bool has_served;         /* They once were. */
     struct command *closing; /* Owned; null until told to. */
@@ -68,7 +72,10 @@ struct consumer {
 static void consumer_init(struct consumer *, struct link_thread *);
 static void connect_step(struct consumer *);
 static struct error *serve_step(struct consumer *);
-static uint64_t check_ms(const struct consumer *);
+static uint64_t check_in_ms(const struct consumer *);
+static struct error *check(struct consumer *);
+static struct error *reopen_channel(struct consumer *);
+static void wait_for_work(struct consumer *);
 static void lose(struct consumer *, struct error *);
 static struct error *set_up(struct consumer *);
 static struct error *declare_topology(struct consumer *);
@@ -78,6 +85,8 @@ static struct error *consume_queue(struct consumer *, struct consumed_queue *);
 static void warn_of_rival(struct consumer *);
 static struct error *cancel_requests(struct consumer *);
 static struct error *restore_cancelled(struct consumer *);
+static struct error *make_sure(struct consumer *);
+static struct error *find_lost_consumer(struct consumer *);
 static struct error *carry_out(struct consumer *, struct mail);
 static struct error *carry_out_command(struct consumer *, struct command *);
 static void resume_deferred(struct consumer *);
@@ -151,14 +160,15 @@ connect_step(struct consumer *c)
     };
     error = set_up(c);
     if (error) {
+        link_thread_count(c->thread, &c->thread->status.count.n_failures, 1);
         link_thread_failed(c->thread, error);
-        reconnect_failed(c->reconnect, clock_now_ms());
+        reconnect_failed(c->reconnect, clock_now_ms(), false);
         conn_free(steal(&c->conn));
         return;
     }
     reconnect_connected(c->reconnect, clock_now_ms());
     log_info(NULL, "consuming from %s", c->thread->status.broker);
-    link_thread_report(c->thread, true, false);
+    link_thread_report(c->thread, true, NULL);
     resume_deferred(c);
 }
 
@@ -172,16 +182,7 @@ serve_step(struct consumer *c)
     }
     flush_batch(c);
     if (!error && c->conn->main_closed) {
-        log_warn(NULL, "channel closed by the broker: %d %s", c->conn->code,
-                 c->conn->reason);
-        if (clock_now_ms() - c->channel_opened_ms < CHANNEL_LIFE_MS) {
-            return error_new(ERR_INTERNAL, "channel closed again: %d %s",
-                             c->conn->code, c->conn->reason);
-        }
-        error = conn_reopen_main(c->conn);
-        if (!error) {
-            error = open_session(c);
-        }
+        error = reopen_channel(c);
     }
     if (!error) {
         error = send_acks(c);
@@ -189,40 +190,73 @@ serve_step(struct consumer *c)
     if (!error && c->cancelled) {
         error = restore_cancelled(c);
     }
-    if (!error && clock_now_ms() - c->checked_ms >= check_ms(c)) {
-        error = declare_topology(c);
+    if (!error && !check_in_ms(c)) {
+        error = check(c);
     }
     if (!error) {
         error = conn_heartbeat(c->conn);
     }
     if (!error && !c->closing) {
-        uint64_t rest_ms = link_thread_rest_ms(c->thread);
-
-        if (rest_ms > check_ms(c)) {
-            rest_ms = check_ms(c);
-        }
-        link_thread_wait(c->thread, conn_fd(c->conn), POLLIN,
-                         conn_has_more(c->conn) ? 0 : rest_ms);
+        wait_for_work(c);
     }
     return error;
 }
 
+static void
+wait_for_work(struct consumer *c)
+{
+    uint64_t rest_ms = link_thread_rest_ms(c->thread, c->conn);
+
+    if (rest_ms > check_in_ms(c)) {
+        rest_ms = check_in_ms(c);
+    }
+    link_thread_wait(c->thread, conn_fd(c->conn), POLLIN, rest_ms);
+}
+
 static uint64_t
-check_ms(const struct consumer *c)
+check_in_ms(const struct consumer *c)
 {
     unsigned check_s = c->thread->settings->o.check_s;
+    uint64_t every_ms = (check_s ? check_s : CHECK_DEFAULT_S) * 1000ull;
+    uint64_t since_ms = clock_now_ms() - c->checked_ms;
 
-    return (check_s ? check_s : CHECK_DEFAULT_S) * 1000ull;
+    return since_ms < every_ms ? every_ms - since_ms : 0;
+}
+
+static struct error *
+check(struct consumer *c)
+{
+    if (++c->n_checks % CHECK_ALL_EVERY == 0) {
+        return declare_topology(c);
+    }
+    c->checked_ms = clock_now_ms();
+    return conn_declare_fanout(c->conn);
+}
+
+static struct error *
+reopen_channel(struct consumer *c)
+{
+    bool is_young = clock_now_ms() - c->channel_opened_ms < CHANNEL_LIFE_MS;
+
+    link_thread_count(c->thread, &c->thread->status.count.n_channels, 1);
+    struct error *error =
+        error_new(ERR_INTERNAL, "channel closed%s: %d %s",
+                  is_young ? " again" : "", c->conn->code, c->conn->reason);
+    if (is_young) {
+        return error;
+    }
+    link_thread_failed(c->thread, error);
+    error = conn_reopen_main(c->conn);
+    return error ? error : open_session(c);
 }
 
 static void
 lose(struct consumer *c, struct error *error)
 {
     flush_batch(c);
-    link_thread_failed(c->thread, error);
+    link_thread_lost(c->thread, c->conn, error);
     conn_free(steal(&c->conn));
     reconnect_lost(c->reconnect, clock_now_ms());
-    link_thread_report(c->thread, false, false);
 }
 
 static struct error *
@@ -334,6 +368,39 @@ restore_cancelled(struct consumer *c)
     return error ? error : consume_queues(c);
 }
 
+/* Somebody found that nothing comes, though nobody said why. */
+static struct error *
+make_sure(struct consumer *c)
+{
+    conn_set_suspected(c->conn, true);
+    struct error *error = declare_topology(c);
+    if (!error) {
+        error = find_lost_consumer(c);
+    }
+    conn_set_suspected(c->conn, false);
+    return error;
+}
+
+/* Queues that others consume, too, say nothing of us. */
+static struct error *
+find_lost_consumer(struct consumer *c)
+{
+    for (unsigned i = 0; i < N_QUEUES; i++) {
+        const struct consumed_queue *queue = &c->queues[i];
+
+        if (queue->consuming && !c->cancelled &&
+            conn_count_consumers(c->conn, queue->name) == 0) {
+            return error_new(ERR_INTERNAL,
+                             "queue '%s' has lost its consumer, and nobody "
+                             "said so",
+                             queue->name);
+        }
+    }
+    conn_close_side(c->conn);
+    return c->conn->dead ? error_new(ERR_INTERNAL, "the broker is silent")
+                         : NULL;
+}
+
 static struct error *
 carry_out(struct consumer *c, struct mail mail)
 {
@@ -384,6 +451,17 @@ carry_out_command(struct consumer *c, struct command *command)
         }
         command->n = conn_count_consumers(c->conn, command->queue);
         conn_close_side(c->conn);
+        break;
+    case COMMAND_REDECLARE:
+        if (alive) {
+            error = make_sure(c);
+        }
+        break;
+    case COMMAND_RECONNECT:
+        if (alive) {
+            c->conn->dead = true; /* No polite words: it does not answer. */
+            error = error_new(ERR_INTERNAL, "nothing comes: connecting again");
+        }
         break;
     case COMMAND_CLOSE:
         c->closing = command;
@@ -479,7 +557,7 @@ close_down(struct consumer *c)
     flush_batch(c);
     ack_window_close(&c->window);
     reconnect_free(c->reconnect);
-    link_thread_report(c->thread, false, false);
+    link_thread_report(c->thread, false, NULL);
     link_post_command(c->thread, c->closing);
 }
 
@@ -515,7 +593,7 @@ on_deliver(void *aux, struct inbound *in)
     if (in->is_reply || in->is_heard) {
         ack_window_mark(&c->window, tag); /* Whoever may want it. */
     } else {
-        c->checked_ms = clock_now_ms();
+        link_thread_count(c->thread, &c->thread->status.n_heard, 1);
     }
     in->delivery.tag = (c->generation & 0xffff) << GENERATION_SHIFT | tag;
     in->next = NULL;
@@ -534,6 +612,7 @@ on_oversized(void *aux, uint64_t tag)
     struct consumer *c = aux;
 
     log_limited(LOG_LEVEL_WARN, NULL, "message rejected: it is too large");
+    link_thread_count(c->thread, &c->thread->status.count.n_oversized, 1);
     ack_window_add(&c->window, tag);
     ack_window_forget(&c->window, tag);
     amqp_basic_reject(c->conn->amqp, CHANNEL_MAIN, tag, false);
@@ -554,7 +633,5 @@ on_cancelled(void *aux, const char *consumer_tag)
             c->cancelled = true;
         }
     }
-    uv_mutex_lock(&c->thread->mutex);
-    c->thread->status.n_cancels++;
-    uv_mutex_unlock(&c->thread->mutex);
+    link_thread_count(c->thread, &c->thread->status.count.n_cancels, 1);
 }

@@ -12,7 +12,8 @@ static void take_deliver(struct conn *, const amqp_basic_deliver_t *);
 static void take_return(struct conn *, const amqp_basic_return_t *);
 static void take_confirm(const struct conn_events *, uint64_t tag,
                          bool multiple, bool ok);
-static void take_blocked(const struct conn_events *, bool blocked);
+static void take_blocked(const struct conn_events *,
+                         const amqp_connection_blocked_t *);
 static void take_cancel(struct conn *, const amqp_basic_cancel_t *);
 static struct error *take_channel_close(struct conn *, const amqp_frame_t *);
 static struct error *take_connection_close(struct conn *,
@@ -45,9 +46,7 @@ conn_drain(struct conn *conn)
             return NULL;
         }
         if (status != AMQP_STATUS_OK) {
-            conn->dead = true;
-            return error_new(ERR_INTERNAL, "receive: %s",
-                             amqp_error_string2(status));
+            return conn_status(conn, status, "receive");
         }
         struct error *error = take_frame(conn, &frame);
         if (error) {
@@ -57,6 +56,7 @@ conn_drain(struct conn *conn)
             amqp_maybe_release_buffers_on_channel(conn->amqp, frame.channel);
         }
     }
+    return NULL; /* Full: what is left waits with the broker. */
 }
 
 /* poll() knows nothing of frames that were read while something else was
@@ -122,10 +122,10 @@ take_method(struct conn *conn, const amqp_frame_t *frame)
     case AMQP_CONNECTION_CLOSE_METHOD:
         return take_connection_close(conn, decoded);
     case AMQP_CONNECTION_BLOCKED_METHOD:
-        take_blocked(events, true);
+        take_blocked(events, decoded);
         return NULL;
     case AMQP_CONNECTION_UNBLOCKED_METHOD:
-        take_blocked(events, false);
+        take_blocked(events, NULL);
         return NULL;
     default:
         return NULL;
@@ -166,10 +166,16 @@ take_confirm(const struct conn_events *events, uint64_t tag, bool multiple,
 }
 
 static void
-take_blocked(const struct conn_events *events, bool blocked)
+take_blocked(const struct conn_events *events,
+             const amqp_connection_blocked_t *m)
 {
+    char reason[64] = "";
+
+    if (m) {
+        copy_text(reason, sizeof reason, m->reason);
+    }
     if (events->blocked) {
-        events->blocked(events->aux, blocked);
+        events->blocked(events->aux, m ? reason : NULL);
     }
 }
 
@@ -212,6 +218,7 @@ take_connection_close(struct conn *conn, const amqp_connection_close_t *m)
     conn->code = m->reply_code;
     copy_text(conn->reason, sizeof conn->reason, m->reply_text);
     amqp_send_method(conn->amqp, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
+    conn->is_closed = true;
     conn->dead = true;
     return error_new(ERR_INTERNAL, "closed by the broker: %d %s", conn->code,
                      conn->reason);

@@ -14,6 +14,7 @@
  *   link_table.c    tables of arguments and properties
  *   link_topology.c which exchanges and queues there are
  *   link_frames.c   frames in: messages assembled, unasked methods sorted
+ *   link_health.c   whether a connection is alive
  *
  * Loop and thread meet in the thread's mailbox (struct link_thread, under its
  * mutex), and in completions on the way back.  All else belongs to one side. */
@@ -64,7 +65,7 @@ void interrupt_arm(struct interrupt *interrupt, int fd);
 void interrupt_disarm(struct interrupt *interrupt);
 
 /* Connects to the first address of 'host' that answers; '*ret' does not
- * block.  The error says why. */
+ * block.  The error says why; ERR_NOT_FOUND: nobody listens there. */
 struct error *dial(struct interrupt *interrupt,
                    const struct transport_host *host, unsigned timeout_s,
                    int *ret) WARN_UNUSED;
@@ -92,7 +93,8 @@ struct conn_events {
                      size_t size);
     void (*confirmed)(void *aux, uint64_t tag, bool multiple, bool ok);
     void (*cancelled)(void *aux, const char *consumer_tag);
-    void (*blocked)(void *aux, bool blocked);
+    /* 'reason' is null when it is over. */
+    void (*blocked)(void *aux, const char *reason);
     void *aux;
 };
 
@@ -134,6 +136,8 @@ struct conn {
     bool dead;        /* Beyond use: only to be destroyed. */
     bool main_closed; /* The broker closed CHANNEL_MAIN; 'code', 'reason'. */
     bool side_open;
+    bool is_closed; /* The broker closed it; 'code', 'reason'. */
+    bool is_silent; /* Nothing was heard from it for too long. */
     int code; /* Of the broker's last refusal; 0: it was none. */
     char reason[256];
     uint64_t last_write_ms;
@@ -198,6 +202,10 @@ void conn_close_side(struct conn *conn);
 /* All that the settings ask for (link_topology.c). */
 struct error *conn_declare_topology(struct conn *conn) WARN_UNUSED;
 
+/* What may be lost of it without anybody noticing: nothing that we send to
+ * ourselves goes through the fanout. */
+struct error *conn_declare_fanout(struct conn *conn) WARN_UNUSED;
+
 struct error *conn_consume(struct conn *conn, const char *queue,
                            const char *consumer_tag) WARN_UNUSED;
 struct error *conn_cancel(struct conn *conn,
@@ -214,8 +222,25 @@ struct error *conn_check_reply(struct conn *conn, amqp_channel_t channel,
 struct error *conn_status(struct conn *conn, int status,
                           const char *what) WARN_UNUSED;
 
-/* Sends a heartbeat if nothing was sent for half an interval. */
+/* ---- Is it alive? (link_health.c) ---- */
+
+/* The kernel finds out within 20 s that nobody answers on the other side, and
+ * gives up a write that a broker does not read. */
+void conn_set_socket_options(const struct conn *conn);
+
+/* How long a call waits for its answer: short while the broker is suspected of
+ * giving none. */
+void conn_set_suspected(struct conn *conn, bool is_suspected);
+
+/* Sends a heartbeat if nothing was sent for almost half an interval. */
 struct error *conn_heartbeat(struct conn *conn) WARN_UNUSED;
+
+/* When the next is due, from now. */
+uint64_t conn_heartbeat_in_ms(const struct conn *conn);
+
+/* Whether something can be written at once.  A broker that is short of memory
+ * stops reading, and a write then waits for it: better not to begin one. */
+bool conn_can_write(const struct conn *conn);
 
 /* Keeps small writes together until it is undone. */
 void conn_cork(struct conn *conn, bool cork);
@@ -232,6 +257,8 @@ enum command_type {
     COMMAND_CONSUME,
     COMMAND_CANCEL,
     COMMAND_COUNT,
+    COMMAND_REDECLARE,
+    COMMAND_RECONNECT,
     COMMAND_CLOSE
 };
 
@@ -255,8 +282,10 @@ struct settle {
 
 struct thread_status {
     bool up, blocked;
-    char broker[128], last_error[256];
-    uint64_t n_connects, n_disconnects, n_cancels, n_returns, n_dropped;
+    int64_t since_us, blocked_us, last_error_us; /* As in link_status. */
+    char blocked_reason[64], broker[128], last_error[256];
+    struct link_counters count;
+    uint64_t n_heard;
     size_t n_unconfirmed;
 };
 
@@ -310,12 +339,25 @@ struct mail link_thread_take(struct link_thread *thread);
 void link_thread_wait(struct link_thread *thread, int fd, short events,
                       uint64_t timeout_ms);
 
-/* How long a connection may rest before it wants attention. */
-unsigned link_thread_rest_ms(const struct link_thread *thread);
+/* How long 'conn' may rest before it wants attention. */
+uint64_t link_thread_rest_ms(const struct link_thread *thread,
+                             const struct conn *conn);
 
-/* Tells the loop, once, when 'up' or 'blocked' have changed. */
-void link_thread_report(struct link_thread *thread, bool up, bool blocked);
+/* Tells the loop, once, when it has changed whether it is up or blocked;
+ * 'blocked_reason' is null if it is not. */
+void link_thread_report(struct link_thread *thread, bool up,
+                        const char *blocked_reason);
 void link_thread_failed(struct link_thread *thread, struct error *error);
+
+/* The same of a connection that was there, and counts why it is no more. */
+void link_thread_lost(struct link_thread *thread, const struct conn *conn,
+                      struct error *error);
+
+/* Adds to a counter of 'thread->status.count'. */
+void link_thread_count(struct link_thread *thread, uint64_t *counter,
+                       uint64_t n);
+void link_thread_count_dropped(struct link_thread *thread,
+                               const struct message_list *dropped);
 
 /* A state machine for the hosts of the settings; the caller's. */
 struct reconnect *link_thread_reconnect(struct link_thread *thread);
@@ -335,6 +377,8 @@ void link_publisher_run(void *thread); /* link_publisher.c */
 void link_post_deliveries(struct link_thread *thread, struct inbound *first);
 void link_post_settled(struct link_thread *thread, struct message_list *list);
 void link_post_state(struct link_thread *thread);
+/* A queue of ours cannot be reached: it is made sure of at once. */
+void link_post_deaf(struct link_thread *thread);
 void link_post_command(struct link_thread *thread, struct command *command);
 
 #endif

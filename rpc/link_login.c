@@ -18,13 +18,11 @@
 
 #define CONNECT_TIMEOUT_S 5
 #define LOGIN_TIMEOUT_S 10
-#define CALL_TIMEOUT_S 15
 
 static struct error *open_socket(struct conn *, const struct transport_host *);
 static struct error *open_tls(struct conn *, const struct transport_host *);
 static struct error *login(struct conn *, const struct transport_host *,
                            const char *role);
-static void set_user_timeout(const struct conn *);
 
 struct error *
 conn_open(const struct link_settings *settings,
@@ -42,7 +40,6 @@ conn_open(const struct link_settings *settings,
         error = login(conn, host, role);
     }
     if (!error) {
-        set_user_timeout(conn);
         error = conn_reopen_main(conn);
     }
     interrupt_disarm(&owner->interrupt);
@@ -123,7 +120,6 @@ login(struct conn *conn, const struct transport_host *host, const char *role)
 {
     const struct link_options *o = &conn->settings->o;
     struct timeval login_timeout = {.tv_sec = LOGIN_TIMEOUT_S};
-    struct timeval call_timeout = {.tv_sec = CALL_TIMEOUT_S};
     struct table capabilities = {.n = 0};
     char uuid[UUID_SIZE];
     amqp_rpc_reply_t reply;
@@ -143,7 +139,8 @@ login(struct conn *conn, const struct transport_host *host, const char *role)
     amqp_table_t table = table_value(&properties);
 
     amqp_set_handshake_timeout(conn->amqp, &login_timeout);
-    amqp_set_rpc_timeout(conn->amqp, &call_timeout);
+    conn_set_suspected(conn, false);
+    conn_set_socket_options(conn);
     if (o->external) {
         reply = amqp_login_with_properties(
             conn->amqp, o->url->vhost, AMQP_DEFAULT_MAX_CHANNELS,
@@ -156,17 +153,4 @@ login(struct conn *conn, const struct transport_host *host, const char *role)
             AMQP_SASL_METHOD_PLAIN, host->user, host->password);
     }
     return conn_check_reply(conn, 0, reply, "log in");
-}
-
-/* A second net below the heartbeats: the kernel gives up on data that the
- * other side does not acknowledge. */
-static void
-set_user_timeout(const struct conn *conn)
-{
-    unsigned ms = (unsigned)amqp_get_heartbeat(conn->amqp) * 1000;
-
-    if (ms) {
-        setsockopt(conn_fd(conn), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms,
-                   sizeof ms);
-    }
 }

@@ -10,35 +10,38 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "rpc/names.h"
+#include "rpc/unconfirmed.h"
 
 LOG_MODULE(link_publisher);
 
 /* Written before the socket is looked at again. */
 #define BATCH_N 64
 
-/* Sent and not yet confirmed: with so many the broker is left to catch up. */
-#define UNCONFIRMED_MAX 2048
+/* Of the bytes that may wait, so many more may be on their way. */
+#define UNCONFIRMED_PART 4
 
 /* What AMQP can carry of a name. */
 #define NAME_MAX_SIZE 255
 
-/* A message that has been on so many channels when they were closed is taken
- * for the reason. */
-#define REFUSED_MAX 3
-
+/* How often what nobody waits for any more makes room. */
 #define EXPIRE_MS 500
+
+/* How often at most the consumer is told that a queue of ours is not there. */
+#define DEAF_MS 1000
+
 #define NOT_FOUND 404
 
 struct publisher {
     struct link_thread *thread;
     struct reconnect *reconnect;
-    struct conn *conn;               /* Null while there is none. */
-    struct names exchanges, queues;  /* Declared on this channel. */
-    struct message_list unconfirmed; /* In the order of their tags. */
-    size_t unconfirmed_bytes;
+    struct conn *conn;              /* Null while there is none. */
+    struct names exchanges, queues; /* Declared on this channel. */
+    struct unconfirmed unconfirmed;
     struct message_list settled; /* To be told to the loop. */
-    uint64_t last_tag, expired_ms, n_returns;
+    uint64_t expired_ms, deaf_ms;
     bool blocked;
+    char blocked_reason[64];
+    enum { NOTHING, REDECLARE, RECONNECT } repair; /* Was told to. */
     struct command *closing; /* Owned; null until told to. */
     uint64_t close_at_ms;
 };
@@ -48,30 +51,36 @@ static struct error *start_channel(struct publisher *);
 static struct error *serve_step(struct publisher *);
 static void wait_for_work(struct publisher *, bool more);
 static void take_commands(struct publisher *);
+static void take_command(struct publisher *, struct command *);
+static struct error *repair(struct publisher *);
+static struct error *make_sure(struct publisher *);
 static bool is_done(struct publisher *);
 static void lose(struct publisher *, struct error *);
 static void recover_unconfirmed(struct publisher *, bool refused,
                                 const char *exchange);
-static bool is_worth_resending(const struct publisher *, struct message *,
-                               bool refused, const char *exchange);
+static bool goes_again(const struct publisher *, struct message *, bool refused,
+                       const char *exchange);
 static struct error *restart_channel(struct publisher *);
 static struct error *publish_batch(struct publisher *, bool *ret_more);
 static bool is_ready_to_cork(const struct publisher *,
                              struct message *const *batch, size_t n);
-static size_t pop_batch(struct publisher *, struct message **batch);
-static bool can_write(const struct publisher *);
+static size_t pop_batch(struct publisher *, struct message **batch, size_t max);
 static void put_back(struct publisher *, struct message *);
 static struct error *publish(struct publisher *, struct message *);
 static struct error *declare_for(struct publisher *, const struct message *);
 static int send_message(struct publisher *, const struct message *);
 static void expire(struct publisher *);
 static void settle(struct publisher *, struct message *, enum publish_outcome);
+static void settle_all(struct publisher *, struct message_list *,
+                       enum publish_outcome);
+static void notice_deafness(struct publisher *, const char *exchange,
+                            const char *key);
 static void flush_settled(struct publisher *);
 static void close_down(struct publisher *);
 static void on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok);
 static void on_returned(void *aux, const char *key, const char *body,
                         size_t size);
-static void on_blocked(void *aux, bool blocked);
+static void on_blocked(void *aux, const char *reason);
 
 void
 link_publisher_run(void *aux)
@@ -82,6 +91,8 @@ link_publisher_run(void *aux)
     };
     struct publisher *p = &publisher;
 
+    p->unconfirmed.max_bytes =
+        p->thread->settings->o.max_queue_bytes / UNCONFIRMED_PART;
     for (;;) {
         take_commands(p);
         expire(p);
@@ -116,21 +127,23 @@ connect_step(struct publisher *p)
     };
     struct error *error = start_channel(p);
     if (error) {
+        link_thread_count(p->thread, &p->thread->status.count.n_failures, 1);
         link_thread_failed(p->thread, error);
-        reconnect_failed(p->reconnect, clock_now_ms());
+        reconnect_failed(p->reconnect, clock_now_ms(), false);
         conn_free(steal(&p->conn));
         return;
     }
     reconnect_connected(p->reconnect, clock_now_ms());
     log_info(NULL, "publishing to %s", p->thread->status.broker);
-    link_thread_report(p->thread, true, false);
+    p->blocked = false;
+    p->repair = NOTHING;
+    link_thread_report(p->thread, true, NULL);
 }
 
 static struct error *
 start_channel(struct publisher *p)
 {
-    p->last_tag = 0;
-    p->blocked = false;
+    unconfirmed_open(&p->unconfirmed, clock_now_ms());
     names_clear(&p->exchanges);
     names_clear(&p->queues);
     amqp_confirm_select(p->conn->amqp, CHANNEL_MAIN);
@@ -146,6 +159,9 @@ serve_step(struct publisher *p)
     if (!error && p->conn->main_closed) {
         error = restart_channel(p);
     }
+    if (!error && p->repair) {
+        error = repair(p);
+    }
     if (!error) {
         error = publish_batch(p, &more);
     }
@@ -154,7 +170,8 @@ serve_step(struct publisher *p)
     }
     flush_settled(p);
     if (!error) {
-        link_thread_report(p->thread, true, p->blocked);
+        link_thread_report(p->thread, true,
+                           p->blocked ? p->blocked_reason : NULL);
         wait_for_work(p, more);
     }
     return error;
@@ -164,19 +181,13 @@ serve_step(struct publisher *p)
 static void
 wait_for_work(struct publisher *p, bool more)
 {
-    uint64_t timeout_ms = link_thread_rest_ms(p->thread);
+    uint64_t timeout_ms = link_thread_rest_ms(p->thread, p->conn);
 
     uv_mutex_lock(&p->thread->mutex);
-    bool waiting = p->thread->outbox.n > 0;
-    p->thread->status.n_unconfirmed = p->unconfirmed.n;
-    p->thread->status.n_returns = p->n_returns;
+    bool waiting = p->thread->outbox.n || p->unconfirmed.list.n || p->closing;
+    p->thread->status.n_unconfirmed = p->unconfirmed.list.n;
     uv_mutex_unlock(&p->thread->mutex);
-    if (conn_has_more(p->conn)) {
-        timeout_ms = 0;
-    } else if (p->blocked && waiting) {
-        timeout_ms = EXPIRE_MS;
-    }
-    if (p->closing && timeout_ms > EXPIRE_MS) {
+    if (waiting && timeout_ms > EXPIRE_MS) {
         timeout_ms = EXPIRE_MS;
     }
     link_thread_wait(p->thread, conn_fd(p->conn),
@@ -189,10 +200,57 @@ take_commands(struct publisher *p)
     struct mail mail = link_thread_take(p->thread);
 
     free(mail.settles); /* Always null: these are the consumer's. */
-    if (mail.commands) {
-        p->closing = mail.commands; /* The only one that comes here. */
-        p->close_at_ms = clock_now_ms() + p->closing->grace_ms;
+    while (mail.commands) {
+        struct command *command = mail.commands;
+
+        mail.commands = command->next;
+        take_command(p, command);
     }
+}
+
+/* Others do not come here. */
+static void
+take_command(struct publisher *p, struct command *command)
+{
+    if (command->type == COMMAND_CLOSE) {
+        p->closing = command;
+        p->close_at_ms = clock_now_ms() + command->grace_ms;
+        return;
+    }
+    p->repair = command->type == COMMAND_RECONNECT ? RECONNECT : REDECLARE;
+    link_post_command(p->thread, command);
+}
+
+static struct error *
+repair(struct publisher *p)
+{
+    bool reconnects = p->repair == RECONNECT;
+
+    p->repair = NOTHING;
+    if (reconnects) {
+        p->conn->dead = true; /* No polite words: it does not answer. */
+        return error_new(ERR_INTERNAL, "nothing arrives: connecting again");
+    }
+    return p->blocked ? NULL : make_sure(p);
+}
+
+/* What was declared may be gone, and the broker, too. */
+static struct error *
+make_sure(struct publisher *p)
+{
+    const char *exchange = p->thread->settings->o.exchange;
+
+    names_clear(&p->exchanges);
+    names_clear(&p->queues);
+    conn_set_suspected(p->conn, true);
+    struct error *error = conn_declare_exchange(p->conn, exchange, false);
+    conn_close_side(p->conn);
+    conn_set_suspected(p->conn, false);
+    if (error && !p->conn->dead) {
+        link_thread_failed(p->thread, error);
+        return NULL;
+    }
+    return error;
 }
 
 static bool
@@ -202,7 +260,7 @@ is_done(struct publisher *p)
         return false;
     }
     uv_mutex_lock(&p->thread->mutex);
-    bool idle = !p->thread->outbox.n && !p->unconfirmed.n;
+    bool idle = !p->thread->outbox.n && !p->unconfirmed.list.n;
     uv_mutex_unlock(&p->thread->mutex);
     return idle || clock_now_ms() >= p->close_at_ms;
 }
@@ -210,11 +268,10 @@ is_done(struct publisher *p)
 static void
 lose(struct publisher *p, struct error *error)
 {
-    link_thread_failed(p->thread, error);
+    link_thread_lost(p->thread, p->conn, error);
     conn_free(steal(&p->conn));
     recover_unconfirmed(p, false, NULL);
     reconnect_lost(p->reconnect, clock_now_ms());
-    link_thread_report(p->thread, false, false);
 }
 
 /* Nobody knows whether these arrived: they go again, a request only once.  Its
@@ -224,12 +281,12 @@ lose(struct publisher *p, struct error *error)
 static void
 recover_unconfirmed(struct publisher *p, bool refused, const char *exchange)
 {
+    struct message_list list = {0};
     struct message *message;
 
-    p->unconfirmed_bytes = 0;
-    while ((message = message_list_pop(&p->unconfirmed))) {
-        message->returned = false;
-        if (is_worth_resending(p, message, refused, exchange)) {
+    unconfirmed_take_all(&p->unconfirmed, &list);
+    while ((message = message_list_pop(&list))) {
+        if (goes_again(p, message, refused, exchange)) {
             put_back(p, message);
         } else {
             settle(p, message, PUBLISH_LOST);
@@ -238,18 +295,18 @@ recover_unconfirmed(struct publisher *p, bool refused, const char *exchange)
 }
 
 static bool
-is_worth_resending(const struct publisher *p, struct message *message,
-                   bool refused, const char *exchange)
+goes_again(const struct publisher *p, struct message *message, bool refused,
+           const char *exchange)
 {
-    message->n_refused += refused;
     if (exchange && str_eq(message->exchange, exchange)) {
-        /* A fanout exchange goes with its last server, and comes back when it
-         * is declared.  Anything else will be refused again. */
+        /* It did not arrive.  A fanout exchange goes with its last server, and
+         * comes back when it is declared; anything else will be refused
+         * again. */
         message->n_sent--;
-        return p->conn->code == NOT_FOUND && message->n_refused < REFUSED_MAX;
+        return p->conn->code == NOT_FOUND &&
+               unconfirmed_goes_again(message, true);
     }
-    return message->n_refused < REFUSED_MAX &&
-           (message->class != MESSAGE_REQUEST || message->n_sent < 2);
+    return unconfirmed_goes_again(message, refused);
 }
 
 /* The broker closes the channel over one message and tells only its exchange:
@@ -259,13 +316,18 @@ restart_channel(struct publisher *p)
 {
     char exchange[256] = "";
 
-    log_warn(NULL, "channel closed by the broker: %d %s", p->conn->code,
-             p->conn->reason);
+    link_thread_count(p->thread, &p->thread->status.count.n_channels, 1);
+    link_thread_failed(p->thread,
+                       error_new(ERR_INTERNAL, "channel closed: %d %s",
+                                 p->conn->code, p->conn->reason));
     const char *name = strstr(p->conn->reason, "exchange '");
     if (name) {
         sscanf(name, "exchange '%255[^']", exchange);
     }
     recover_unconfirmed(p, true, *exchange ? exchange : NULL);
+    if (p->conn->code == NOT_FOUND) {
+        notice_deafness(p, exchange, NULL);
+    }
     struct error *error = conn_reopen_main(p->conn);
     return error ? error : start_channel(p);
 }
@@ -276,15 +338,15 @@ publish_batch(struct publisher *p, bool *ret_more)
     struct message *batch[BATCH_N];
     struct error *error = NULL;
 
-    if (p->blocked || p->unconfirmed.n >= UNCONFIRMED_MAX ||
-        p->unconfirmed_bytes > p->thread->settings->o.max_queue_bytes) {
+    size_t room = unconfirmed_room(&p->unconfirmed, clock_now_ms());
+    if (p->blocked || !room) {
         return NULL;
     }
-    if (!can_write(p)) {
+    if (!conn_can_write(p->conn)) {
         *ret_more = true;
         return NULL;
     }
-    size_t n = pop_batch(p, batch);
+    size_t n = pop_batch(p, batch, room < BATCH_N ? room : BATCH_N);
     bool cork = is_ready_to_cork(p, batch, n);
     if (cork) {
         conn_cork(p->conn, true);
@@ -320,40 +382,35 @@ is_ready_to_cork(const struct publisher *p, struct message *const *batch,
 }
 
 static size_t
-pop_batch(struct publisher *p, struct message **batch)
+pop_batch(struct publisher *p, struct message **batch, size_t max)
 {
     size_t n = 0;
 
     uv_mutex_lock(&p->thread->mutex);
-    while (n < BATCH_N && (batch[n] = outbox_pop(&p->thread->outbox))) {
+    while (n < max && (batch[n] = outbox_pop(&p->thread->outbox))) {
         n++;
     }
     uv_mutex_unlock(&p->thread->mutex);
     return n;
 }
 
-/* A broker that is short of memory stops reading, and a write then waits for
- * ever: better not to begin one. */
-static bool
-can_write(const struct publisher *p)
-{
-    struct pollfd fd = {.fd = conn_fd(p->conn), .events = POLLOUT};
-
-    return poll(&fd, 1, 0) == 1;
-}
-
 static void
 put_back(struct publisher *p, struct message *message)
 {
+    struct message_list dropped = {0};
+
     uv_mutex_lock(&p->thread->mutex);
-    outbox_put_back(&p->thread->outbox, message);
+    outbox_put_back(&p->thread->outbox, message, &dropped);
     uv_mutex_unlock(&p->thread->mutex);
+    link_thread_count_dropped(p->thread, &dropped);
+    settle_all(p, &dropped, PUBLISH_DROPPED);
 }
 
 static struct error *
 publish(struct publisher *p, struct message *message)
 {
     if (message->deadline_ms && message->deadline_ms <= clock_now_ms()) {
+        link_thread_count(p->thread, &p->thread->status.count.n_expired, 1);
         settle(p, message, PUBLISH_EXPIRED);
         return NULL;
     }
@@ -371,13 +428,11 @@ publish(struct publisher *p, struct message *message)
         log_limited(LOG_LEVEL_WARN, NULL, "not published: %s",
                     error_message(error));
         error_free(error);
+        link_thread_count(p->thread, &p->thread->status.count.n_refused, 1);
         settle(p, message, PUBLISH_DROPPED);
         return NULL;
     }
-    message->n_sent++;
-    message->tag = ++p->last_tag;
-    message_list_append(&p->unconfirmed, message);
-    p->unconfirmed_bytes += message->size;
+    unconfirmed_add(&p->unconfirmed, message, clock_now_ms());
     return conn_status(p->conn, send_message(p, message), "publish");
 }
 
@@ -439,24 +494,25 @@ send_message(struct publisher *p, const struct message *message)
         (amqp_bytes_t){.len = message->size, .bytes = message->body});
 }
 
-/* While nothing is sent, what is too late by now makes room. */
+/* What is too late by now makes room. */
 static void
 expire(struct publisher *p)
 {
-    struct message_list expired = {0};
-    struct message *message;
+    struct message_list expired = {0}, old = {0};
     uint64_t now_ms = clock_now_ms();
 
-    if ((p->conn && !p->blocked) || now_ms - p->expired_ms < EXPIRE_MS) {
+    if (now_ms - p->expired_ms < EXPIRE_MS) {
         return;
     }
     p->expired_ms = now_ms;
     uv_mutex_lock(&p->thread->mutex);
     outbox_expire(&p->thread->outbox, now_ms, &expired);
     uv_mutex_unlock(&p->thread->mutex);
-    while ((message = message_list_pop(&expired))) {
-        settle(p, message, PUBLISH_EXPIRED);
-    }
+    unconfirmed_take_old(&p->unconfirmed, now_ms, &old);
+    link_thread_count(p->thread, &p->thread->status.count.n_expired,
+                      expired.n + old.n);
+    settle_all(p, &expired, PUBLISH_EXPIRED);
+    settle_all(p, &old, PUBLISH_LOST);
     flush_settled(p);
 }
 
@@ -466,6 +522,17 @@ settle(struct publisher *p, struct message *message,
 {
     message->outcome = outcome;
     message_list_append(&p->settled, message);
+}
+
+static void
+settle_all(struct publisher *p, struct message_list *list,
+           enum publish_outcome outcome)
+{
+    struct message *message;
+
+    while ((message = message_list_pop(list))) {
+        settle(p, message, outcome);
+    }
 }
 
 static void
@@ -479,12 +546,12 @@ flush_settled(struct publisher *p)
 static void
 close_down(struct publisher *p)
 {
+    struct message_list list = {0};
     struct message *message;
 
     conn_free(p->conn);
-    while ((message = message_list_pop(&p->unconfirmed))) {
-        settle(p, message, PUBLISH_LOST);
-    }
+    unconfirmed_take_all(&p->unconfirmed, &list);
+    settle_all(p, &list, PUBLISH_LOST);
     uv_mutex_lock(&p->thread->mutex);
     while ((message = outbox_pop(&p->thread->outbox))) {
         settle(p, message, PUBLISH_DROPPED);
@@ -494,25 +561,46 @@ close_down(struct publisher *p)
     names_clear(&p->exchanges);
     names_clear(&p->queues);
     reconnect_free(p->reconnect);
-    link_thread_report(p->thread, false, false);
+    link_thread_report(p->thread, false, NULL);
     link_post_command(p->thread, p->closing);
+}
+
+/* A queue of ours that nothing comes to: the broker tells nobody else of it,
+ * and the consumer can mend it at once.  'key' is null if the exchange itself
+ * is not there. */
+static void
+notice_deafness(struct publisher *p, const char *exchange, const char *key)
+{
+    const struct link_settings *s = p->thread->settings;
+    uint64_t now_ms = clock_now_ms();
+    bool is_ours = key ? (str_eq(exchange, s->o.exchange) && s->server_queue &&
+                          str_eq(key, s->server_queue)) ||
+                             (!*exchange && str_eq(key, s->reply_queue))
+                       : s->o.topic && (str_eq(exchange, s->o.exchange) ||
+                                        str_eq(exchange, s->fanout_exchange));
+
+    if (is_ours && now_ms - p->deaf_ms >= DEAF_MS) {
+        p->deaf_ms = now_ms;
+        log_warn(NULL, "%s '%s' of our own is not there: declaring again",
+                 key ? "queue" : "exchange", key ? key : exchange);
+        link_post_deaf(p->thread);
+    }
 }
 
 static void
 on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok)
 {
     struct publisher *p = aux;
-    struct message *next;
+    struct message_list list = {0};
+    struct message *m;
 
-    for (struct message *m = p->unconfirmed.head; m && m->tag <= tag;
-         m = next) {
-        next = m->next;
-        if (!multiple && m->tag != tag) {
-            continue;
-        }
-        message_list_remove(&p->unconfirmed, m);
-        p->unconfirmed_bytes -= m->size;
-        if (!ok && is_worth_resending(p, m, true, NULL)) {
+    unconfirmed_take(&p->unconfirmed, tag, multiple, &list);
+    if (!ok) {
+        link_thread_count(p->thread, &p->thread->status.count.n_refused,
+                          list.n);
+    }
+    while ((m = message_list_pop(&list))) {
+        if (!ok && unconfirmed_goes_again(m, true)) {
             put_back(p, m); /* The broker failed to take it. */
         } else {
             settle(p, m,
@@ -523,29 +611,28 @@ on_confirmed(void *aux, uint64_t tag, bool multiple, bool ok)
     }
 }
 
-/* Comes before the confirm and names no tag.  A body of ours is unique by its
- * _unique_id. */
 static void
 on_returned(void *aux, const char *key, const char *body, size_t size)
 {
     struct publisher *p = aux;
+    const struct message *message =
+        unconfirmed_return(&p->unconfirmed, key, body, size);
 
-    p->n_returns++;
-    for (struct message *m = p->unconfirmed.head; m; m = m->next) {
-        if (m->mandatory && !m->returned && m->size == size &&
-            !strcmp(m->routing_key, key) && !memcmp(m->body, body, size)) {
-            m->returned = true;
-            return;
-        }
+    link_thread_count(p->thread, &p->thread->status.count.n_returns, 1);
+    if (message) {
+        notice_deafness(p, message->exchange, key);
     }
 }
 
 static void
-on_blocked(void *aux, bool blocked)
+on_blocked(void *aux, const char *reason)
 {
     struct publisher *p = aux;
 
-    log_warn(NULL, "publishing is %s by the broker",
-             blocked ? "held up" : "resumed");
-    p->blocked = blocked;
+    log_warn(NULL, "publishing is %s by the broker%s%s",
+             reason ? "held up" : "resumed", reason ? ": " : "",
+             reason ? reason : "");
+    p->blocked = reason;
+    snprintf(p->blocked_reason, sizeof p->blocked_reason, "%s",
+             reason ? reason : "");
 }

@@ -23,6 +23,7 @@ LOG_MODULE(link_thread);
 static uint32_t random_number(void *aux);
 static void unlock_and_wake(struct link_thread *thread);
 static void connected(struct link_thread *, const struct transport_host *);
+static void count_dropped(struct link_thread *, const struct message_list *);
 
 void
 link_thread_init(struct link_thread *thread, struct link *link,
@@ -36,6 +37,7 @@ link_thread_init(struct link_thread *thread, struct link *link,
         .role = role,
         .wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
         .tick_ms = clock_now_ms(),
+        .status = {.since_us = clock_wall_us()},
         .outbox = {.max_bytes = settings->o.max_queue_bytes},
     };
     if (thread->wakeup < 0) {
@@ -84,7 +86,7 @@ link_thread_publish(struct link_thread *thread, struct message *message,
 {
     uv_mutex_lock(&thread->mutex);
     outbox_push(&thread->outbox, message, dropped);
-    thread->status.n_dropped += dropped->n;
+    count_dropped(thread, dropped);
     unlock_and_wake(thread);
 }
 
@@ -135,27 +137,48 @@ link_thread_wait(struct link_thread *thread, int fd, short events,
     }
 }
 
-unsigned
-link_thread_rest_ms(const struct link_thread *thread)
+uint64_t
+link_thread_rest_ms(const struct link_thread *thread, const struct conn *conn)
 {
     const struct link_options *o = &thread->settings->o;
     unsigned rate = o->heartbeat_rate > 2 ? o->heartbeat_rate : 2;
     unsigned rest_ms =
         o->heartbeat_s ? o->heartbeat_s * 1000 / rate / 2 : 15000;
 
-    return rest_ms > REST_MIN_MS ? rest_ms : REST_MIN_MS;
+    uint64_t heartbeat_in_ms = conn_heartbeat_in_ms(conn);
+
+    if (conn_has_more(conn)) {
+        return 0;
+    }
+    if (rest_ms < REST_MIN_MS) {
+        rest_ms = REST_MIN_MS;
+    }
+    return heartbeat_in_ms < rest_ms ? heartbeat_in_ms : rest_ms;
 }
 
 void
-link_thread_report(struct link_thread *thread, bool up, bool blocked)
+link_thread_report(struct link_thread *thread, bool up,
+                   const char *blocked_reason)
 {
+    struct thread_status *status = &thread->status;
+    bool blocked = blocked_reason;
+
     uv_mutex_lock(&thread->mutex);
-    bool changed = thread->status.up != up || thread->status.blocked != blocked;
-    thread->status.n_disconnects += thread->status.up && !up;
-    thread->status.up = up;
-    thread->status.blocked = blocked;
+    bool up_changed = status->up != up;
+    bool blocked_changed = status->blocked != blocked;
+    if (up_changed) {
+        status->up = up;
+        status->since_us = clock_wall_us();
+    }
+    if (blocked_changed) {
+        status->blocked = blocked;
+        status->blocked_us = blocked ? clock_wall_us() : 0;
+        status->count.n_blocks += blocked;
+        snprintf(status->blocked_reason, sizeof status->blocked_reason, "%s",
+                 blocked ? blocked_reason : "");
+    }
     uv_mutex_unlock(&thread->mutex);
-    if (changed) {
+    if (up_changed || blocked_changed) {
         link_post_state(thread);
     }
 }
@@ -168,8 +191,39 @@ link_thread_failed(struct link_thread *thread, struct error *error)
     uv_mutex_lock(&thread->mutex);
     snprintf(thread->status.last_error, sizeof thread->status.last_error, "%s",
              error_message(error));
+    thread->status.last_error_us = clock_wall_us();
     uv_mutex_unlock(&thread->mutex);
     error_free(error);
+}
+
+void
+link_thread_lost(struct link_thread *thread, const struct conn *conn,
+                 struct error *error)
+{
+    uv_mutex_lock(&thread->mutex);
+    thread->status.count.n_disconnects++;
+    thread->status.count.n_closed += conn->is_closed;
+    thread->status.count.n_silent += conn->is_silent;
+    uv_mutex_unlock(&thread->mutex);
+    link_thread_failed(thread, error);
+    link_thread_report(thread, false, NULL);
+}
+
+void
+link_thread_count(struct link_thread *thread, uint64_t *counter, uint64_t n)
+{
+    uv_mutex_lock(&thread->mutex);
+    *counter += n;
+    uv_mutex_unlock(&thread->mutex);
+}
+
+void
+link_thread_count_dropped(struct link_thread *thread,
+                          const struct message_list *dropped)
+{
+    uv_mutex_lock(&thread->mutex);
+    count_dropped(thread, dropped);
+    uv_mutex_unlock(&thread->mutex);
 }
 
 struct reconnect *
@@ -179,7 +233,11 @@ link_thread_reconnect(struct link_thread *thread)
     const struct reconnect_options options = {
         .n_hosts = o->url->n_hosts,
         .base_ms = o->reconnect_base_ms,
+        .backoff_ms = o->reconnect_backoff_ms,
         .max_ms = o->reconnect_max_ms,
+        .delay_ms = o->reconnect_delay_ms,
+        .splay_ms = o->reconnect_splay_ms,
+        .shuffle = o->shuffle,
         .random = random_number,
     };
 
@@ -207,8 +265,11 @@ link_thread_connect(struct link_thread *thread, struct reconnect *reconnect)
         conn_open(thread->settings, &url->hosts[i], thread->role,
                   &thread->owner, &conn);
     if (error) {
+        bool refused = error_code(error) == ERR_NOT_FOUND;
+
+        link_thread_count(thread, &thread->status.count.n_failures, 1);
         link_thread_failed(thread, error);
-        reconnect_failed(reconnect, clock_now_ms());
+        reconnect_failed(reconnect, clock_now_ms(), refused);
         return NULL;
     }
     connected(thread, &url->hosts[i]);
@@ -252,8 +313,26 @@ connected(struct link_thread *thread, const struct transport_host *host)
     const char *vhost = thread->settings->o.url->vhost;
 
     uv_mutex_lock(&thread->mutex);
-    thread->status.n_connects++;
+    thread->status.count.n_connects++;
     snprintf(thread->status.broker, sizeof thread->status.broker, "%s:%d/%s",
              host->host, host->port, str_eq(vhost, "/") ? "" : vhost);
     uv_mutex_unlock(&thread->mutex);
+}
+
+/* With the mutex held. */
+static void
+count_dropped(struct link_thread *thread, const struct message_list *dropped)
+{
+    struct link_counters *count = &thread->status.count;
+    uint64_t *const counters[] = {
+        [MESSAGE_PROGRESS] = &count->n_dropped_progress,
+        [MESSAGE_NOTIFICATION] = &count->n_dropped_notifications,
+        [MESSAGE_REPLY] = &count->n_dropped_replies,
+        [MESSAGE_REQUEST] = &count->n_dropped_requests,
+    };
+
+    for (const struct message *m = dropped->head; m; m = m->next) {
+        count->n_dropped++;
+        ++*counters[m->class]; /* Never of the class that is never dropped. */
+    }
 }

@@ -3,6 +3,7 @@
 #include "rpc/link_internal.h"
 
 static struct error *declare_served(struct conn *);
+static struct error *declare_fanout(struct conn *);
 static struct error *declare_and_bind(struct conn *, const char *exchange,
                                       bool is_fanout, const char *queue,
                                       const char *key);
@@ -29,6 +30,19 @@ conn_declare_topology(struct conn *conn)
     return error;
 }
 
+struct error *
+conn_declare_fanout(struct conn *conn)
+{
+    const struct link_settings *s = conn->settings;
+    struct error *error =
+        s->o.topic ? declare_fanout(conn) : NULL;
+
+    if (!error) {
+        conn_close_side(conn);
+    }
+    return error;
+}
+
 static struct error *
 declare_served(struct conn *conn)
 {
@@ -41,11 +55,16 @@ declare_served(struct conn *conn)
         error = declare_and_bind(conn, s->o.exchange, false, s->server_queue,
                                  s->server_queue);
     }
-    if (!error) {
-        error = declare_and_bind(conn, s->fanout_exchange, true,
-                                 s->fanout_queue, topic);
-    }
-    return error;
+    return error ? error : declare_fanout(conn);
+}
+
+static struct error *
+declare_fanout(struct conn *conn)
+{
+    const struct link_settings *s = conn->settings;
+
+    return declare_and_bind(conn, s->fanout_exchange, true, s->fanout_queue,
+                            s->topic_queue);
 }
 
 /* A queue of a fanout exchange is its consumer's, unless it is a stream. */

@@ -55,6 +55,7 @@ struct message {
     struct message *next, *prev;
     uint64_t number; /* Order in which it was handed over. */
     uint64_t tag;    /* Of the broker's confirm. */
+    uint64_t sent_ms;
     unsigned n_sent, n_refused;
     bool returned;
     enum publish_outcome outcome;

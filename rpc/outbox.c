@@ -6,6 +6,7 @@
 #define OVERHEAD (sizeof(struct message) + 64)
 
 static void account(struct outbox *box, struct message *message);
+static void make_room(struct outbox *box, struct message_list *dropped);
 static struct message *take(struct outbox *box, struct message_list *list,
                             struct message *message);
 
@@ -16,20 +17,16 @@ outbox_push(struct outbox *box, struct message *message,
     message->number = ++box->n_numbered;
     message_list_append(&box->lists[message->class], message);
     account(box, message);
-    for (int class = 0; class < MESSAGE_FINAL; class ++) {
-        struct message_list *list = &box->lists[class];
-
-        while (list->head && box->bytes > box->max_bytes) {
-            message_list_append(dropped, take(box, list, list->head));
-        }
-    }
+    make_room(box, dropped);
 }
 
 void
-outbox_put_back(struct outbox *box, struct message *message)
+outbox_put_back(struct outbox *box, struct message *message,
+                struct message_list *dropped)
 {
     message_list_insert(&box->lists[message->class], message);
     account(box, message);
+    make_room(box, dropped);
 }
 
 struct message *
@@ -68,6 +65,18 @@ account(struct outbox *box, struct message *message)
 {
     box->n++;
     box->bytes += message->size + OVERHEAD;
+}
+
+static void
+make_room(struct outbox *box, struct message_list *dropped)
+{
+    for (int class = 0; class < MESSAGE_FINAL; class ++) {
+        struct message_list *list = &box->lists[class];
+
+        while (list->head && box->bytes > box->max_bytes) {
+            message_list_append(dropped, take(box, list, list->head));
+        }
+    }
 }
 
 static struct message *

@@ -22,8 +22,9 @@ struct outbox {
 void outbox_push(struct outbox *box, struct message *message,
                  struct message_list *dropped);
 
-/* Takes back what was popped; it keeps its place. */
-void outbox_put_back(struct outbox *box, struct message *message);
+/* Takes back what was popped; it keeps its place, and the same rule holds. */
+void outbox_put_back(struct outbox *box, struct message *message,
+                     struct message_list *dropped);
 
 /* The next one, the caller's; null when empty. */
 struct message *outbox_pop(struct outbox *box);

@@ -3,16 +3,19 @@
 
 /* When to connect, and to which host.  (spec/rpc-wire 6.4)
  *
- * Every host is tried once a round, in random order and without pause; after a
- * round there is a wait of random length, up to a limit that doubles each time
- * until a connection has lived for a minute.  After a loss the first attempt
- * is put off by up to two seconds, so that a thousand agents do not come back
- * in step.
+ * Every host is tried once a round, without pause; after a round without
+ * success comes a wait of random length, up to a limit that grows each time
+ * until a connection has lived for a minute.  What an attempt took is part of
+ * the wait.  A host that refuses the connection costs nothing to ask: while all
+ * do, the limit stays at four seconds, and a broker that was restarted is found
+ * soon.  After a loss the first attempt is put off by a random time, so that a
+ * thousand agents do not come back in step.
  *
  * A pure state machine: it is told what happens and when, and says what to do.
  *
  * Threads: no shared state. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,9 +24,14 @@
 struct reconnect;
 
 struct reconnect_options {
-    size_t n_hosts;   /* At least 1. */
-    unsigned base_ms; /* 0: 1000. */
-    unsigned max_ms;  /* 0: 30000. */
+    size_t n_hosts;      /* At least 1. */
+    unsigned base_ms;    /* The first limit; 0: 1000. */
+    unsigned backoff_ms; /* It grows by so much, or doubles if that is more;
+                          * 0: it does not grow. */
+    unsigned max_ms;     /* 0: 30000. */
+    unsigned delay_ms;   /* After a loss: on average. */
+    unsigned splay_ms;   /* After a loss: up to so much more. */
+    bool shuffle;        /* Another order of hosts each round. */
     /* Any number, evenly distributed. */
     uint32_t (*random)(void *aux);
     void *aux;
@@ -53,8 +61,8 @@ uint64_t reconnect_due_ms(const struct reconnect *r);
 /* The attempt succeeded: usable, not merely a TCP connection. */
 void reconnect_connected(struct reconnect *r, uint64_t now_ms);
 
-/* The attempt failed. */
-void reconnect_failed(struct reconnect *r, uint64_t now_ms);
+/* The attempt failed.  'refused': at once, as nobody listens there. */
+void reconnect_failed(struct reconnect *r, uint64_t now_ms, bool refused);
 
 /* The connection that was there is lost. */
 void reconnect_lost(struct reconnect *r, uint64_t now_ms);

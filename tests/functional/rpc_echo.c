@@ -327,16 +327,19 @@ print_status(struct echo *e)
     json_set_bool(line, "consuming", s.consuming);
     json_set_bool(line, "publishing", s.publishing);
     json_set_bool(line, "blocked", s.blocked);
-    json_set_int(line, "connects", (int64_t)s.n_connects);
+    json_set_int(line, "connects", (int64_t)s.count.n_connects);
     json_set_int(line, "queued", (int64_t)s.n_queued);
     json_set_int(line, "unconfirmed", (int64_t)s.n_unconfirmed);
-    json_set_int(line, "returns", (int64_t)s.n_returns);
-    json_set_int(line, "dropped", (int64_t)s.n_dropped);
+    json_set_int(line, "returns", (int64_t)s.count.n_returns);
+    json_set_int(line, "dropped", (int64_t)s.count.n_dropped);
     json_set_string(line, "reply_queue", link_transport(e->link)->reply_queue);
     if (e->server) {
         json_set_int(line, "held", rpc_server_counters(e->server).n_held);
     }
     json_set_bool(line, "ticked", link_threads_ticked(e->link));
+#define LINK_COUNTER(NAME) json_set(line, #NAME, json_uint(s.count.NAME));
+    LINK_COUNTERS
+#undef LINK_COUNTER
     json_set_string(line, "error", s.last_error);
     print_line(line);
 }
@@ -754,6 +757,8 @@ main(int argc, char **argv)
                 .name = "rpc_echo",
                 .exchange = "nova",
                 .heartbeat_s = 60,
+                .reconnect_delay_ms = 1000,
+                .reconnect_backoff_ms = 2000,
                 .transient_ttl_s = 1800,
                 .ssl_verify_hostname = true,
                 .max_body = 64u << 20,

@@ -16,6 +16,7 @@
 #include "rpc/deadline.h"
 #include "rpc/outbox.h"
 #include "rpc/seen.h"
+#include "rpc/unconfirmed.h"
 #include "tests/unit/fake_clock.h"
 
 /* ---- outbox -------------------------------------------------------------- */
@@ -81,9 +82,10 @@ test_what_is_put_back_keeps_its_place(void **state)
     for (int i = 0; i < 3; i++) {
         popped[i] = outbox_pop(&box);
     }
-    outbox_put_back(&box, popped[1]);
-    outbox_put_back(&box, popped[0]);
-    outbox_put_back(&box, popped[2]);
+    outbox_put_back(&box, popped[1], &dropped);
+    outbox_put_back(&box, popped[0], &dropped);
+    outbox_put_back(&box, popped[2], &dropped);
+    assert_int_equal(dropped.n, 0);
     assert_pops(&box, "a");
     assert_pops(&box, "b");
     assert_pops(&box, "c");
@@ -114,6 +116,76 @@ test_least_important_goes_first_when_room_is_scarce(void **state)
 }
 
 static void
+test_what_is_put_back_finds_no_more_room_than_what_is_new(void **state)
+{
+    struct outbox box = {.max_bytes = 4500};
+    struct message_list dropped = {0};
+    struct message *popped[3];
+
+    (void)state;
+    outbox_push(&box, letter(MESSAGE_PROGRESS, "progress", 1000), &dropped);
+    outbox_push(&box, letter(MESSAGE_FINAL, "final", 1000), &dropped);
+    outbox_push(&box, letter(MESSAGE_REPLY, "reply", 1000), &dropped);
+    for (int i = 0; i < 3; i++) {
+        popped[i] = outbox_pop(&box);
+    }
+    for (int i = 0; i < 3; i++) {
+        outbox_push(&box, letter(MESSAGE_REPLY, "later", 1000), &dropped);
+    }
+    assert_int_equal(dropped.n, 0);
+    outbox_put_back(&box, popped[0], &dropped);
+    assert_int_equal(dropped.n, 1);
+    assert_string_equal(dropped.tail->routing_key, "progress");
+    outbox_put_back(&box, popped[1], &dropped);
+    assert_int_equal(dropped.n, 2);
+    assert_string_equal(dropped.tail->routing_key, "later");
+    /* It is the oldest of its class. */
+    outbox_put_back(&box, popped[2], &dropped);
+    assert_int_equal(dropped.n, 3);
+    assert_string_equal(dropped.tail->routing_key, "reply");
+    assert_pops(&box, "final");
+    free_list(&dropped);
+    assert_pops(&box, "later");
+    assert_pops(&box, "later");
+    assert_null(outbox_pop(&box));
+}
+
+static void
+test_memory_is_bounded_whatever_is_sent(void **state)
+{
+    enum { N = 20000, MAX_BYTES = 1u << 20 };
+    struct outbox box = {.max_bytes = MAX_BYTES};
+    struct message_list dropped = {0};
+    unsigned n_dropped[MESSAGE_FINAL + 1] = {0};
+    struct message *message;
+    uint32_t x = 1;
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        x = x * 1103515245 + 12345;
+        enum message_class class = (x >> 16) % MESSAGE_FINAL;
+
+        outbox_push(&box, letter(class, "any", (x >> 8) % 2000), &dropped);
+        assert_true(box.bytes <= MAX_BYTES);
+        if (i % 7 == 0 && (message = outbox_pop(&box))) {
+            outbox_put_back(&box, message, &dropped);
+        }
+        while ((message = message_list_pop(&dropped))) {
+            n_dropped[message->class]++;
+            /* Nothing of less importance was there to go instead. */
+            for (int lower = 0; lower < (int)message->class; lower++) {
+                assert_null(box.lists[lower].head);
+            }
+            message_free(message);
+        }
+    }
+    assert_true(n_dropped[MESSAGE_PROGRESS] && n_dropped[MESSAGE_REQUEST]);
+    while ((message = outbox_pop(&box))) {
+        message_free(message);
+    }
+}
+
+static void
 test_expired_messages_make_room(void **state)
 {
     struct outbox box = {.max_bytes = 1u << 20};
@@ -131,6 +203,170 @@ test_expired_messages_make_room(void **state)
     assert_string_equal(list.head->routing_key, "late");
     free_list(&list);
     assert_pops(&box, "patient");
+}
+
+/* ---- unconfirmed --------------------------------------------------------- */
+
+static struct unconfirmed
+sent(unsigned n)
+{
+    struct unconfirmed u = {.max_bytes = 1u << 20, .is_trusted = true};
+
+    for (unsigned i = 0; i < n; i++) {
+        unconfirmed_add(&u, letter(MESSAGE_REPLY, "reply", 10), 1000);
+    }
+    return u;
+}
+
+static void
+free_unconfirmed(struct unconfirmed *u)
+{
+    struct message_list list = {0};
+
+    unconfirmed_take_all(u, &list);
+    free_list(&list);
+    assert_int_equal(u->bytes, 0);
+    assert_int_equal(u->list.n, 0);
+}
+
+static void
+test_new_channel_takes_one_message_until_it_is_trusted(void **state)
+{
+    struct unconfirmed u = {.max_bytes = 1u << 20};
+    struct message_list list = {0};
+
+    (void)state;
+    unconfirmed_open(&u, 1000);
+    assert_int_equal(unconfirmed_room(&u, 1000), 1);
+    unconfirmed_add(&u, letter(MESSAGE_REPLY, "a", 10), 1000);
+    assert_int_equal(unconfirmed_room(&u, 1999), 0);
+    /* A queue that confirms nothing holds up nobody else for long. */
+    assert_int_equal(unconfirmed_room(&u, 2000), UNCONFIRMED_MAX - 1);
+    unconfirmed_take(&u, 1, false, &list);
+    assert_int_equal(unconfirmed_room(&u, 1001), UNCONFIRMED_MAX);
+    free_list(&list);
+}
+
+static void
+test_what_is_under_way_is_bounded_in_number_and_bytes(void **state)
+{
+    struct unconfirmed u = sent(UNCONFIRMED_MAX - 1);
+
+    (void)state;
+    assert_int_equal(unconfirmed_room(&u, 1000), 1);
+    unconfirmed_add(&u, letter(MESSAGE_REPLY, "last", 10), 1000);
+    assert_int_equal(unconfirmed_room(&u, 1000), 0);
+    free_unconfirmed(&u);
+    unconfirmed_add(&u, letter(MESSAGE_REPLY, "huge", 2u << 20), 1000);
+    assert_int_equal(unconfirmed_room(&u, 1000), 0);
+    free_unconfirmed(&u);
+}
+
+static void
+test_confirms_name_one_or_all_up_to_it(void **state)
+{
+    struct unconfirmed u = sent(5);
+    struct message_list list = {0};
+
+    (void)state;
+    unconfirmed_take(&u, 3, false, &list);
+    assert_int_equal(list.n, 1);
+    assert_int_equal(list.head->tag, 3);
+    unconfirmed_take(&u, 3, false, &list); /* Said twice. */
+    assert_int_equal(list.n, 1);
+    unconfirmed_take(&u, 4, true, &list);
+    assert_int_equal(list.n, 4);
+    assert_int_equal(u.list.n, 1);
+    assert_int_equal(u.bytes, 10);
+    free_list(&list);
+    free_unconfirmed(&u);
+}
+
+static void
+test_what_nobody_waits_for_is_given_up(void **state)
+{
+    struct unconfirmed u = sent(2);
+    struct message_list list = {0};
+
+    (void)state;
+    u.list.tail->deadline_ms = 5000;
+    unconfirmed_take_old(&u, 4999, &list);
+    assert_int_equal(list.n, 0);
+    unconfirmed_take_old(&u, 5000, &list);
+    assert_int_equal(list.n, 1);
+    /* What is old stays, as there is room: the broker may be slow. */
+    unconfirmed_take_old(&u, 1000 + 10 * UNCONFIRMED_AGE_MS, &list);
+    assert_int_equal(list.n, 1);
+    free_list(&list);
+    free_unconfirmed(&u);
+}
+
+static void
+test_queue_that_never_confirms_does_not_stop_the_others(void **state)
+{
+    struct unconfirmed u = sent(UNCONFIRMED_MAX - 1);
+    struct message_list list = {0};
+
+    (void)state;
+    unconfirmed_add(&u, letter(MESSAGE_FINAL, "final", 10), 1000);
+    unconfirmed_take_old(&u, 999 + UNCONFIRMED_AGE_MS, &list);
+    assert_int_equal(list.n, 0);
+    unconfirmed_take_old(&u, 1000 + UNCONFIRMED_AGE_MS, &list);
+    assert_int_equal(list.n, 1);
+    assert_int_equal(unconfirmed_room(&u, 1000 + UNCONFIRMED_AGE_MS), 1);
+    assert_int_equal(u.list.tail->class, MESSAGE_FINAL);
+    free_list(&list);
+    free_unconfirmed(&u);
+}
+
+static void
+test_request_goes_twice_at_most_and_the_guilty_three_times(void **state)
+{
+    struct unconfirmed u = {.max_bytes = 1u << 20};
+    CLEANUP(message_free_at)
+    struct message *request = letter(MESSAGE_REQUEST, "request", 10);
+    CLEANUP(message_free_at)
+    struct message *reply = letter(MESSAGE_REPLY, "reply", 10);
+    struct message_list list = {0};
+
+    (void)state;
+    unconfirmed_add(&u, request, 1000);
+    unconfirmed_take_all(&u, &list);
+    message_list_pop(&list);
+    assert_true(unconfirmed_goes_again(request, false));
+    unconfirmed_add(&u, request, 1000);
+    unconfirmed_take_all(&u, &list);
+    message_list_pop(&list);
+    assert_false(unconfirmed_goes_again(request, false));
+    for (int i = 0; i < 100; i++) {
+        assert_true(unconfirmed_goes_again(reply, false));
+    }
+    assert_true(unconfirmed_goes_again(reply, true));
+    assert_true(unconfirmed_goes_again(reply, true));
+    assert_false(unconfirmed_goes_again(reply, true));
+}
+
+static void
+test_returned_message_is_known_by_its_body(void **state)
+{
+    struct unconfirmed u = {.max_bytes = 1u << 20};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct message *message = letter(MESSAGE_REPLY, "reply", 10);
+
+        message->mandatory = true;
+        message->body[0] = (char)('a' + i);
+        unconfirmed_add(&u, message, 1000);
+    }
+    const struct message *found =
+        unconfirmed_return(&u, "reply", "b\0\0\0\0\0\0\0\0\0", 10);
+    assert_non_null(found);
+    assert_int_equal(found->tag, 2);
+    assert_true(found->returned);
+    assert_null(unconfirmed_return(&u, "reply", "b\0\0\0\0\0\0\0\0\0", 10));
+    assert_null(unconfirmed_return(&u, "other", "a\0\0\0\0\0\0\0\0\0", 10));
+    free_unconfirmed(&u);
 }
 
 /* ---- ack_window ---------------------------------------------------------- */
@@ -332,7 +568,20 @@ main(void)
         cmocka_unit_test(test_messages_leave_in_the_order_of_coming),
         cmocka_unit_test(test_what_is_put_back_keeps_its_place),
         cmocka_unit_test(test_least_important_goes_first_when_room_is_scarce),
+        cmocka_unit_test(
+            test_what_is_put_back_finds_no_more_room_than_what_is_new),
+        cmocka_unit_test(test_memory_is_bounded_whatever_is_sent),
         cmocka_unit_test(test_expired_messages_make_room),
+        cmocka_unit_test(
+            test_new_channel_takes_one_message_until_it_is_trusted),
+        cmocka_unit_test(test_what_is_under_way_is_bounded_in_number_and_bytes),
+        cmocka_unit_test(test_confirms_name_one_or_all_up_to_it),
+        cmocka_unit_test(test_what_nobody_waits_for_is_given_up),
+        cmocka_unit_test(
+            test_queue_that_never_confirms_does_not_stop_the_others),
+        cmocka_unit_test(
+            test_request_goes_twice_at_most_and_the_guilty_three_times),
+        cmocka_unit_test(test_returned_message_is_known_by_its_body),
         cmocka_unit_test(test_a_run_is_acknowledged_at_once),
         cmocka_unit_test(test_what_is_held_is_never_included),
         cmocka_unit_test(test_a_tag_is_settled_once),

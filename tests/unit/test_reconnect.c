@@ -39,7 +39,10 @@ create(size_t n_hosts, uint32_t (*random)(void *), uint32_t *number)
 {
     struct reconnect_options options = {.n_hosts = n_hosts,
                                         .base_ms = 1000,
+                                        .backoff_ms = 1000,
                                         .max_ms = 30000,
+                                        .delay_ms = 1000,
+                                        .shuffle = true,
                                         .random = random,
                                         .aux = number};
 
@@ -71,7 +74,16 @@ fail_once(struct reconnect *r)
 {
     uint64_t now_ms = attempt(r, NULL);
 
-    reconnect_failed(r, now_ms);
+    reconnect_failed(r, now_ms, false);
+    return reconnect_due_ms(r) - now_ms;
+}
+
+static uint64_t
+refuse_once(struct reconnect *r)
+{
+    uint64_t now_ms = attempt(r, NULL);
+
+    reconnect_failed(r, now_ms, true);
     return reconnect_due_ms(r) - now_ms;
 }
 
@@ -157,7 +169,7 @@ test_every_host_is_tried_once_a_round(void **state)
             assert_int_equal(now_ms, began_ms); /* No pause within. */
             tried[host] = true;
             n_first[host] += i == 0;
-            reconnect_failed(r, now_ms);
+            reconnect_failed(r, now_ms, false);
         }
     }
     for (int i = 0; i < N_HOSTS; i++) {
@@ -167,15 +179,109 @@ test_every_host_is_tried_once_a_round(void **state)
 }
 
 static void
-test_the_wait_counts_from_the_end_of_the_attempt(void **state)
+test_round_robin_keeps_its_order_and_goes_on_after_a_loss(void **state)
+{
+    uint32_t seed = 7;
+    struct reconnect_options options = {
+        .n_hosts = 4, .random = varied, .aux = &seed};
+    size_t order[4], host;
+
+    (void)state;
+    AUTO_RECONNECT r = reconnect_create(&options, 0);
+    for (int i = 0; i < 4; i++) {
+        reconnect_failed(r, attempt(r, &order[i]), true);
+    }
+    for (int i = 0; i < 8; i++) {
+        reconnect_failed(r, attempt(r, &host), true);
+        assert_int_equal(host, order[i % 4]);
+    }
+    reconnect_failed(r, attempt(r, &host), true);
+    uint64_t now_ms = attempt(r, &host);
+    assert_int_equal(host, order[1]);
+    reconnect_connected(r, now_ms);
+    reconnect_lost(r, now_ms + 3600000);
+    for (int i = 2; i < 6; i++) {
+        reconnect_failed(r, attempt(r, &host), true);
+        assert_int_equal(host, order[i % 4]);
+    }
+}
+
+static void
+test_what_an_attempt_took_is_part_of_the_wait(void **state)
 {
     uint32_t number = HIGHEST;
 
     (void)state;
     AUTO_RECONNECT r = create(1, fixed, &number);
     attempt(r, NULL);
-    reconnect_failed(r, 10100);
+    reconnect_failed(r, 600, false);
+    assert_int_equal(reconnect_due_ms(r), 1100);
+    attempt(r, NULL);
+    reconnect_failed(r, 11100, false);
     assert_int_equal(reconnect_due_ms(r), 11100);
+}
+
+static void
+test_a_host_that_refuses_is_asked_often(void **state)
+{
+    uint32_t number = HIGHEST;
+
+    (void)state;
+    AUTO_RECONNECT r = create(1, fixed, &number);
+    assert_int_equal(refuse_once(r), 1000);
+    assert_int_equal(refuse_once(r), 2000);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(refuse_once(r), 4000);
+    }
+    /* Now it accepts, and fails later: that costs something. */
+    assert_int_equal(fail_once(r), 4000);
+    assert_int_equal(fail_once(r), 8000);
+    assert_int_equal(refuse_once(r), 4000);
+    assert_int_equal(fail_once(r), 16000);
+}
+
+static void
+test_one_host_that_does_not_refuse_makes_the_round_dear(void **state)
+{
+    uint32_t number = HIGHEST;
+    uint64_t now_ms;
+
+    (void)state;
+    AUTO_RECONNECT r = create(2, fixed, &number);
+    for (int i = 0; i < 8; i++) {
+        reconnect_failed(r, attempt(r, NULL), i % 2);
+        now_ms = attempt(r, NULL);
+        reconnect_failed(r, now_ms, !(i % 2));
+    }
+    assert_int_equal(reconnect_due_ms(r) - now_ms, 30000);
+}
+
+/* As many as share a broker: a quarter of a second holds few of them, and all
+ * are back in time. */
+static void
+test_many_do_not_come_back_in_step(void **state)
+{
+    enum { N = 500, SLOT_MS = 250, N_SLOTS = 16 };
+    uint32_t seed = 4711;
+    int n_in_slot[N_SLOTS] = {0};
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        AUTO_RECONNECT r = create(1, varied, &seed);
+        uint64_t now_ms = attempt(r, NULL);
+
+        reconnect_connected(r, now_ms);
+        reconnect_lost(r, 100000);
+        do {
+            now_ms = attempt(r, NULL);
+            reconnect_failed(r, now_ms, true);
+        } while (reconnect_due_ms(r) < 160000);
+        assert_true(reconnect_due_ms(r) <= 164000);
+        n_in_slot[(reconnect_due_ms(r) - 160000) / SLOT_MS % N_SLOTS]++;
+    }
+    for (int i = 0; i < N_SLOTS; i++) {
+        assert_true(n_in_slot[i] < N / 5);
+    }
 }
 
 static void
@@ -196,6 +302,29 @@ test_after_a_loss_there_is_a_short_random_pause(void **state)
     number = LOWEST;
     reconnect_lost(r, now_ms + 60000);
     assert_int_equal(reconnect_due_ms(r), now_ms + 60000);
+}
+
+static void
+test_the_pause_after_a_loss_is_what_the_options_say(void **state)
+{
+    uint32_t number = HIGHEST;
+    struct reconnect_options options = {.n_hosts = 1,
+                                        .delay_ms = 4500,
+                                        .splay_ms = 100000,
+                                        .random = fixed,
+                                        .aux = &number};
+
+    (void)state;
+    AUTO_RECONNECT r = reconnect_create(&options, 0);
+    reconnect_connected(r, attempt(r, NULL));
+    reconnect_lost(r, 100000);
+    assert_int_equal(reconnect_due_ms(r), 100000 + 8999 + 99999);
+
+    options.delay_ms = options.splay_ms = 0;
+    AUTO_RECONNECT eager = reconnect_create(&options, 0);
+    reconnect_connected(eager, attempt(eager, NULL));
+    reconnect_lost(eager, 100000);
+    assert_int_equal(reconnect_due_ms(eager), 100000);
 }
 
 static void
@@ -266,8 +395,15 @@ test_options_left_out_have_defaults(void **state)
         .n_hosts = 1, .random = fixed, .aux = &number};
 
     (void)state;
+    AUTO_RECONNECT steady = reconnect_create(&options, 0);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(fail_once(steady), 1000);
+    }
+    options.backoff_ms = 2000;
     AUTO_RECONNECT r = reconnect_create(&options, 0);
     assert_int_equal(fail_once(r), 1000);
+    assert_int_equal(fail_once(r), 3000);
+    assert_int_equal(fail_once(r), 6000);
     for (int i = 0; i < 6; i++) {
         fail_once(r);
     }
@@ -299,8 +435,15 @@ main(void)
         cmocka_unit_test(test_waits_double_up_to_the_limit),
         cmocka_unit_test(test_waits_are_anything_up_to_the_limit),
         cmocka_unit_test(test_every_host_is_tried_once_a_round),
-        cmocka_unit_test(test_the_wait_counts_from_the_end_of_the_attempt),
+        cmocka_unit_test(
+            test_round_robin_keeps_its_order_and_goes_on_after_a_loss),
+        cmocka_unit_test(test_what_an_attempt_took_is_part_of_the_wait),
+        cmocka_unit_test(test_a_host_that_refuses_is_asked_often),
+        cmocka_unit_test(
+            test_one_host_that_does_not_refuse_makes_the_round_dear),
+        cmocka_unit_test(test_many_do_not_come_back_in_step),
         cmocka_unit_test(test_after_a_loss_there_is_a_short_random_pause),
+        cmocka_unit_test(test_the_pause_after_a_loss_is_what_the_options_say),
         cmocka_unit_test(test_only_a_long_life_resets_the_ladder),
         cmocka_unit_test(test_a_host_that_throws_us_out_is_not_hammered),
         cmocka_unit_test(
