@@ -597,6 +597,7 @@ static const struct option long_options[] = {
     {"queue-bytes", required_argument, NULL, 'Q'},
     {"max-held", required_argument, NULL, 'M'},
     {"watch", required_argument, NULL, 'w'},
+    {"reconnect-max", required_argument, NULL, 'R'},
     {"debug", no_argument, NULL, 'D'},
     {NULL, 0, NULL, 0},
 };
@@ -701,6 +702,9 @@ take_option(struct echo *e, struct settings *s, int option)
         break;
     case 'w':
         e->watch_ms = number(optarg);
+        break;
+    case 'R':
+        s->link.reconnect_max_ms = number(optarg);
         break;
     case 'D':
         log_set_level(LOG_LEVEL_DEBUG);

@@ -324,3 +324,43 @@ def test_r12_failure_of_a_real_server_is_passed_on(echo, client, oslo_server):
     assert (failure.name, failure.module, failure.rebuilt) == (
         'ComputeHostNotFound', 'nova.exception', True)
     assert failure.kwargs['host'] == 'h1'
+
+
+# ---- Answers from nobody, and from many -------------------------------------
+
+def test_call_to_nobody_fails_within_seconds(own):
+    line = own('call', 'echo', '{}', to='nobody')[0]
+    assert line['class'] == 'MessageUndeliverable'
+
+
+def test_cast_reaches_a_real_server(own, oslo_server):
+    server = peer(oslo_server)
+    assert own('cast', 'echo', '{"a": 1}', to='host2')[0]['ok']
+    assert server.wait_for('echo')['args'] == {'a': 1}
+
+
+def test_gather_hears_every_host(own, echo):
+    for host in ('host1', 'host2', 'host3'):
+        echo(host)
+    lines = own('gather', 'who', '{}')
+    assert sorted(line['result'] for line in lines) == [
+        'host1', 'host2', 'host3']
+
+
+# ---- The context ------------------------------------------------------------
+
+def test_context_reaches_the_method(echo, client):
+    echo()
+    context = call(client, 'context', _context={'request_id': 'req-1',
+                                                'is_admin': True, '': 'what'})
+    assert context['request_id'] == 'req-1'
+    assert context['is_admin'] is True
+    assert context[''] == 'what'
+
+
+def test_context_of_our_own_work_is_an_admins(own, oslo_server):
+    server = peer(oslo_server)
+    own('call', 'echo', '{}', to='host2')
+    context = server.requests[0]['context']
+    assert context['is_admin'] is True
+    assert context['request_id'].startswith('req-')

@@ -177,6 +177,17 @@ class OsloClient(Peer):
     def cast(self, method, **words):
         self._send('cast', method, **words).result(60)
 
+    def bench(self, method, server, count, concurrency, version, **args):
+        """Times of so many calls in seconds, sorted, and their errors."""
+        number = next(self._numbers)
+        future = self._open[number] = concurrent.futures.Future()
+        target = {key: self._defaults[key] for key in ('topic', 'exchange')}
+        self.say(id=number, kind='bench', method=method, args=args,
+                 count=count, concurrency=concurrency,
+                 target={**target, 'server': server, 'version': version})
+        result = future.result(120)
+        return result['times'], result['errors']
+
     def fanout(self, method, **words):
         self._send('cast', method, fanout=True, **words).result(60)
 
@@ -195,15 +206,16 @@ class OsloServer(Peer):
 
     'methods' maps names to functions of (context, args), called on a thread
     of their own; name "*" is for all others.  'endpoints' are pairs of
-    namespace and version.  All requests are kept in 'requests'.
+    namespace and version.  All requests are kept in 'requests', but for
+    those to methods of 'fixed', whose results it gives at once.
     """
 
     def __init__(self, url, log, topic, server, methods,
-                 endpoints=((None, '1.0'),), exchange='nova'):
+                 endpoints=((None, '1.0'),), exchange='nova', fixed=None):
         self.requests = []
         self._methods = methods
         super().__init__('server', {
-            'url': url, 'exchange': exchange,
+            'url': url, 'exchange': exchange, 'fixed': fixed or {},
             'target': {'topic': topic, 'server': server,
                        'exchange': exchange},
             'endpoints': [{'namespace': namespace, 'version': version}

@@ -15,6 +15,7 @@ import os
 import pathlib
 import sys
 import threading
+import time
 
 import oslo_messaging
 from oslo_config import cfg
@@ -86,23 +87,57 @@ def perform(transport, order):
         say(id=order['id'], error=describe(error))
 
 
+def bench(transport, order):
+    """Calls 'count' times, 'concurrency' at once, and tells how long it took.
+    """
+    rpc = oslo_messaging.get_rpc_client(transport, target_of(order['target']))
+    turns = iter(range(order['count']))
+    taking_turns = threading.Lock()
+    times, errors = [], []
+
+    def caller():
+        while True:
+            with taking_turns:
+                if next(turns, None) is None:
+                    return
+            start = time.monotonic()
+            try:
+                rpc.call({}, order['method'], **order['args'])
+                times.append(time.monotonic() - start)
+            except Exception as error:
+                errors.append(repr(error))
+
+    threads = [threading.Thread(target=caller)
+               for _ in range(order['concurrency'])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say(id=order['id'], result={'times': sorted(times), 'errors': errors})
+
+
 def client(settings):
     transport = oslo_messaging.get_rpc_transport(
         cfg.CONF, url=settings['url'],
         allowed_remote_exmods=settings['allowed'])
     say(event='ready')
     for order in orders():
-        threading.Thread(target=perform, args=(transport, order),
-                         daemon=True).start()
+        threading.Thread(
+            target=bench if order['kind'] == 'bench' else perform,
+            args=(transport, order), daemon=True).start()
 
 
 # ---- Server ---------------------------------------------------------------
 
 class Endpoint:
-    """Has every method: each is answered by the other end of the pipe."""
+    """Has every method: each is answered by the other end of the pipe.
 
-    def __init__(self, target):
+    But 'fixed' are results that are given at once.
+    """
+
+    def __init__(self, target, fixed):
         self.target = target
+        self.fixed = fixed
         self.number = 0
         self.lock = threading.Lock()
         self.waiting = {}
@@ -110,6 +145,8 @@ class Endpoint:
     def __getattr__(self, method):
         if method.startswith('_'):
             raise AttributeError(method)
+        if method in self.fixed:
+            return lambda context, **args: self.fixed[method]
         return lambda context, **args: self.ask(method, context, args)
 
     def ask(self, method, context, args):
@@ -144,7 +181,7 @@ class Endpoint:
 def server(settings):
     transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=settings['url'])
     endpoints = [
-        Endpoint(oslo_messaging.Target(**fields))
+        Endpoint(oslo_messaging.Target(**fields), settings['fixed'])
         for fields in settings['endpoints']]
     # One table of open requests for all.
     for endpoint in endpoints[1:]:

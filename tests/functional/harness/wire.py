@@ -116,7 +116,8 @@ class Wire:
             for key, _ in self._selector.select():
                 if not key.data:
                     return
-                key.data(key.fileobj)
+                if key.fileobj.fileno() >= 0:  # Not closed by the one before.
+                    key.data(key.fileobj)
 
     def _accept(self, listener):
         client, _ = listener.accept()
