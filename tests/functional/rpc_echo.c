@@ -22,6 +22,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/loop_watch.h"
+#include "agent/link_conf.h"
 #include "rpc/client.h"
 #include "rpc/failure.h"
 #include "rpc/link.h"
@@ -714,6 +715,26 @@ take_option(struct echo *e, struct settings *s, int option)
     }
 }
 
+/* Options in the URL are those of a configuration file: all settings are then
+ * made as the agent makes them. */
+static void
+take_query(struct settings *s, struct conf *conf, struct transport_url **ret)
+{
+    unsigned check_s = s->link.check_s;
+
+    free(conf->transport_url);
+    free(conf->host);
+    conf->transport_url = xstrdup(s->url);
+    conf->host = xstrdup(s->host);
+    AUTO_ERROR error =
+        link_conf_make(conf, s->link.topic, "rpc_echo", &s->link, ret);
+    if (error) {
+        fprintf(stderr, "rpc_echo: %s\n", error_message(error));
+        exit(2);
+    }
+    s->link.check_s = check_s;
+}
+
 static void
 start(struct echo *e, const struct settings *s)
 {
@@ -792,6 +813,11 @@ main(int argc, char **argv)
     if (str_eq(e.command, "serve")) {
         s.link.topic = e.target.topic;
         s.link.server = e.target.server = s.host;
+    }
+    CLEANUP(conf_free_at) struct conf *conf = conf_defaults();
+    CLEANUP(transport_url_free_at) struct transport_url *again = NULL;
+    if (url->n_options) {
+        take_query(&s, conf, &again);
     }
     start(&e, &s);
     uv_run(&e.loop, UV_RUN_DEFAULT);

@@ -12,6 +12,8 @@
 # 'run' does not return: the process becomes the Erlang machine, so a signal
 # sent to it reaches the node (SIGTERM: stop in good order), and the port
 # mapper ends with it.  What is in DIR survives, for the node to be run again.
+# DIR/more.conf is added to its configuration; DIR/plugins is its list of
+# plugins, "[name].".
 
 set -eu
 
@@ -79,6 +81,13 @@ disk_free_limit.absolute = 10MB
 raft.wal_max_size_bytes = 1048576
 CONF
     echo '[].' >"$node/etc/enabled_plugins"
+    # More of either, from whoever made the directory.
+    if [ -e "$node/more.conf" ]; then
+        cat "$node/more.conf" >>"$node/etc/rabbitmq.conf"
+    fi
+    if [ -e "$node/plugins" ]; then
+        cp "$node/plugins" "$node/etc/enabled_plugins"
+    fi
     export RABBITMQ_CONFIG_FILE=$node/etc/rabbitmq.conf
     export RABBITMQ_ADVANCED_CONFIG_FILE=$node/etc/none.config
     export RABBITMQ_ENABLED_PLUGINS_FILE=$node/etc/enabled_plugins

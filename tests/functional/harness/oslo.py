@@ -250,6 +250,14 @@ class OsloServer(Peer):
             deadline, 'request ' + method)
 
 
+class Declarer(Peer):
+    """Serves and calls at each of 'urls', so that all it needs is declared."""
+
+    def __init__(self, urls, log, exchange='nova'):
+        super().__init__('declarer', {'urls': urls, 'exchange': exchange},
+                         log)
+
+
 class Listener(Peer):
     """Collects notifications, in the order they come in, in 'events'.
 

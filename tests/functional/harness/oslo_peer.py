@@ -1,6 +1,6 @@
 """A process with the real oslo.messaging in it, driven by lines of JSON.
 
-    oslo_peer.py client|server|listener SETTINGS
+    oslo_peer.py client|server|listener|declarer SETTINGS
 
 A process of its own, as the library has one global configuration and leaves
 threads behind that hold up a normal exit.  It ends with its standard input.
@@ -230,6 +230,25 @@ def listener(settings):
         pass
 
 
+# ---- Declarer -------------------------------------------------------------
+
+def declarer(settings):
+    """Has the library declare all it ever does, at each of 'urls'."""
+    endpoint = type('Endpoint', (), {'echo': lambda _self, _context, value:
+                                     value})()
+    for url in settings['urls']:
+        transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=url)
+        oslo_messaging.get_rpc_server(
+            transport, oslo_messaging.Target(topic='compute', server='host1'),
+            [endpoint], executor='threading').start()
+        oslo_messaging.get_rpc_client(
+            transport, oslo_messaging.Target(topic='compute', server='host1'),
+            timeout=60).call({}, 'echo', value=1)
+    say(event='ready')
+    for _ in orders():
+        pass
+
+
 def main():
     kind, settings = sys.argv[1], json.loads(sys.argv[2])
     sys.path.insert(
@@ -239,7 +258,8 @@ def main():
     # The library finds some of its options in the global object only.
     cfg.CONF([], project='peer', default_config_files=[])
     oslo_messaging.set_transport_defaults(settings['exchange'])
-    {'client': client, 'server': server, 'listener': listener}[kind](settings)
+    {'client': client, 'server': server, 'listener': listener,
+     'declarer': declarer}[kind](settings)
     sys.stdout.flush()
     # A normal exit would wait ten seconds for the library's threads.
     os._exit(0)
