@@ -87,6 +87,11 @@ check(const struct conf_oslo_messaging_rabbit *rabbit)
                          "rabbit_transient_quorum_queue: quorum queues are "
                          "replicated in their own way");
     }
+    if (rabbit->amqp_auto_delete && rabbit->rabbit_quorum_queue) {
+        return error_new(ERR_CONFIG, "amqp_auto_delete excludes "
+                                     "rabbit_quorum_queue: such queues are "
+                                     "durable");
+    }
     if (rabbit->rabbit_stream_fanout &&
         (!rabbit->rabbit_transient_quorum_queue ||
          !rabbit->rabbit_qos_prefetch_count)) {

@@ -301,7 +301,8 @@ declare(struct conn *conn, const struct declared *what)
         mismatches_remove(conn->owner->mismatches, text);
     }
     struct error *error = declare_once(conn, what, false, text);
-    if (!error || conn->dead || conn->code != PRECONDITION_FAILED) {
+    if (!error || conn->dead || conn->code != PRECONDITION_FAILED ||
+        !mismatch_is(conn->reason)) {
         return error;
     }
     error_free(error);
@@ -340,9 +341,10 @@ warn_mismatch(struct conn *conn, const struct declared *what, const char *text)
                                                             : MISMATCH_SHARED);
 
     log_warn(NULL,
-             "%s is used as it is: %s; to agree, change option '%s' here or at "
-             "the peers, or delete what is there",
-             text, conn->reason, option ? option : "(none)");
+             "%s is used as it is: %s; to agree, %s%s here or at the peers, or "
+             "delete what is there",
+             text, conn->reason, option ? "change " : "declare it otherwise",
+             option ? option : "");
 }
 
 static void

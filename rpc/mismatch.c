@@ -7,6 +7,14 @@
 
 #include "agent/base/mem.h"
 
+static const char sign[] = "inequivalent arg '";
+
+bool
+mismatch_is(const char *text)
+{
+    return strstr(text, sign) != NULL;
+}
+
 const char *
 mismatch_option(const char *text, enum mismatch_of of)
 {
@@ -14,8 +22,8 @@ mismatch_option(const char *text, enum mismatch_of of)
         const char *argument;
         const char *shared, *transient, *stream;
     } rows[] = {
-        {"durable", "amqp_durable_queues", "rabbit_transient_quorum_queue",
-         "rabbit_stream_fanout"},
+        {"durable", "amqp_durable_queues or rabbit_quorum_queue",
+         "rabbit_transient_quorum_queue", "rabbit_stream_fanout"},
         {"auto_delete", "amqp_auto_delete", NULL, NULL},
         {"type", "control_exchange", NULL, NULL},
         {"x-queue-type", "rabbit_quorum_queue", "rabbit_transient_quorum_queue",
@@ -30,11 +38,11 @@ mismatch_option(const char *text, enum mismatch_of of)
          "rabbit_transient_queues_ttl"},
         {"x-max-age", NULL, NULL, "rabbit_transient_queues_ttl"},
     };
-    const char *quote = strstr(text, "inequivalent arg '");
+    const char *quote = strstr(text, sign);
     char argument[32] = "";
 
     if (quote) {
-        sscanf(quote, "inequivalent arg '%31[^']'", argument);
+        sscanf(quote + sizeof sign - 1, "%31[^']'", argument);
     }
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
         if (str_eq(rows[i].argument, argument)) {

@@ -7,13 +7,18 @@
  *
  * Pure.  Threads: any. */
 
+#include <stdbool.h>
+
 enum mismatch_of {
     MISMATCH_SHARED,    /* The RPC exchange, and queues in it. */
     MISMATCH_TRANSIENT, /* Reply and fanout queues, and the fanout exchange. */
     MISMATCH_STREAM,    /* The stream that all take fanouts from. */
 };
 
-/* The option that decides what the broker's 'text' complains of; null if it is
+/* Whether it is that: other preconditions fail, too. */
+bool mismatch_is(const char *text);
+
+/* The options that decide what the broker's 'text' complains of; null if it is
  * none of ours. */
 const char *mismatch_option(const char *text, enum mismatch_of of);
 

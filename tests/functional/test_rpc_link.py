@@ -1,12 +1,9 @@
 """rpc/link: topology, and brokers that come, go and misbehave."""
 
-import re
-
 import pytest
 
-from harness.echo import echo, own, run_client  # noqa: F401
+from harness.echo import echo, own  # noqa: F401
 from harness.oslo import Failure
-from harness.raw import Raw
 from harness.wait import wait_for
 
 
@@ -26,97 +23,6 @@ def answers(client):
     return condition
 
 
-class Vhost:
-    """A part of the broker with nothing in it yet."""
-
-    def __init__(self, broker, name):
-        self._broker = broker
-        self.name = name
-        self.url = broker.url + name
-        broker.ctl('add_vhost', name)
-        broker.ctl('set_permissions', '-p', name, 'guest', '.*', '.*', '.*')
-
-    def list(self, what, *columns):
-        return self._broker.list(what, '-p', self.name, *columns)
-
-
-@pytest.fixture
-def vhost(broker):
-    made = Vhost(broker, 'empty')
-    yield made
-    broker.ctl('delete_vhost', made.name)
-
-
-def plain(name):
-    return re.sub('[0-9a-f]{32}', 'HEX', name)
-
-
-def arguments_of(queue):
-    """rabbitmqctl prints them as a dictionary, or as a list when empty."""
-    arguments = queue['arguments']
-    return arguments if isinstance(arguments, dict) else {
-        each[0]: each[-1] for each in arguments}
-
-
-def topology(vhost):
-    """Queues and exchanges of ours: durable, auto_delete, arguments."""
-    queues = {
-        plain(queue['name']): (queue['durable'], queue['auto_delete'],
-                               arguments_of(queue))
-        for queue in vhost.list('queues', 'name', 'durable', 'auto_delete',
-                                'arguments')}
-    exchanges = {
-        exchange['name']: (exchange['type'], exchange['durable'],
-                           exchange['auto_delete'])
-        for exchange in vhost.list('exchanges', 'name', 'type', 'durable',
-                                   'auto_delete')
-        if exchange['name'] in ('nova', 'compute_fanout')}
-    return queues, exchanges
-
-
-def test_topology_is_that_of_the_peers(vhost, echo):
-    echo('host.with.dots', url=vhost.url)
-    expires = {'x-expires': 1800000}
-    assert topology(vhost) == (
-        {'compute': (False, False, {}),
-         'compute.host.with.dots': (False, False, {}),
-         'compute_fanout_HEX': (False, False, expires),
-         'reply_HEX': (False, False, expires)},
-        {'nova': ('topic', False, False),
-         'compute_fanout': ('fanout', False, True)})
-    bindings = {
-        (binding['source_name'], plain(binding['destination_name']),
-         binding['routing_key'])
-        for binding in vhost.list('bindings') if binding['source_name']}
-    assert bindings == {
-        ('nova', 'compute', 'compute'),
-        ('nova', 'compute.host.with.dots', 'compute.host.with.dots'),
-        ('compute_fanout', 'compute_fanout_HEX', 'compute')}
-
-
-HA = {'x-ha-policy': 'all'}
-
-
-@pytest.mark.parametrize('options, shared, own_arguments, exchange', [
-    (('--durable',), (True, False, {}), {}, ('topic', True, False)),
-    (('--auto-delete',), (False, True, {}), {}, ('topic', False, True)),
-    (('--ha',), (False, False, HA), HA, ('topic', False, False)),
-    (('--quorum',), (True, False, {
-        'x-queue-type': 'quorum', 'x-delivery-limit': 3,
-        'x-max-in-memory-length': 1000, 'x-max-in-memory-bytes': 100000}),
-     {}, ('topic', True, False)),
-    (('--ttl', 77), (False, False, {}), {'x-expires': 77000},
-     ('topic', False, False))])
-def test_options_change_the_topology_as_at_the_peers(
-        options, shared, own_arguments, exchange, vhost, echo):
-    echo('host1', *options, url=vhost.url)
-    transient = (False, False, {'x-expires': 1800000, **own_arguments})
-    assert topology(vhost) == (
-        {'compute': shared, 'compute.host1': shared,
-         'compute_fanout_HEX': transient, 'reply_HEX': transient},
-        {'nova': exchange, 'compute_fanout': ('fanout', False, True)})
-
-
 def test_two_connections_are_enough(broker, echo, client):
     echo()
     calls = [client.call_async('echo', _server='host1', _version='6.0',
@@ -125,24 +31,6 @@ def test_two_connections_are_enough(broker, echo, client):
     names = [c for c in broker.list('connections', 'client_properties')
              if 'rpc_echo' in str(c)]
     assert len(names) == 2
-
-
-@pytest.mark.parametrize('option, exchange_durable, queue', [
-    ('--durable', False, {}),
-    ('--heartbeat=60', True, {}),
-    ('--heartbeat=60', False,
-     {'durable': True, 'arguments': {'x-queue-type': 'quorum'}})])
-def test_what_is_declared_otherwise_is_used_as_it_is(
-        option, exchange_durable, queue, vhost, echo):
-    with Raw(vhost.url) as raw:
-        raw.channel.exchange_declare('nova', 'topic', auto_delete=False,
-                                     durable=exchange_durable)
-        raw.queue('compute.host1', auto_delete=False, **queue)
-    service = echo('host1', option, url=vhost.url)
-    assert run_client(vhost.url, '--version', '6.0', '--to', 'host1', 'call',
-                      'echo', '{"value": 1}') == [{'ok': True, 'result': 1}]
-    assert service.log.read_text().count('is used as it is') == 1
-    assert service.status()['connects'] == 2
 
 
 def test_deleted_queue_is_made_again(echo, client, raw):
@@ -260,17 +148,6 @@ def test_blocked_broker_gets_each_message_once(echo, broker, client):
     wait_for(lambda: not service.status()['blocked'], 30)
     assert wait_for(answers(client), 60)
     assert service.status()['connects'] == 2
-
-
-def test_exchange_that_is_gone_is_declared_again(echo, raw):
-    service = echo()
-    service.meet(1)
-    raw.channel.exchange_delete('compute_fanout')
-    # The binding went with it; but there is an exchange again, and no error.
-    service.meet(0)
-    assert raw.has_exchange('compute_fanout')
-    assert service.status()['connects'] == 2
-    assert 'NOT_FOUND' in service.log.read_text()
 
 
 def test_lost_bindings_are_made_again(echo, raw, client):

@@ -155,6 +155,8 @@ test_what_cannot_work_is_refused_with_what_to_do(void **state)
          "rabbit_ha_queues excludes"},
         {"rabbit_ha_queues=1&rabbit_transient_quorum_queue=1",
          "rabbit_ha_queues excludes"},
+        {"amqp_auto_delete=1&rabbit_quorum_queue=1",
+         "amqp_auto_delete excludes"},
         {"rabbit_stream_fanout=1", "rabbit_transient_quorum_queue"},
         {"rabbit_stream_fanout=1&rabbit_transient_quorum_queue=1",
          "rabbit_qos_prefetch_count above 0"},
