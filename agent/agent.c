@@ -6,12 +6,16 @@
 
 #include "agent/adopt.h"
 #include "agent/base/clock.h"
+#include "agent/base/worker.h"
 #include "agent/conduct.h"
 #include "agent/handlers.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
 
 LOG_MODULE(agent);
+
+/* Large messages in the works at a time: each takes several times its size. */
+#define N_PARSERS 2
 
 static const struct op_type *const op_types[] = {
     &migrate_source_type, &incoming_type, &incoming_arrival_type,
@@ -119,6 +123,7 @@ agent_gone(struct completion *c)
     records_local_free(agent->local);
     slots_free(agent->outgoing);
     instance_queue_free(agent->queue);
+    worker_pool_free(agent->parsers);
     free(agent->node);
     free(agent);
 }
@@ -148,9 +153,13 @@ static void
 create_bus_side(struct agent *agent)
 {
     const struct conf *conf = agent->conf;
+
+    agent->parsers = worker_pool_create(agent->q, "bus-parse", N_PARSERS);
     struct rpc_server_options server = {
         .max_held = (unsigned)conf->rpc_max_held,
+        .max_held_bytes = (size_t)conf->rpc_max_held_bytes,
         .max_body = (unsigned)conf->rpc_max_body,
+        .workers = agent->parsers,
         .reply_patience_s = (unsigned)conf->oslo_messaging_rabbit
                                 .kombu_missing_consumer_retry_timeout,
     };
@@ -163,6 +172,7 @@ create_bus_side(struct agent *agent)
 
     agent->server = rpc_server_create(agent->loop, agent->transport, &server);
     agent->client = rpc_client_create(agent->loop, agent->transport);
+    rpc_client_set_workers(agent->client, agent->parsers);
     agent->notifier = notifier_create(agent->transport, &notifier);
     agent->notify = notify_create(agent->notifier, conf);
     handlers_register(agent);

@@ -43,15 +43,17 @@ struct agent {
     struct records_local *local; /* Null with a control plane. */
     struct op_engine *ops;
     struct instance_queue *queue;
-    struct slots *outgoing; /* max_concurrent_live_migrations */
+    uint64_t n_instance_busy; /* Requests that found it full. */
+    struct slots *outgoing;   /* max_concurrent_live_migrations */
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
 
     struct transport *transport;
-    struct link *link; /* Null in tests: the transport is another. */
+    struct link *link;           /* Null in tests: the transport is another. */
     struct self_test *self_test; /* Null: none, or not yet. */
     struct rpc_server *server;
     struct rpc_client *client;
+    struct worker_pool *parsers; /* Of large messages, for the last two. */
     struct notifier *notifier;
     struct notify *notify;
 

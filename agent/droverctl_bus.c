@@ -437,7 +437,7 @@ on_heard(void *aux, const struct delivery *delivery)
     size_t size;
 
     AUTO_ERROR error =
-        delivery_open(delivery, bus->max_body, &inflated, &body, &size);
+        delivery_open(delivery, bus->max_body, &inflated, &body, &size, NULL);
     if (error) {
         fprintf(stderr, "droverctl: %s\n", error_message(error));
     } else if (bus->heard) {

@@ -21,7 +21,8 @@ enum wrap {
     WRAP_EVENT = 1 << 0,
     WRAP_FAULT = 1 << 1,
     WRAP_NOTIFY = 1 << 2,
-    WRAP_ALL = WRAP_EVENT | WRAP_FAULT | WRAP_NOTIFY
+    WRAP_ALL = WRAP_EVENT | WRAP_FAULT | WRAP_NOTIFY,
+    WRAP_TURN = 1 << 3, /* None of nova's: it waits its turn, call_run(). */
 };
 
 /* One request, from its decoding to its answer. */
@@ -40,6 +41,7 @@ static void call_end(struct call *call, struct json *result,
                      struct error *error);
 static void call_run(struct call *call, void (*start)(struct call *call));
 static struct error *decode(struct call *call);
+static struct error *check_line(struct call *call);
 static int tristate(const struct request *request, const char *name,
                     struct error **error);
 
@@ -146,7 +148,7 @@ pre_live_migration_start(struct call *call)
 static void
 pre_live_migration(void *aux, struct request *request)
 {
-    struct call *call = call_begin(aux, request, WRAP_ALL);
+    struct call *call = call_begin(aux, request, WRAP_ALL | WRAP_TURN);
 
     if (!call) {
         return;
@@ -179,7 +181,7 @@ post_live_migration_start(struct call *call)
 static void
 post_live_migration_at_destination(void *aux, struct request *request)
 {
-    struct call *call = call_begin(aux, request, WRAP_ALL);
+    struct call *call = call_begin(aux, request, WRAP_ALL | WRAP_TURN);
 
     if (call) {
         call_run(call, post_live_migration_start);
@@ -198,7 +200,7 @@ rollback_live_migration_start(struct call *call)
 static void
 rollback_live_migration_at_destination(void *aux, struct request *request)
 {
-    struct call *call = call_begin(aux, request, WRAP_ALL);
+    struct call *call = call_begin(aux, request, WRAP_ALL | WRAP_TURN);
     const struct json *data = request_arg(request, "migrate_data");
     struct error *error = NULL;
 
@@ -506,6 +508,13 @@ call_begin(void *aux, struct request *request, unsigned wraps)
         call_end(call, NULL, error);
         return NULL;
     }
+    if (wraps & WRAP_TURN) {
+        error = check_line(call);
+        if (error) {
+            call_end(call, NULL, error);
+            return NULL;
+        }
+    }
     call->wraps = call->instance ? wraps : 0;
     if (call->wraps & WRAP_EVENT) {
         struct records *records = call->agent->records;
@@ -514,6 +523,26 @@ call_begin(void *aux, struct request *request, unsigned wraps)
                                   object_string(call->instance, "uuid"), event);
     }
     return call;
+}
+
+/* Before anything is written or told of it, as there may be many. */
+static struct error *
+check_line(struct call *call)
+{
+    struct agent *agent = call->agent;
+    const char *uuid = object_string(call->instance, "uuid");
+
+    if (!instance_queue_is_full(agent->queue, uuid)) {
+        return NULL;
+    }
+    agent->n_instance_busy++;
+    struct error *error =
+        error_new(ERR_INSTANCE_INVALID_STATE, "%d requests wait for it already",
+                  INSTANCE_QUEUE_MAX);
+    error_set_arg(error, "instance_uuid", uuid);
+    error_set_arg(error, "attr", "request queue");
+    error_set_arg(error, "state", "full");
+    return error_set_arg(error, "method", request_method(call->request));
 }
 
 /* Observed order on failure: the fault, the event's end, the notifications,
@@ -528,8 +557,8 @@ call_end(struct call *call, struct json *result, struct error *error)
         call->instance ? object_string(call->instance, "uuid") : NULL;
 
     if (error) {
-        log_warn(request_log(call->request), "%s failed: %s", method,
-                 error_message(error));
+        log_limited(LOG_LEVEL_WARN, request_log(call->request), "%s failed: %s",
+                    method, error_message(error));
     }
     if (error && (call->wraps & WRAP_FAULT)) {
         records->ops->fault_create(records->state, context, uuid, error);
@@ -585,6 +614,9 @@ decode(struct call *call)
     const struct json *instance = request_arg(call->request, "instance");
     const struct json *migration = request_arg(call->request, "migration");
 
+    if (!instance && json_has(request_args(call->request), "instance")) {
+        return error_new(ERR_VALUE, "the instance is null");
+    }
     if (instance) {
         struct error *error =
             object_parse(instance, "Instance", &call->instance);

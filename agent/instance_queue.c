@@ -3,7 +3,6 @@
 #include "agent/instance_queue.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "agent/base/mem.h"
@@ -16,7 +15,7 @@ struct turn {
 
 /* One instance for which something waits or works. */
 struct line {
-    struct line *next;
+    struct line *next; /* In its bucket. */
     char *uuid;
     struct turn *head, **tail; /* Who waits. */
     unsigned n_waiting;
@@ -24,10 +23,13 @@ struct line {
     bool is_starting; /* line_advance() is at work further up the stack. */
 };
 
+#define N_BUCKETS 256 /* A power of 2. */
+
 struct instance_queue {
-    struct line *lines; /* Few at a time. */
+    struct line *buckets[N_BUCKETS];
 };
 
+static struct line **bucket_of(struct instance_queue *, const char *uuid);
 static struct line *line_find(const struct instance_queue *, const char *uuid);
 static struct line *line_create(struct instance_queue *, const char *uuid);
 static void line_advance(struct instance_queue *, struct line *);
@@ -45,11 +47,21 @@ instance_queue_free(struct instance_queue *queue)
     if (!queue) {
         return;
     }
-    for (struct line *line = queue->lines, *next; line; line = next) {
-        next = line->next;
-        line_free(line);
+    for (size_t i = 0; i < N_BUCKETS; i++) {
+        for (struct line *line = queue->buckets[i], *next; line; line = next) {
+            next = line->next;
+            line_free(line);
+        }
     }
     free(queue);
+}
+
+bool
+instance_queue_is_full(const struct instance_queue *queue, const char *uuid)
+{
+    const struct line *line = line_find(queue, uuid);
+
+    return line && line->n_waiting >= INSTANCE_QUEUE_MAX;
 }
 
 void
@@ -88,10 +100,21 @@ instance_queue_length(const struct instance_queue *queue, const char *uuid)
     return line ? line->n_waiting + line->is_taken : 0;
 }
 
+static struct line **
+bucket_of(struct instance_queue *queue, const char *uuid)
+{
+    unsigned hash = 0;
+
+    for (const char *c = uuid; *c; c++) {
+        hash = hash * 31 + (unsigned char)*c;
+    }
+    return &queue->buckets[hash & (N_BUCKETS - 1)];
+}
+
 static struct line *
 line_find(const struct instance_queue *queue, const char *uuid)
 {
-    struct line *line = queue->lines;
+    struct line *line = *bucket_of((struct instance_queue *)queue, uuid);
 
     while (line && !str_eq(line->uuid, uuid)) {
         line = line->next;
@@ -106,8 +129,9 @@ line_create(struct instance_queue *queue, const char *uuid)
 
     line->uuid = xstrdup(uuid);
     line->tail = &line->head;
-    line->next = queue->lines;
-    queue->lines = line;
+    struct line **bucket = bucket_of(queue, uuid);
+    line->next = *bucket;
+    *bucket = line;
     return line;
 }
 
@@ -134,7 +158,7 @@ line_advance(struct instance_queue *queue, struct line *line)
     }
     line->is_starting = false;
     if (!line->is_taken) {
-        struct line **link = &queue->lines;
+        struct line **link = bucket_of(queue, line->uuid);
 
         while (*link != line) {
             link = &(*link)->next;

@@ -111,6 +111,32 @@ describe_bus(struct agent *agent)
 }
 
 static struct json *
+describe_refusals(const uint64_t n[N_REFUSALS])
+{
+    struct json *json = json_object();
+
+    json_set(json, "type", json_uint(n[REFUSAL_TYPE]));
+    json_set(json, "size", json_uint(n[REFUSAL_SIZE]));
+    json_set(json, "compression", json_uint(n[REFUSAL_COMPRESSION]));
+    json_set(json, "body", json_uint(n[REFUSAL_BODY]));
+    return json;
+}
+
+/* Calls of our own, and what came as replies to them. */
+static struct json *
+describe_client(const struct rpc_client *client)
+{
+    struct rpc_client_counters n = rpc_client_counters(client);
+    struct json *json = json_object();
+
+    json_set(json, "n_calls", json_uint(n.n_calls));
+    json_set_int(json, "n_waiting", n.n_waiting);
+    json_set(json, "n_unknown", json_uint(n.n_unknown));
+    json_set(json, "rejected", describe_refusals(n.n_rejected_for));
+    return json;
+}
+
+static struct json *
 describe_rpc(const struct agent *agent)
 {
     struct rpc_server_counters n = rpc_server_counters(agent->server);
@@ -125,6 +151,13 @@ describe_rpc(const struct agent *agent)
     json_set(json, "n_replies_dropped", json_uint(n.n_replies_dropped));
     json_set(json, "n_stale", json_uint(n.n_stale));
     json_set_int(json, "n_held", n.n_held);
+    json_set(json, "n_held_bytes", json_uint(n.n_held_bytes));
+    json_set_int(json, "n_parsing", n.n_parsing);
+    json_set(json, "n_put_off", json_uint(n.n_put_off));
+    json_set(json, "n_invalid", json_uint(n.n_invalid));
+    json_set(json, "n_instance_busy", json_uint(agent->n_instance_busy));
+    json_set(json, "rejected", describe_refusals(n.n_rejected_for));
+    json_set(json, "client", describe_client(agent->client));
     return json;
 }
 

@@ -8,8 +8,8 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "rpc/bulk.h"
 #include "rpc/deadline.h"
-#include "rpc/delivery.h"
 #include "rpc/envelope.h"
 #include "rpc/uuid.h"
 
@@ -63,6 +63,21 @@ struct rpc_client {
     size_t waiting_bytes;
     unsigned n_calls;
     bool is_closed;
+    struct worker_pool *workers;  /* Null: the loop parses what is large. */
+    struct reply_job *parsing;    /* In no order. */
+    struct reply_job *put_behind; /* Parsed; see must_wait(). */
+    struct rpc_client_counters counters;
+};
+
+/* A reply on its way to its call.  On one of the client's lists, unless the
+ * client is closed. */
+struct reply_job {
+    struct reply_job *next;
+    struct rpc_client *client; /* Null: nobody wants it any more. */
+    const struct delivery *kept;
+    struct reply *reply;
+    struct error *error;
+    enum refusal why;
 };
 
 static struct call *call_create(struct rpc_client *, enum call_kind,
@@ -84,6 +99,17 @@ static void call_drop(struct call *);
 static struct call **bucket_of(struct rpc_client *, const char *msg_id);
 static struct call *find_call(struct rpc_client *, const char *msg_id);
 static void client_reply(void *aux, const struct delivery *);
+static struct error *parse(const struct delivery *, size_t max, struct reply **,
+                           enum refusal *);
+static void run_parse(void *aux);
+static void parse_done(void *aux);
+static void reply_job_free(struct reply_job *);
+static void unlink_job(struct reply_job **list, const struct reply_job *);
+static void abandon_jobs(struct rpc_client *);
+static bool must_wait(const struct rpc_client *, const struct reply *);
+static void put_behind(struct rpc_client *, struct reply *);
+static void take_or_drop(struct rpc_client *, struct reply *, struct error *,
+                         enum refusal);
 static void take_reply(struct call *, struct reply *);
 static void take_answer(struct call *, const struct reply *);
 static void servers_counted(void *aux, int n);
@@ -108,8 +134,24 @@ rpc_client_create(uv_loop_t *loop, struct transport *transport)
 }
 
 void
+rpc_client_set_workers(struct rpc_client *client, struct worker_pool *pool)
+{
+    client->workers = pool;
+}
+
+struct rpc_client_counters
+rpc_client_counters(const struct rpc_client *client)
+{
+    struct rpc_client_counters counters = client->counters;
+
+    counters.n_waiting = client->n_calls;
+    return counters;
+}
+
+void
 rpc_client_close(struct rpc_client *client)
 {
+    abandon_jobs(client);
     if (client->transport->client.aux == client) {
         client->transport->client = (struct transport_events){0};
     }
@@ -243,6 +285,7 @@ call_create(struct rpc_client *client, enum call_kind kind,
     call->next = *bucket;
     *bucket = call;
     client->n_calls++;
+    client->counters.n_calls++;
     return call;
 }
 
@@ -468,7 +511,7 @@ call_end(struct call *call, struct json *result, struct error *error)
     } else {
         error_free(error);
     }
-    json_free(result);
+    bulk_free_json(client->workers, result);
     call_drop(call);
 }
 
@@ -517,26 +560,150 @@ static void
 client_reply(void *aux, const struct delivery *delivery)
 {
     struct rpc_client *client = aux;
-    CLEANUP(reply_free_at) struct reply *reply = NULL;
+    bool is_packed = client->workers && delivery->compression;
+    struct error *error = NULL;
+    struct reply *reply = NULL;
+    enum refusal why = REFUSAL_SIZE;
+
+    if (!client->workers || delivery->size <= BULK_BYTES) {
+        error =
+            parse(delivery, is_packed ? BULK_BYTES : BODY_MAX, &reply, &why);
+    }
+    if (reply || (error && !(is_packed && why == REFUSAL_SIZE))) {
+        take_or_drop(client, reply, error, why);
+        return;
+    }
+    error_free(error);
+    struct reply_job *job = xzalloc(sizeof *job);
+    job->client = client;
+    job->kept = delivery_keep(delivery);
+    job->next = client->parsing;
+    client->parsing = job;
+    worker_submit(client->workers, run_parse, parse_done, job);
+}
+
+static struct error *
+parse(const struct delivery *delivery, size_t max, struct reply **ret,
+      enum refusal *ret_why)
+{
     AUTO_FREE inflated = NULL;
     const char *body;
     size_t size;
 
-    AUTO_ERROR error =
-        delivery_open(delivery, BODY_MAX, &inflated, &body, &size);
-    if (!error) {
-        error = envelope_parse_reply(body, size, &reply);
-    }
+    struct error *error =
+        delivery_open(delivery, max, &inflated, &body, &size, ret_why);
     if (error) {
-        log_limited(LOG_LEVEL_WARN, NULL, "reply dropped: %s",
-                    error_message(error));
+        return error;
+    }
+    *ret_why = REFUSAL_BODY;
+    return envelope_parse_reply(body, size, ret);
+}
+
+static void
+run_parse(void *aux)
+{
+    struct reply_job *job = aux;
+
+    job->error = parse(job->kept, BODY_MAX, &job->reply, &job->why);
+    delivery_release(job->kept);
+}
+
+static void
+parse_done(void *aux)
+{
+    struct reply_job *job = aux;
+    struct rpc_client *client = job->client;
+
+    if (!client) {
+        reply_job_free(job);
         return;
     }
-    struct call *call = reply->msg_id ? find_call(client, reply->msg_id) : NULL;
-    if (call) {
-        take_reply(call, reply);
-    } else {
+    unlink_job(&client->parsing, job);
+    take_or_drop(client, steal(&job->reply), steal(&job->error), job->why);
+    reply_job_free(job);
+    while (!client->is_closed && !client->parsing && client->put_behind) {
+        job = client->put_behind;
+        client->put_behind = job->next;
+        take_or_drop(client, steal(&job->reply), NULL, REFUSAL_BODY);
+        reply_job_free(job);
+    }
+}
+
+static void
+reply_job_free(struct reply_job *job)
+{
+    reply_free(job->reply);
+    error_free(job->error);
+    free(job);
+}
+
+static void
+unlink_job(struct reply_job **list, const struct reply_job *job)
+{
+    while (*list != job) {
+        list = &(*list)->next;
+    }
+    *list = job->next;
+}
+
+static void
+abandon_jobs(struct rpc_client *client)
+{
+    for (struct reply_job *job; (job = client->parsing);) {
+        client->parsing = job->next;
+        job->client = NULL;
+    }
+    for (struct reply_job *job; (job = client->put_behind);) {
+        client->put_behind = job->next;
+        reply_job_free(job);
+    }
+}
+
+/* An old peer's result comes before the end of its call, which says nothing
+ * more; a large result may be overtaken by that. (spec/rpc-wire 3.1) */
+static bool
+must_wait(const struct rpc_client *client, const struct reply *reply)
+{
+    return client->parsing && reply->ending && !reply->result &&
+           !reply->failure;
+}
+
+static void
+put_behind(struct rpc_client *client, struct reply *reply)
+{
+    struct reply_job *job = xzalloc(sizeof *job), **last = &client->put_behind;
+
+    while (*last) {
+        last = &(*last)->next;
+    }
+    *last = job;
+    job->reply = reply;
+}
+
+/* Takes 'reply' or 'error'. */
+static void
+take_or_drop(struct rpc_client *client, struct reply *reply,
+             struct error *error, enum refusal why)
+{
+    struct call *call =
+        reply && reply->msg_id ? find_call(client, reply->msg_id) : NULL;
+
+    if (error) {
+        client->counters.n_rejected_for[why]++;
+        log_limited(LOG_LEVEL_WARN, NULL, "reply dropped: %s",
+                    error_message(error));
+        error_free(error);
+    } else if (!call) {
+        client->counters.n_unknown++;
         log_debug(NULL, "reply dropped: nobody waits for it");
+    } else if (must_wait(client, reply)) {
+        put_behind(client, steal(&reply));
+    } else {
+        take_reply(call, reply);
+    }
+    if (reply) {
+        bulk_free_json(client->workers, steal(&reply->result));
+        reply_free(reply);
     }
 }
 
@@ -549,7 +716,7 @@ take_reply(struct call *call, struct reply *reply)
             call_arm(call);
         }
         if (reply->result && call->kind == KIND_CALL) {
-            json_free(call->result);
+            bulk_free_json(call->client->workers, call->result);
             call->result = steal(&reply->result);
         }
         return;

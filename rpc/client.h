@@ -7,10 +7,12 @@
 
 #include <uv.h>
 
+#include "rpc/delivery.h"
 #include "rpc/json.h"
 #include "rpc/message.h"
 
 struct rpc_client;
+struct worker_pool;
 
 struct rpc_target {
     const char *exchange; /* Control exchange. */
@@ -28,6 +30,11 @@ struct rpc_options {
 
 struct rpc_client *rpc_client_create(uv_loop_t *loop,
                                      struct transport *transport);
+
+/* Has large replies parsed, and large results freed, by 'pool', borrowed until
+ * the client's completions are through.  Without, the loop does it. */
+void rpc_client_set_workers(struct rpc_client *client,
+                            struct worker_pool *pool);
 
 /* Calls under way end with ERR_CANCELLED. */
 void rpc_client_close(struct rpc_client *client);
@@ -59,6 +66,14 @@ void rpc_gather(struct rpc_client *client, const struct rpc_target *target,
                 unsigned timeout_ms, const struct json *context,
                 const char *method, const struct json *args, rpc_each *each,
                 void (*end)(void *aux), void *aux);
+
+struct rpc_client_counters {
+    uint64_t n_calls;                    /* And casts and gatherings. */
+    uint64_t n_rejected_for[N_REFUSALS]; /* Replies that are none. */
+    uint64_t n_unknown; /* Replies that nobody waits for, or not any more. */
+    unsigned n_waiting; /* Calls that are not over. */
+};
+struct rpc_client_counters rpc_client_counters(const struct rpc_client *);
 
 /* A context for work of our own: fresh request id, is_admin. The caller's.
  * (spec/rpc-wire 8.1) */

@@ -21,8 +21,8 @@
 #define QUOTE_MAX 256
 #define CONTEXT_PREFIX "_context_"
 
-static struct error *open_body(const char *body, size_t size,
-                               struct json **ret);
+static struct error *open_body(const char *body, size_t size, struct json **ret,
+                               size_t *ret_bytes);
 static char *wrap(const struct json *inner, size_t *ret_size);
 static struct error *parse_method(struct json *inner, struct envelope *);
 static struct error *parse_version(struct json *inner, struct envelope *);
@@ -43,13 +43,15 @@ struct error *
 envelope_parse(const char *body, size_t size, struct envelope **ret)
 {
     AUTO_JSON inner = NULL;
-    struct error *error = open_body(body, size, &inner);
+    size_t bytes;
+    struct error *error = open_body(body, size, &inner, &bytes);
 
     if (error) {
         return error;
     }
 
     struct envelope *env = xzalloc(sizeof *env);
+    env->bytes = bytes;
     env->context = json_detach_prefixed(inner, CONTEXT_PREFIX);
     parse_ids(inner, env);
 
@@ -173,7 +175,8 @@ struct error *
 envelope_parse_reply(const char *body, size_t size, struct reply **ret)
 {
     AUTO_JSON inner = NULL;
-    struct error *error = open_body(body, size, &inner);
+    size_t bytes;
+    struct error *error = open_body(body, size, &inner, &bytes);
 
     if (error) {
         return error;
@@ -203,12 +206,13 @@ reply_free(struct reply *reply)
     free(reply);
 }
 
-/* The inner message of a body, an object. */
+/* The inner message of a body, an object; '*ret_bytes' as in
+ * json_parse_sized(). */
 static struct error *
-open_body(const char *body, size_t size, struct json **ret)
+open_body(const char *body, size_t size, struct json **ret, size_t *ret_bytes)
 {
     AUTO_JSON outer = NULL;
-    struct error *error = json_parse(body, size, &outer);
+    struct error *error = json_parse_sized(body, size, &outer, ret_bytes);
 
     if (error) {
         return error_wrap(error, "body");
@@ -235,7 +239,7 @@ open_body(const char *body, size_t size, struct json **ret)
         return error_new(ERR_BAD_MESSAGE, "message is no string");
     }
     AUTO_JSON inner = NULL;
-    error = json_parse(text, strlen(text), &inner);
+    error = json_parse_sized(text, strlen(text), &inner, ret_bytes);
     if (error) {
         return error_wrap(error, "message");
     }

@@ -41,6 +41,8 @@ struct envelope {
 
     char *unique_id; /* Null: never a duplicate. */
 
+    size_t bytes; /* Of memory, about, that all of this takes. */
+
     /* The envelope is fine and the request in it is not: what to answer. */
     struct error *invalid;
 };

@@ -26,6 +26,7 @@ inflate_body(const char *compression, const char *body, size_t size, size_t max,
         return NULL;
     }
     if (size > UINT_MAX) {
+        *ret_size = size;
         return error_new(ERR_BAD_MESSAGE, "compressed body has %zu bytes",
                          size);
     }
@@ -42,6 +43,7 @@ inflate_body(const char *compression, const char *body, size_t size, size_t max,
         *ret_size = out_size;
         return NULL;
     }
+    *ret_size = out_size;
     if (out_size > max) {
         return error_new(ERR_BAD_MESSAGE,
                          "body has more than %zu bytes when inflated", max);

@@ -13,7 +13,8 @@
 /* 'compression' is the header of that name, or null.  Stores null in '*ret'
  * when the body is to be taken as it is: no header, one that is not ours, or
  * one that lies.  Else stores the inflated body, the caller's, and its size.
- * ERR_BAD_MESSAGE if it is damaged or would have more than 'max' bytes. */
+ * ERR_BAD_MESSAGE if it is damaged or would have more than 'max' bytes, which
+ * '*ret_size' then has, too. */
 struct error *inflate_body(const char *compression, const char *body,
                            size_t size, size_t max, char **ret,
                            size_t *ret_size) WARN_UNUSED;

@@ -47,6 +47,22 @@ json_print(const struct json *json, size_t *ret_size)
     return text;
 }
 
+size_t
+json_weight(const struct json *json, size_t max)
+{
+    const cJSON *item = node(json);
+    size_t weight = JSON_VALUE_BYTES;
+
+    weight += item->valuestring ? strnlen(item->valuestring, max) : 0;
+    weight += item->string ? strnlen(item->string, max) : 0;
+    for (const cJSON *child = item->child; child && weight < max;
+         child = child->next) {
+        weight +=
+            json_weight((const struct json *)(const void *)child, max - weight);
+    }
+    return weight < max ? weight : max;
+}
+
 void
 json_free(struct json *json)
 {

@@ -34,6 +34,14 @@ void json_init(void);
 struct error *json_parse(const char *text, size_t size,
                          struct json **ret) WARN_UNUSED;
 
+/* The same, and tells about how much memory the tree takes: a list of small
+ * numbers is larger than its text by far. */
+struct error *json_parse_sized(const char *text, size_t size, struct json **ret,
+                               size_t *ret_bytes) WARN_UNUSED;
+
+/* About how many bytes the tree takes; it counts no further than 'max'. */
+size_t json_weight(const struct json *json, size_t max);
+
 /* Compact text, NUL-terminated; the caller's.  '*ret_size', unless null, is
  * its length without the NUL. */
 char *json_print(const struct json *json, size_t *ret_size);

@@ -13,6 +13,10 @@
 
 #include "rpc/json.h"
 
+/* What a value takes besides its texts: cJSON's item and the allocator's part
+ * in it and in them; measured with glibc 2.36 and cJSON 1.7.15. */
+#define JSON_VALUE_BYTES 112
+
 enum json_type {
     JSON_NULL,
     JSON_FALSE,

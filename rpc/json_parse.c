@@ -56,6 +56,15 @@ static void *fail(struct parser *, const char *why);
 struct error *
 json_parse(const char *text, size_t size, struct json **ret)
 {
+    size_t bytes;
+
+    return json_parse_sized(text, size, ret, &bytes);
+}
+
+struct error *
+json_parse_sized(const char *text, size_t size, struct json **ret,
+                 size_t *ret_bytes)
+{
     struct parser parser = {.start = text, .p = text, .end = text + size};
     AUTO_JSON json = parse_value(&parser, 0, &(struct span){0});
 
@@ -70,6 +79,7 @@ json_parse(const char *text, size_t size, struct json **ret)
                          (size_t)(parser.p - parser.start), parser.why);
     }
     *ret = steal(&json);
+    *ret_bytes = size + parser.n_values * JSON_VALUE_BYTES;
     return NULL;
 }
 

@@ -47,7 +47,8 @@ struct state_change {
     struct link *link;
 };
 
-static int64_t since(const struct thread_status *, const struct thread_status *);
+static int64_t since(const struct thread_status *,
+                     const struct thread_status *);
 static void add_status(struct link_status *, const struct thread_status *);
 static void settings_copy(struct link_settings *, const struct link_options *);
 static void name_queues(struct link_settings *);
@@ -577,9 +578,14 @@ deliveries_deliver(struct completion *completion)
     link_thread_defer(&link->publisher, true);
     link_thread_defer(&link->consumer, true);
     for (struct inbound *in = d->first; in; in = next) {
+        bool is_kept = false;
+
         next = in->next;
+        in->block.is_kept = &is_kept;
         deliver(link, in);
-        free(in);
+        if (!is_kept) {
+            in->block.release(&in->block);
+        }
     }
     link_thread_defer(&link->publisher, false);
     link_thread_defer(&link->consumer, false);

@@ -22,6 +22,9 @@ LOG_MODULE(link_consumer);
 #define BATCH_N 64
 #define BATCH_BYTES (1u << 20)
 
+/* While the loop has enough to do, nothing is taken; so often it is asked. */
+#define FULL_PAUSE_MS 5
+
 /* So often bindings are made sure of: when an exchange was deleted and made
  * again, the broker tells no one.  What comes by way of the control exchange is
  * heard of sooner, from what we send to ourselves, so that it is enough to look
@@ -210,7 +213,11 @@ wait_for_work(struct consumer *c)
     if (rest_ms > check_in_ms(c)) {
         rest_ms = check_in_ms(c);
     }
-    link_thread_wait(c->thread, conn_fd(c->conn), POLLIN, rest_ms);
+    if (inflow_is_full(c->thread->owner.inflow)) {
+        link_thread_wait(c->thread, -1, 0, FULL_PAUSE_MS);
+    } else {
+        link_thread_wait(c->thread, conn_fd(c->conn), POLLIN, rest_ms);
+    }
 }
 
 static uint64_t
@@ -596,6 +603,8 @@ on_deliver(void *aux, struct inbound *in)
         link_thread_count(c->thread, &c->thread->status.n_heard, 1);
     }
     in->delivery.tag = (c->generation & 0xffff) << GENERATION_SHIFT | tag;
+    in->inflow = c->thread->owner.inflow;
+    inflow_came(in->inflow, in->delivery.size);
     in->next = NULL;
     *c->batch_tail = in;
     c->batch_tail = &in->next;

@@ -23,6 +23,7 @@ static void take_body(struct conn *, amqp_bytes_t);
 static void complete(struct conn *);
 static struct inbound *inbound_create(const amqp_basic_properties_t *,
                                       const struct assembly *);
+static void inbound_release(struct delivery_block *block);
 static void note_offset(struct conn_owner *, const amqp_basic_properties_t *);
 static const amqp_field_value_t *header_of(const amqp_basic_properties_t *,
                                            const char *name);
@@ -34,7 +35,7 @@ static void copy_text(char *to, size_t room, amqp_bytes_t text);
 struct error *
 conn_drain(struct conn *conn)
 {
-    for (;;) {
+    while (!conn->owner->inflow || !inflow_is_full(conn->owner->inflow)) {
         struct timeval no_wait = {0};
         amqp_frame_t frame;
 
@@ -322,15 +323,27 @@ inbound_create(const amqp_basic_properties_t *properties,
     in->delivery.content_type = put_text(&room, type);
     in->delivery.compression = put_text(&room, compression);
     in->delivery.body = in->fill = room;
+    in->delivery.block = &in->block;
+    in->block.release = inbound_release;
     return in;
+}
+
+static void
+inbound_release(struct delivery_block *block)
+{
+    struct inbound *in = container_of(block, struct inbound, block);
+
+    if (in->inflow) {
+        inflow_went(in->inflow, in->delivery.size);
+    }
+    free(in);
 }
 
 /* What comes from a stream tells its place in there. */
 static void
 note_offset(struct conn_owner *owner, const amqp_basic_properties_t *properties)
 {
-    const amqp_field_value_t *offset =
-        header_of(properties, "x-stream-offset");
+    const amqp_field_value_t *offset = header_of(properties, "x-stream-offset");
 
     if (offset && offset->kind == AMQP_FIELD_KIND_I64) {
         owner->stream_next = offset->value.i64 + 1;

@@ -27,6 +27,7 @@
 #include <amqp_framing.h>
 #endif
 
+#include "rpc/inflow.h"
 #include "rpc/link.h"
 #include "rpc/names.h"
 #include "rpc/outbox.h"
@@ -80,7 +81,9 @@ struct inbound {
     struct inbound *next;
     bool is_reply, is_heard;
     struct delivery delivery; /* Its pointers lead into this block. */
-    char *fill;               /* Where the next byte of the body goes. */
+    struct delivery_block block;
+    struct inflow *inflow; /* Where it counts; null: nowhere. */
+    char *fill;            /* Where the next byte of the body goes. */
 };
 
 /* What the frames mean to the owner of the connection; each may be null. */
@@ -122,6 +125,7 @@ void mismatches_remove(struct mismatches *mismatches, const char *name);
 /* What a thread lends to its connections, one after the other. */
 struct conn_owner {
     struct interrupt interrupt;
+    struct inflow *inflow;         /* Null: all that comes is taken. */
     struct mismatches *mismatches; /* Those of the link. */
     int64_t stream_next; /* Where to go on in the stream; 0: at its end. */
 };
@@ -138,7 +142,7 @@ struct conn {
     bool side_open;
     bool is_closed; /* The broker closed it; 'code', 'reason'. */
     bool is_silent; /* Nothing was heard from it for too long. */
-    int code; /* Of the broker's last refusal; 0: it was none. */
+    int code;       /* Of the broker's last refusal; 0: it was none. */
     char reason[256];
     uint64_t last_write_ms;
     char tls_reason[256]; /* Why the broker's certificate is not trusted. */

@@ -20,6 +20,11 @@ LOG_MODULE(link_thread);
 
 #define REST_MIN_MS 100
 
+/* Received and not yet dealt with, besides the message that goes beyond it: so
+ * much is between a connection and the loop. */
+#define INFLOW_BYTES (32u << 20)
+#define INFLOW_N 1024
+
 static uint32_t random_number(void *aux);
 static void unlock_and_wake(struct link_thread *thread);
 static void connected(struct link_thread *, const struct transport_host *);
@@ -45,6 +50,7 @@ link_thread_init(struct link_thread *thread, struct link *link,
     }
     uv_mutex_init(&thread->mutex);
     interrupt_init(&thread->owner.interrupt);
+    thread->owner.inflow = inflow_create(INFLOW_BYTES, INFLOW_N);
     thread->commands_tail = &thread->commands;
 }
 
@@ -54,6 +60,7 @@ link_thread_close(struct link_thread *thread)
     close(thread->wakeup);
     uv_mutex_destroy(&thread->mutex);
     interrupt_close(&thread->owner.interrupt);
+    inflow_unref(thread->owner.inflow);
     free(thread->settles);
 }
 
@@ -261,9 +268,8 @@ link_thread_connect(struct link_thread *thread, struct reconnect *reconnect)
         return NULL;
     }
     __atomic_store_n(&thread->tick_ms, now_ms, __ATOMIC_RELAXED);
-    struct error *error =
-        conn_open(thread->settings, &url->hosts[i], thread->role,
-                  &thread->owner, &conn);
+    struct error *error = conn_open(thread->settings, &url->hosts[i],
+                                    thread->role, &thread->owner, &conn);
     if (error) {
         bool refused = error_code(error) == ERR_NOT_FOUND;
 

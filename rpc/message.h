@@ -83,6 +83,13 @@ struct message *message_list_pop(struct message_list *list); /* or null */
 /* Appends all of 'from', which is empty then. */
 void message_list_move(struct message_list *to, struct message_list *from);
 
+/* What a delivery lives in.  Whoever sets '*is_kept' during the call may use it
+ * until he calls 'release', once, on any thread. */
+struct delivery_block {
+    bool *is_kept; /* Good for the call only. */
+    void (*release)(struct delivery_block *block);
+};
+
 /* As received.  'tag' names it to transport_ack() and so on, which must be
  * called once for each delivery of a request queue; deliveries of the reply
  * queue are acknowledged by the transport. */
@@ -94,6 +101,7 @@ struct delivery {
     unsigned expiration_ms;   /* 0: none. */
     bool redelivered;
     uint64_t tag;
+    struct delivery_block *block; /* Null: what is to be kept is copied. */
 };
 
 enum transport_settle {
@@ -124,7 +132,7 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     void *state;
-    const char *reply_queue;                /* Name of our own; never null. */
+    const char *reply_queue; /* Name of our own; never null. */
     bool is_deaf; /* It is not consumed now; 'state' tells when it is. */
     struct transport_events server, client; /* 'request' to one, 'reply' to
                                              * the other, 'state' to both. */

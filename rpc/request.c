@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
+#include "rpc/bulk.h"
 #include "rpc/failure.h"
 #include "rpc/uuid.h"
 
@@ -14,6 +15,18 @@ LOG_MODULE(request);
 /* How long a reply is of use to a caller who did not say. */
 #define REPLY_LIFE_MS (10 * 60 * 1000)
 
+/* A large answer with its worker. */
+struct print_job {
+    struct request *request;
+    struct json *result;
+    char *body;
+    size_t size;
+};
+
+static void send_body(struct request *, char *body, size_t size);
+static void print_apart(struct request *, struct json *result);
+static void run_print(void *aux);
+static void print_done(void *aux);
 static void fill_log(struct log_context *, const struct envelope *);
 static void log_failure(const struct request *, const struct error *);
 static struct request_list *list_of(struct request *);
@@ -83,8 +96,15 @@ request_is_call(const struct request *request)
 void
 request_reply(struct request *request, struct json *result)
 {
-    if (request->server) {
-        request->server->counters.n_replies++;
+    struct rpc_server *server = request->server;
+
+    if (server) {
+        server->counters.n_replies++;
+        if (request->env->reply_q &&
+            bulk_is_large(server->options.workers, result)) {
+            print_apart(request, result);
+            return;
+        }
         request_send_reply(request, result, NULL);
     }
     json_free(result);
@@ -117,14 +137,15 @@ request_finish(struct request *request, struct error *error)
 }
 
 struct request *
-request_create(const struct delivery *delivery, struct envelope *env)
+request_create(const struct delivery *delivery, struct envelope *env,
+               uint64_t received_ms)
 {
     struct request *request = xzalloc(sizeof *request);
 
     request->state = REQUEST_WAITING;
     request->env = env;
     request->tag = delivery->tag;
-    request->received_ms = clock_now_ms();
+    request->received_ms = received_ms;
     request->expiration_ms = delivery->expiration_ms;
     fill_log(&request->log, env);
     return request;
@@ -139,8 +160,11 @@ request_free(struct request *request)
         deadlines_clear(server->deadlines, &request->keepalive);
         deadlines_clear(server->deadlines, &request->hold);
         request_list_remove(list_of(request), request);
+        server->held_bytes -= request->env->bytes;
+        server_free_envelope(server, request->env);
+    } else {
+        envelope_free(request->env);
     }
-    envelope_free(request->env);
     free(request);
 }
 
@@ -163,10 +187,17 @@ request_send_reply(struct request *request, const struct json *result,
     }
     char *body =
         envelope_format_reply(env->msg_id, result, failure, true, &size);
+    send_body(request, body, size);
+}
+
+/* Takes 'body'. */
+static void
+send_body(struct request *request, char *body, size_t size)
+{
     uint64_t deadline_ms = request->expiration_ms
                                ? request->received_ms + request->expiration_ms
                                : clock_now_ms() + REPLY_LIFE_MS;
-    replier_send(request->server->replier, env->reply_q, body, size,
+    replier_send(request->server->replier, request->env->reply_q, body, size,
                  deadline_ms);
 }
 
@@ -186,6 +217,41 @@ request_list_remove(struct request_list *list, struct request *request)
     *(request->prev ? &request->prev->next : &list->head) = request->next;
     *(request->next ? &request->next->prev : &list->tail) = request->prev;
     list->n--;
+}
+
+/* The request is its owner's until then: its envelope stays. */
+static void
+print_apart(struct request *request, struct json *result)
+{
+    struct print_job *job = xzalloc(sizeof *job);
+
+    job->request = request;
+    job->result = result;
+    worker_submit(request->server->options.workers, run_print, print_done, job);
+}
+
+static void
+run_print(void *aux)
+{
+    struct print_job *job = aux;
+
+    job->body = envelope_format_reply(job->request->env->msg_id, job->result,
+                                      NULL, true, &job->size);
+    json_free(job->result);
+}
+
+static void
+print_done(void *aux)
+{
+    struct print_job *job = aux;
+
+    if (job->request->server) {
+        send_body(job->request, job->body, job->size);
+    } else {
+        free(job->body); /* The grace was over. */
+    }
+    server_request_done(job->request);
+    free(job);
 }
 
 static void

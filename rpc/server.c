@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
-#include "rpc/delivery.h"
+#include "rpc/bulk.h"
 #include "rpc/dispatch.h"
 #include "rpc/failure.h"
 #include "rpc/seen.h"
@@ -13,26 +13,12 @@
 
 LOG_MODULE(server);
 
-/* A broker closes the channel over what is held for half an hour. */
-#define HOLD_MAX_MS (10 * 60 * 1000)
-
-static void server_request(void *aux, const struct delivery *);
-static struct error *parse(const struct rpc_server *, const struct delivery *,
-                           struct envelope **);
-static struct request *take_in(struct rpc_server *, const struct delivery *,
-                               struct envelope *);
-static bool is_known(struct rpc_server *, const struct delivery *,
-                     const struct envelope *);
-static void wait_for_turn(struct request *);
-static void hold_over(struct deadline *);
-static bool has_room(const struct rpc_server *);
 static void pump(struct rpc_server *);
-static void start_request(struct request *);
 static void call_method(struct request *);
-static void give_back(struct request *);
 static void keepalive_due(struct deadline *);
 static void keepalive_missed(void *aux, uint64_t number);
 static void stop_due(struct deadline *);
+static void free_envelope(void *env);
 static void server_closed(void *aux);
 
 struct rpc_server *
@@ -50,7 +36,7 @@ rpc_server_create(uv_loop_t *loop, struct transport *transport,
     server->seen = seen_create();
     server->stop.due = stop_due;
     transport->server = (struct transport_events){
-        .request = server_request,
+        .request = intake_deliver,
         .aux = server,
     };
     return server;
@@ -106,9 +92,7 @@ rpc_server_stop(struct rpc_server *server, unsigned grace_ms,
     server->is_stopping = true;
     server->stopped = stopped;
     server->stopped_aux = aux;
-    while (server->waiting.head) {
-        give_back(server->waiting.head);
-    }
+    intake_stop(server);
     deadlines_set(server->deadlines, &server->stop,
                   clock_now_ms() + (server->running.n ? grace_ms : 0));
 }
@@ -116,9 +100,7 @@ rpc_server_stop(struct rpc_server *server, unsigned grace_ms,
 void
 rpc_server_close(struct rpc_server *server)
 {
-    while (server->waiting.head) {
-        give_back(server->waiting.head);
-    }
+    intake_stop(server);
     while (server->running.head) {
         struct request *request = server->running.head;
 
@@ -140,129 +122,12 @@ rpc_server_counters(const struct rpc_server *server)
 
     counters.n_replies_dropped = replier_counters(server->replier).n_dropped;
     counters.n_held = server->waiting.n + server->running.n;
+    counters.n_held_bytes = server->held_bytes;
     return counters;
 }
 
-static void
-server_request(void *aux, const struct delivery *delivery)
-{
-    struct rpc_server *server = aux;
-    const struct transport_ops *ops = server->transport->ops;
-    void *state = server->transport->state;
-    struct envelope *env = NULL;
-
-    if (server->is_stopping) {
-        ops->settle(state, delivery->tag, TRANSPORT_REQUEUE);
-        return;
-    }
-    AUTO_ERROR error = parse(server, delivery, &env);
-    if (error) {
-        log_limited(LOG_LEVEL_WARN, NULL, "message rejected: %s",
-                    error_message(error));
-        server->counters.n_rejected++;
-        ops->settle(state, delivery->tag, TRANSPORT_REJECT);
-        return;
-    }
-    if (is_known(server, delivery, env)) {
-        server->counters.n_duplicates++;
-        envelope_free(env);
-        return;
-    }
-    struct request *request = take_in(server, delivery, env);
-    if (has_room(server)) {
-        start_request(request);
-    } else {
-        wait_for_turn(request);
-    }
-}
-
-static struct error *
-parse(const struct rpc_server *server, const struct delivery *delivery,
-      struct envelope **ret)
-{
-    AUTO_FREE inflated = NULL;
-    const char *body;
-    size_t size;
-
-    struct error *error = delivery_open(delivery, server->options.max_body,
-                                        &inflated, &body, &size);
-    return error ? error : envelope_parse(body, size, ret);
-}
-
-static struct request *
-take_in(struct rpc_server *server, const struct delivery *delivery,
-        struct envelope *env)
-{
-    struct request *request = request_create(delivery, env);
-
-    server->counters.n_requests++;
-    request->server = server;
-    request->number = ++server->n_numbered;
-    request->keepalive.due = keepalive_due;
-    request->hold.due = hold_over;
-    request_list_append(&server->waiting, request);
-    if (env->keepalive_ms && env->reply_q) {
-        deadlines_set(server->deadlines, &request->keepalive,
-                      request->received_ms + env->keepalive_ms);
-    }
-    return request;
-}
-
-/* Settles what has been seen before.  One that still waits is only adopted: it
- * came again because the connection was lost, so its old tag is void. */
-static bool
-is_known(struct rpc_server *server, const struct delivery *delivery,
-         const struct envelope *env)
-{
-    const struct transport *t = server->transport;
-
-    if (!env->unique_id) {
-        return false;
-    }
-    for (struct request *r = server->waiting.head; r; r = r->next) {
-        if (str_eq(r->env->unique_id, env->unique_id)) {
-            if (delivery->redelivered) {
-                r->tag = delivery->tag;
-            } else {
-                t->ops->settle(t->state, delivery->tag, TRANSPORT_ACK);
-            }
-            return true;
-        }
-    }
-    if (seen_has(server->seen, env->unique_id)) {
-        t->ops->settle(t->state, delivery->tag, TRANSPORT_ACK);
-        return true;
-    }
-    return false;
-}
-
-static void
-wait_for_turn(struct request *request)
-{
-    unsigned hold_ms = HOLD_MAX_MS;
-
-    if (request->env->msg_id && request->expiration_ms &&
-        request->expiration_ms < hold_ms) {
-        hold_ms = request->expiration_ms;
-    }
-    deadlines_set(request->server->deadlines, &request->hold,
-                  request->received_ms + hold_ms);
-}
-
-static void
-hold_over(struct deadline *deadline)
-{
-    struct request *request = container_of(deadline, struct request, hold);
-
-    if (request_is_stale(request, clock_now_ms())) {
-        start_request(request); /* Which drops it. */
-    } else {
-        give_back(request);
-    }
-}
-
-static bool
-has_room(const struct rpc_server *server)
+bool
+server_has_room(const struct rpc_server *server)
 {
     return server->is_started && !server->is_stopping &&
            server->running.n < server->options.max_held;
@@ -276,15 +141,14 @@ pump(struct rpc_server *server)
         return;
     }
     server->is_pumping = true;
-    while (server->waiting.head && has_room(server)) {
-        start_request(server->waiting.head);
+    while (server->waiting.head && server_has_room(server)) {
+        server_start_request(server->waiting.head);
     }
     server->is_pumping = false;
 }
 
-/* Acknowledged before it runs: it runs at most once. (spec/rpc-wire 5.2.3) */
-static void
-start_request(struct request *request)
+void
+server_start_request(struct request *request)
 {
     struct rpc_server *server = request->server;
     const struct transport *t = server->transport;
@@ -302,6 +166,7 @@ start_request(struct request *request)
         server->counters.n_stale++;
         server_request_done(request);
     } else if (request->env->invalid) {
+        server->counters.n_invalid++;
         request_fail(request, steal(&request->env->invalid));
     } else {
         call_method(request);
@@ -318,6 +183,7 @@ call_method(struct request *request)
                       request->env, &endpoint, &method);
 
     if (error) {
+        request->server->counters.n_invalid++;
         request_fail(request, error);
         return;
     }
@@ -329,15 +195,6 @@ call_method(struct request *request)
     log_debug(&request->log, "%s %s", request->env->msg_id ? "call" : "cast",
               method->name);
     method->call(endpoint->aux, request);
-}
-
-static void
-give_back(struct request *request)
-{
-    const struct transport *t = request->server->transport;
-
-    t->ops->settle(t->state, request->tag, TRANSPORT_REQUEUE);
-    request_free(request);
 }
 
 void
@@ -353,6 +210,27 @@ server_request_done(struct request *request)
         deadlines_set(server->deadlines, &server->stop, clock_now_ms());
     }
     pump(server);
+    if (!server->is_stopping) {
+        intake_pump(server);
+    }
+}
+
+void
+server_free_envelope(struct rpc_server *server, struct envelope *env)
+{
+    bulk_free(server->options.workers, env->bytes, free_envelope, env);
+}
+
+void
+server_keep_alive(struct request *request)
+{
+    const struct envelope *env = request->env;
+
+    request->keepalive.due = keepalive_due;
+    if (env->keepalive_ms && env->reply_q) {
+        deadlines_set(request->server->deadlines, &request->keepalive,
+                      request->received_ms + env->keepalive_ms);
+    }
 }
 
 /* From receipt on, whether it waits or runs. (spec/rpc-wire 4) */
@@ -407,6 +285,12 @@ stop_due(struct deadline *deadline)
         request->server = NULL;
     }
     server->stopped(server->stopped_aux);
+}
+
+static void
+free_envelope(void *env)
+{
+    envelope_free(env);
 }
 
 static void

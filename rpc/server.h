@@ -14,10 +14,12 @@
 #include <uv.h>
 
 #include "agent/base/log.h"
+#include "rpc/delivery.h"
 #include "rpc/json.h"
 #include "rpc/message.h"
 
 struct rpc_server;
+struct worker_pool;
 struct request;
 
 /* One argument of a method. */
@@ -45,8 +47,13 @@ struct rpc_endpoint {
 };
 
 struct rpc_server_options {
-    unsigned max_held; /* Requests read and not yet answered. */
-    unsigned max_body; /* Bytes, also when inflated. */
+    unsigned max_held;     /* Requests read and not yet answered. */
+    size_t max_held_bytes; /* The memory they take, about; 0: any. */
+    unsigned max_body;     /* Bytes, also when inflated. */
+    /* Parse and print what is large, so that it does not hold up the loop.
+     * Borrowed until the server's completions are through; null: the loop
+     * does it. */
+    struct worker_pool *workers;
     /* How long a caller's queue may be away before its replies are dropped; 0:
      * 60. */
     unsigned reply_patience_s;
@@ -105,7 +112,12 @@ void request_finish(struct request *request, struct error *error);
 struct rpc_server_counters {
     uint64_t n_requests, n_replies, n_failures, n_rejected, n_duplicates,
         n_keepalives, n_replies_dropped, n_stale;
-    unsigned n_held;
+    uint64_t n_rejected_for[N_REFUSALS]; /* Their sum is 'n_rejected'. */
+    uint64_t
+        n_invalid; /* Of 'n_failures': no such method, version, argument. */
+    uint64_t n_put_off; /* Times that one found no space; it comes again. */
+    unsigned n_held, n_parsing;
+    size_t n_held_bytes;
 };
 struct rpc_server_counters rpc_server_counters(const struct rpc_server *);
 

@@ -9,15 +9,20 @@
 
 LOG_MODULE(completion);
 
+/* So long completions are delivered without a look at timers and sockets. */
+#define SLICE_NS 5000000ull
+
 struct completion_queue {
     uv_async_t wakeup;
-    uv_mutex_t mutex;
+    struct completion *taken; /* The loop's: not yet delivered. */
+    uv_mutex_t mutex;         /* Guards what follows. */
     struct completion *head, **tail;
     unsigned limit_ms;
     bool fatal;
 };
 
-static void completion_drain(uv_async_t *wakeup);
+static void wakeup_called(uv_async_t *wakeup);
+static bool deliver_some(struct completion_queue *, uint64_t until_ns);
 static void deliver_timed(struct completion_queue *, struct completion *);
 static void queue_closed(uv_handle_t *handle);
 
@@ -28,7 +33,7 @@ completion_queue_create(uv_loop_t *loop)
 
     q->tail = &q->head;
     uv_mutex_init(&q->mutex);
-    uv_async_init(loop, &q->wakeup, completion_drain);
+    uv_async_init(loop, &q->wakeup, wakeup_called);
     q->wakeup.data = q;
     return q;
 }
@@ -36,7 +41,7 @@ completion_queue_create(uv_loop_t *loop)
 void
 completion_queue_close(struct completion_queue *q)
 {
-    completion_drain(&q->wakeup);
+    deliver_some(q, UINT64_MAX);
     uv_close((uv_handle_t *)&q->wakeup, queue_closed);
 }
 
@@ -65,22 +70,38 @@ completion_set_watchdog(struct completion_queue *q, unsigned limit_ms,
     q->fatal = fatal;
 }
 
-/* libuv may merge any number of sends into one call: take all there is. */
+/* What is left waits for the next turn of the loop, before all that is sent
+ * from now on: a flood holds up nobody else. */
 static void
-completion_drain(uv_async_t *wakeup)
+wakeup_called(uv_async_t *wakeup)
 {
     struct completion_queue *q = wakeup->data;
 
-    uv_mutex_lock(&q->mutex);
-    struct completion *c = steal(&q->head);
-    q->tail = &q->head;
-    uv_mutex_unlock(&q->mutex);
-
-    while (c) {
-        struct completion *next = c->next; /* 'deliver' may free 'c'. */
-        deliver_timed(q, c);
-        c = next;
+    if (!deliver_some(q, uv_hrtime() + SLICE_NS)) {
+        uv_async_send(&q->wakeup);
     }
+}
+
+/* libuv may merge any number of sends into one call: take all there is.  False
+ * if the time was over before. */
+static bool
+deliver_some(struct completion_queue *q, uint64_t until_ns)
+{
+    do {
+        if (!q->taken) {
+            uv_mutex_lock(&q->mutex);
+            q->taken = steal(&q->head);
+            q->tail = &q->head;
+            uv_mutex_unlock(&q->mutex);
+        }
+        struct completion *c = q->taken;
+        if (!c) {
+            return true;
+        }
+        q->taken = c->next; /* 'deliver' may free 'c'. */
+        deliver_timed(q, c);
+    } while (uv_hrtime() < until_ns);
+    return false;
 }
 
 static void

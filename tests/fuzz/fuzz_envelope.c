@@ -116,7 +116,7 @@ serve(const char *body, size_t size, const char *compression)
 
     AUTO_FREE inflated = NULL;
     AUTO_ERROR error =
-        delivery_open(&delivery, BODY_MAX, &inflated, &body, &size);
+        delivery_open(&delivery, BODY_MAX, &inflated, &body, &size, NULL);
     if (error) {
         REQUIRE(bus.n_rejected == 1 && !bus.sent.n);
     } else {

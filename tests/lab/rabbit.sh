@@ -9,6 +9,10 @@
 # Erlang's distribution and PORT + 2 for its port mapper, on ADDRESS only.
 # User "guest", password "guest", may come from anywhere.
 #
+# Several nodes make a cluster if each has a name (RABBIT_NODE), all share a
+# port mapper that somebody else runs (on port RABBIT_MAPPER) and a cookie, and
+# all but the first are given the name of that (RABBIT_JOIN).
+#
 # 'run' does not return: the process becomes the Erlang machine, so a signal
 # sent to it reaches the node (SIGTERM: stop in good order), and the port
 # mapper ends with it.  What is in DIR survives, for the node to be run again.
@@ -58,9 +62,9 @@ wait_for() {
 environment() {
     export HOME=$1 # The cookie is here.
     export RABBITMQ_CONF_ENV_FILE=/dev/null
-    export RABBITMQ_NODENAME=drover@localhost
+    export RABBITMQ_NODENAME=${RABBIT_NODE:-drover}@localhost
     export RABBITMQ_DIST_PORT=$(($3 + 1))
-    export ERL_EPMD_PORT=$(($3 + 2))
+    export ERL_EPMD_PORT=${RABBIT_MAPPER:-$(($3 + 2))}
     export ERL_EPMD_ADDRESS=127.0.0.1
     unset NOTIFY_SOCKET
 }
@@ -80,6 +84,14 @@ loopback_users = none
 disk_free_limit.absolute = 10MB
 raft.wal_max_size_bytes = 1048576
 CONF
+    if [ -n "${RABBIT_JOIN:-}" ]; then
+        cat >>"$node/etc/rabbitmq.conf" <<CONF
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = $RABBIT_JOIN@localhost
+cluster_formation.randomized_startup_delay_range.min = 0
+cluster_formation.randomized_startup_delay_range.max = 1
+CONF
+    fi
     echo '[].' >"$node/etc/enabled_plugins"
     # More of either, from whoever made the directory.
     if [ -e "$node/more.conf" ]; then
@@ -101,8 +113,9 @@ CONF
     # the parent; -noinput then takes back what it is named after.
     export RABBITMQ_ALLOW_INPUT=1
 
-    setpriv --pdeathsig KILL epmd -port "$ERL_EPMD_PORT" \
-        -address "$ERL_EPMD_ADDRESS" </dev/null >>"$node/log/epmd" 2>&1 &
+    [ -n "${RABBIT_MAPPER:-}" ] ||
+        setpriv --pdeathsig KILL epmd -port "$ERL_EPMD_PORT" \
+            -address "$ERL_EPMD_ADDRESS" </dev/null >>"$node/log/epmd" 2>&1 &
     cd "$node"
     exec "$server" -noinput </dev/null >>"$node/log/console" 2>&1
 }

@@ -110,7 +110,10 @@ static struct bench *
 set_up(unsigned max_held)
 {
     struct bench *b = xzalloc(sizeof *b);
-    const struct rpc_server_options options = {max_held, 1u << 20};
+    const struct rpc_server_options options = {
+        .max_held = max_held,
+        .max_body = 1u << 20,
+    };
 
     fake_clock_install();
     uv_loop_init(&b->loop);
@@ -705,7 +708,8 @@ static void
 test_nothing_is_dispatched_before_the_start(void **state)
 {
     struct bench *b = set_up(1);
-    const struct rpc_server_options options = {10, 1u << 20};
+    const struct rpc_server_options options = {.max_held = 10,
+                                               .max_body = 1u << 20};
 
     (void)state;
     rpc_server_close(b->server);

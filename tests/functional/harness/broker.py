@@ -39,6 +39,7 @@ class Broker:
         self.port = port or free_ports(3, address)
         self._pid = pid
         self._process = None
+        self.environment = {}  # For the script, beside what there is.
 
     @classmethod
     def of_lab(cls):
@@ -67,12 +68,15 @@ class Broker:
     def start(self, timeout=60):
         """Starts it, if it does not run, and waits until it serves."""
         if not self.is_running:
-            self._process = subprocess.Popen(
-                bound([SCRIPT, 'run', self.directory, self.address,
-                       self.port]),
-                stdin=subprocess.DEVNULL, start_new_session=True)
-            self._pid = self._process.pid
+            self.launch()
         self.wait_ready(timeout)
+
+    def launch(self):
+        self._process = subprocess.Popen(
+            bound([SCRIPT, 'run', self.directory, self.address, self.port]),
+            stdin=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **self.environment})
+        self._pid = self._process.pid
 
     def wait_ready(self, timeout=60):
         try:
@@ -112,7 +116,8 @@ class Broker:
 
     def ctl(self, *words):
         """rabbitmqctl; returns what it printed."""
-        return run([SCRIPT, 'ctl', self.directory, *words]).stdout
+        return run([SCRIPT, 'ctl', self.directory, *words],
+                   env={**os.environ, **self.environment}).stdout
 
     def list(self, what, *columns):
         """What 'rabbitmqctl list_WHAT' says: a list of dictionaries."""
