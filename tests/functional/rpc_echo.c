@@ -22,6 +22,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/loop_watch.h"
+#include "agent/base/worker.h"
 #include "agent/link_conf.h"
 #include "rpc/client.h"
 #include "rpc/failure.h"
@@ -41,8 +42,9 @@ struct echo {
     struct rpc_target target;
     struct rpc_options options;
     const char *notify_topic;
-    unsigned grace_ms, watch_ms, max_held;
+    unsigned grace_ms, watch_ms, max_held, max_held_bytes;
     struct loop_watch *watch;
+    struct worker_pool *workers;
     char **args; /* What follows the command. */
     const char *command;
     unsigned n_left, n_in_flight, n_wanted, n_errors, n_met;
@@ -138,6 +140,39 @@ none(void *aux UNUSED, struct request *request)
 {
     n_executed++;
     request_reply(request, NULL);
+}
+
+/* Numbered requests, of a few kinds: do they come in order, and all? */
+#define N_KINDS 16
+static struct {
+    int64_t next[N_KINDS];
+    int64_t n_seen, n_disordered;
+} seen_steps;
+
+static void
+step(void *aux UNUSED, struct request *request)
+{
+    int64_t of = json_get_int(request_arg(request, "of"));
+    int64_t n = json_get_int(request_arg(request, "n"));
+
+    if (of < 0 || of >= N_KINDS) {
+        request_fail(request, error_new(ERR_VALUE, "of what?"));
+        return;
+    }
+    seen_steps.n_seen++;
+    seen_steps.n_disordered += n != seen_steps.next[of];
+    seen_steps.next[of] = n + 1;
+    request_reply(request, NULL);
+}
+
+static void
+steps(void *aux UNUSED, struct request *request)
+{
+    struct json *result = json_object();
+
+    json_set_int(result, "seen", seen_steps.n_seen);
+    json_set_int(result, "disordered", seen_steps.n_disordered);
+    request_reply(request, result);
 }
 
 static void
@@ -252,6 +287,8 @@ static const struct rpc_method methods[] = {
      announce},
     {"fail", {{"with"}}, fail},
     {"none", {{NULL}}, none},
+    {"step", {{"of", true}, {"n", true}}, step},
+    {"steps", {{NULL}}, steps},
     {"count", {{NULL}}, count},
     {"context", {{NULL}}, context},
     {"who", {{NULL}}, who},
@@ -276,6 +313,7 @@ closed(void *aux)
     for (size_t i = 0; i < N_ELEMENTS(e->signals); i++) {
         uv_close((uv_handle_t *)&e->signals[i], NULL);
     }
+    worker_pool_free(e->workers);
     completion_queue_close(e->q);
     loop_watch_stop(e->watch);
 }
@@ -319,6 +357,45 @@ consumers_cancelled(void *aux)
 }
 
 static void
+add_refusals(struct json *line, const char *name, const uint64_t *n)
+{
+    static const char *const names[] = {
+        [REFUSAL_TYPE] = "type",
+        [REFUSAL_SIZE] = "size",
+        [REFUSAL_COMPRESSION] = "compression",
+        [REFUSAL_BODY] = "body",
+    };
+    struct json *refusals = json_object();
+
+    for (size_t i = 0; i < N_REFUSALS; i++) {
+        json_set(refusals, names[i], json_uint(n[i]));
+    }
+    json_set(line, name, refusals);
+}
+
+static void
+add_counters(struct echo *e, struct json *line)
+{
+    struct rpc_client_counters mine = rpc_client_counters(e->client);
+
+    json_set(line, "unknown", json_uint(mine.n_unknown));
+    add_refusals(line, "replies_refused", mine.n_rejected_for);
+    if (e->server) {
+        struct rpc_server_counters n = rpc_server_counters(e->server);
+
+        json_set_int(line, "held", n.n_held);
+        json_set(line, "held_bytes", json_uint(n.n_held_bytes));
+        json_set_int(line, "parsing", n.n_parsing);
+        json_set(line, "put_off", json_uint(n.n_put_off));
+        json_set(line, "invalid", json_uint(n.n_invalid));
+        json_set(line, "rejected", json_uint(n.n_rejected));
+        json_set(line, "duplicates", json_uint(n.n_duplicates));
+        json_set(line, "replies_dropped", json_uint(n.n_replies_dropped));
+        add_refusals(line, "refused", n.n_rejected_for);
+    }
+}
+
+static void
 print_status(struct echo *e)
 {
     struct link_status s = link_status(e->link);
@@ -334,9 +411,7 @@ print_status(struct echo *e)
     json_set_int(line, "returns", (int64_t)s.count.n_returns);
     json_set_int(line, "dropped", (int64_t)s.count.n_dropped);
     json_set_string(line, "reply_queue", link_transport(e->link)->reply_queue);
-    if (e->server) {
-        json_set_int(line, "held", rpc_server_counters(e->server).n_held);
-    }
+    add_counters(e, line);
     json_set_bool(line, "ticked", link_threads_ticked(e->link));
 #define LINK_COUNTER(NAME) json_set(line, #NAME, json_uint(s.count.NAME));
     LINK_COUNTERS
@@ -404,6 +479,8 @@ serve(struct echo *e, struct transport *transport)
 {
     const struct rpc_server_options options = {
         .max_held = e->max_held,
+        .max_held_bytes = e->max_held_bytes,
+        .workers = e->workers,
         .max_body = 64u << 20,
     };
 
@@ -597,6 +674,7 @@ static const struct option long_options[] = {
     {"notify-driver", required_argument, NULL, 'r'},
     {"queue-bytes", required_argument, NULL, 'Q'},
     {"max-held", required_argument, NULL, 'M'},
+    {"max-held-bytes", required_argument, NULL, 'B'},
     {"watch", required_argument, NULL, 'w'},
     {"reconnect-max", required_argument, NULL, 'R'},
     {"debug", no_argument, NULL, 'D'},
@@ -698,6 +776,9 @@ take_option(struct echo *e, struct settings *s, int option)
     case 'Q':
         s->link.max_queue_bytes = number(optarg);
         break;
+    case 'B':
+        e->max_held_bytes = number(optarg);
+        break;
     case 'M':
         e->max_held = number(optarg);
         break;
@@ -744,7 +825,9 @@ start(struct echo *e, const struct settings *s)
     e->q = completion_queue_create(&e->loop);
     e->link = link_create(e->q, &s->link);
     struct transport *transport = link_transport(e->link);
+    e->workers = worker_pool_create(e->q, "bus-parse", 2);
     e->client = rpc_client_create(&e->loop, transport);
+    rpc_client_set_workers(e->client, e->workers);
     e->notifier = notifier_create(transport, &s->notifier);
     for (size_t i = 0; i < N_ELEMENTS(e->signals); i++) {
         uv_signal_init(&e->loop, &e->signals[i]);
@@ -772,6 +855,7 @@ main(int argc, char **argv)
         .grace_ms = 10000,
         .notify_topic = "notifications",
         .max_held = 10000,
+        .max_held_bytes = 256u << 20,
     };
     struct settings s = {
         .url = "rabbit://guest:guest@127.0.0.1:5672/",
