@@ -3,7 +3,6 @@
 #include "rpc/object.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +18,6 @@
 /* How much of a peer's text a message quotes. */
 #define QUOTE_MAX 256
 
-/* Up to here a double has all whole numbers. */
-#define EXACT_MAX 9007199254740992.0
-
 struct object {
     struct json *json; /* A valid primitive; without changes, no such key. */
 };
@@ -29,10 +25,6 @@ struct object {
 static struct error *check(const struct json *json);
 static struct error *check_primitive(const struct json *json);
 static struct error *check_changes(const struct json *changes);
-static struct error *coerce(struct json *json);
-static struct error *coerce_fields(const char *name, struct json *data);
-static struct json *integer_of(const struct json *value);
-static struct json *integer_of_text(const char *text);
 static struct json *data_of(const struct object *object);
 static void mark_changed(struct object *object, const char *field);
 static void set_changes(struct object *object, const struct json *names);
@@ -75,7 +67,7 @@ object_parse(const struct json *json, const char *name, struct object **ret)
     if (json_size(json_get(json, KEY_CHANGES)) == 0) {
         json_remove(object->json, KEY_CHANGES);
     }
-    error = coerce(object->json);
+    error = object_coerce(object->json);
     if (!error) {
         *ret = steal(&object);
     }
@@ -266,10 +258,10 @@ object_apply_updates(struct object *object, const struct json *updates)
     AUTO_JSON fields = error ? NULL : json_copy(updates);
     if (!error) {
         json_remove(fields, UPDATES_CHANGED);
-        error = coerce_fields(object_name(object), fields);
+        error = object_coerce_fields(object_name(object), fields);
     }
     if (!error) {
-        error = coerce(fields);
+        error = object_coerce(fields);
     }
     if (error) {
         return error_wrap(error, "updates of '%s'", object_name(object));
@@ -363,102 +355,6 @@ check_changes(const struct json *changes)
         }
     }
     return NULL;
-}
-
-/* As nova's fields do on input: an integer may come as a string, and what is
- * to be a point in time has to name one. */
-static struct error *
-coerce(struct json *json)
-{
-    struct error *error = NULL;
-
-    if (object_is_primitive(json)) {
-        error = coerce_fields(json_string_of(json, KEY_NAME),
-                              json_get(json, KEY_DATA));
-    }
-    json_for_each (value, json) {
-        if (error) {
-            break;
-        }
-        error = coerce(value);
-    }
-    return error;
-}
-
-static struct error *
-coerce_fields(const char *name, struct json *data)
-{
-    const struct object_class *class = object_class_find(name);
-    struct json *value = class ? json_first(data) : NULL;
-    int64_t us;
-
-    while (value) {
-        const char *field_name = json_name(value);
-        const struct object_field *field = object_field_find(class, field_name);
-        enum object_kind kind = field ? field->kind : OBJECT_ANY;
-
-        if (kind == OBJECT_ANY || json_is_null(value) ||
-            (kind == OBJECT_INTEGER && json_is_int(value))) {
-            value = json_next(value);
-        } else if (kind == OBJECT_INTEGER) {
-            struct json *number = integer_of(value);
-            if (!number) {
-                return error_new(ERR_VALUE, "'%s' of '%s' is no integer",
-                                 field->name, name);
-            }
-            json_set(data, field->name, number);
-            value = json_next(json_get(data, field->name));
-        } else if (object_parse_datetime(json_get_string(value), &us)) {
-            value = json_next(value);
-        } else {
-            return error_new(ERR_VALUE, "'%s' of '%s' is no point in time",
-                             field->name, name);
-        }
-    }
-    return NULL;
-}
-
-/* What int() makes of it, the caller's, or null. */
-static struct json *
-integer_of(const struct json *value)
-{
-    double number = json_get_double(value);
-
-    if (json_is_string(value)) {
-        return integer_of_text(json_get_string(value));
-    }
-    if (json_is_bool(value)) {
-        return json_int(json_is_true(value));
-    }
-    if (!json_is_number(value)) {
-        return NULL;
-    }
-    /* What is larger than an int64_t keeps its digits. */
-    return fabs(number) < EXACT_MAX ? json_int((int64_t)number)
-                                    : json_copy(value);
-}
-
-/* Blanks around it, a sign and leading zeros are fine. */
-static struct json *
-integer_of_text(const char *text)
-{
-    static const char blanks[] = " \t\n\v\f\r";
-    struct json *number = NULL;
-
-    text += strspn(text, blanks);
-    const char *sign = *text == '-' ? "-" : "";
-    text += *text == '-' || *text == '+';
-    size_t n = strspn(text, "0123456789");
-    if (n == 0 || text[n + strspn(text + n, blanks)]) {
-        return NULL;
-    }
-    while (n > 1 && *text == '0') {
-        text++;
-        n--;
-    }
-    AUTO_FREE digits = xasprintf("%s%.*s", sign, (int)n, text);
-    error_free(json_parse(digits, strlen(digits), &number));
-    return number;
 }
 
 static struct json *

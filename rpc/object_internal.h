@@ -1,8 +1,10 @@
 #ifndef DROVER_RPC_OBJECT_INTERNAL_H
 #define DROVER_RPC_OBJECT_INTERNAL_H
 
-/* The keys of a primitive, for rpc/object*.c. (spec/rpc-wire 8.2) */
+/* What the parts of the module share, for rpc/object*.c and what works on
+ * primitives as they are. (spec/rpc-wire 8.2, 8.3) */
 
+#include "agent/base/error.h"
 #include "rpc/json.h"
 
 #define KEY_NAME "nova_object.name"
@@ -18,5 +20,13 @@ object_is_primitive(const struct json *json)
 {
     return json_has(json, KEY_NAME);
 }
+
+/* As nova's fields do on input: an integer may come as a string, and a point
+ * in time in many forms.  Of all primitives in 'json', which are valid; or of
+ * the fields of one object of class 'name', and nothing within.  ERR_VALUE for
+ * what is none. */
+struct error *object_coerce(struct json *json) WARN_UNUSED;
+struct error *object_coerce_fields(const char *name,
+                                   struct json *data) WARN_UNUSED;
 
 #endif

@@ -88,7 +88,8 @@ static struct bench *
 set_up(void)
 {
     struct bench *b = xzalloc(sizeof *b);
-    const struct rpc_server_options options = {100, 1u << 20};
+    const struct rpc_server_options options = {.max_held = 100,
+                                               .max_body = 1u << 20};
     const struct conductor_options conductor_options = {0};
 
     fake_clock_install();
