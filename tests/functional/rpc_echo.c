@@ -7,6 +7,7 @@
  *   rpc_echo [OPTIONS] call METHOD ARGS
  *   rpc_echo [OPTIONS] cast METHOD ARGS
  *   rpc_echo [OPTIONS] gather METHOD ARGS
+ *   rpc_echo [OPTIONS] class|object ...       see echo_objects.h
  *   rpc_echo [OPTIONS] notify PRIORITY EVENT PAYLOAD
  *   rpc_echo [OPTIONS] flood COUNT IN-FLIGHT  many pings
  *
@@ -30,6 +31,7 @@
 #include "rpc/notifier.h"
 #include "rpc/server.h"
 #include "rpc/server_base.h"
+#include "tests/functional/echo_objects.h"
 
 struct echo {
     uv_loop_t loop;
@@ -38,6 +40,9 @@ struct echo {
     struct rpc_server *server;
     struct rpc_client *client;
     struct notifier *notifier;
+    struct echo_objects *objects; /* Null: it knows no conductor. */
+    bool has_conductor;
+    struct json *own_versions;
     uv_signal_t signals[3];
     struct rpc_target target;
     struct rpc_options options;
@@ -321,6 +326,7 @@ closed(void *aux)
 static void
 finish(struct echo *e)
 {
+    echo_objects_close(steal(&e->objects));
     if (e->server) {
         struct rpc_server_counters c = rpc_server_counters(e->server);
         struct json *line = json_object();
@@ -488,6 +494,12 @@ serve(struct echo *e, struct transport *transport)
     transport->server.state = state_changed;
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 6, 1, methods, e});
     rpc_server_add(e->server, (struct rpc_endpoint){NULL, 5, 13, methods, e});
+    rpc_server_add(e->server,
+                   (struct rpc_endpoint){NULL, 6, 1, echo_object_methods, e});
+    if (e->has_conductor) {
+        e->objects = echo_objects_create(e->client, e->server, e->own_versions,
+                                         e->options.timeout_ms);
+    }
     server_base_add(e->server, e->target.topic);
     rpc_server_start(e->server);
     link_consume(e->link);
@@ -603,6 +615,15 @@ act(struct echo *e)
 {
     const char *last = e->args[0] && e->args[1] ? e->args[1] : "{}";
     AUTO_JSON json = NULL;
+
+    if (str_eq(e->command, "class") || str_eq(e->command, "object")) {
+        e->objects = echo_objects_create(e->client, NULL, e->own_versions,
+                                         e->options.timeout_ms);
+        if (!echo_objects_act(e->objects, e->command, e->args, call_done, e)) {
+            exit(2);
+        }
+        return;
+    }
     AUTO_JSON context_json = rpc_context_create();
 
     if (str_eq(e->command, "notify")) {
@@ -678,6 +699,8 @@ static const struct option long_options[] = {
     {"watch", required_argument, NULL, 'w'},
     {"reconnect-max", required_argument, NULL, 'R'},
     {"debug", no_argument, NULL, 'D'},
+    {"conductor", no_argument, NULL, 'C'},
+    {"own", required_argument, NULL, 'O'}, /* CLASS=VERSION */
     {NULL, 0, NULL, 0},
 };
 
@@ -703,6 +726,18 @@ static unsigned
 number(const char *text)
 {
     return (unsigned)strtoul(text, NULL, 10);
+}
+
+static void
+take_own_version(struct echo *e, const char *text)
+{
+    size_t n = strcspn(text, "=");
+    AUTO_FREE class = xstrndup(text, n);
+
+    if (!e->own_versions) {
+        e->own_versions = json_object();
+    }
+    json_set_string(e->own_versions, class, text + n + (text[n] == '='));
 }
 
 static void
@@ -790,6 +825,12 @@ take_option(struct echo *e, struct settings *s, int option)
         break;
     case 'D':
         log_set_level(LOG_LEVEL_DEBUG);
+        break;
+    case 'C':
+        e->has_conductor = true;
+        break;
+    case 'O':
+        take_own_version(e, optarg);
         break;
     default:
         usage();
@@ -905,5 +946,6 @@ main(int argc, char **argv)
     }
     start(&e, &s);
     uv_run(&e.loop, UV_RUN_DEFAULT);
+    json_free(e.own_versions);
     return uv_loop_close(&e.loop) ? 3 : e.status;
 }
