@@ -120,12 +120,28 @@ CONF
     exec "$server" -noinput </dev/null >>"$node/log/console" 2>&1
 }
 
+# Evaluates Erlang $3 in the node of directory $1, port $2, as 'rabbitmqctl
+# eval' would after having started for a second.
+evaluate() {
+    local cookie output text=${3%"${3##*[![:space:]]}"}
+    cookie=$(<"$1/.erlang.cookie")
+    output=$("$erl_call" -address "127.0.0.1:$(($2 + 1))" -c "$cookie" \
+        -fetch_stdout -e <<<"io:format(\"~tp~n\", [begin ${text%.} end]).")
+    [ "${output%$'\n'\{ok, ok\}}" != "$output" ] || die "$output"
+    echo "${output%$'\n'\{ok, ok\}}"
+}
+
 ctl() {
-    local node address port
+    local node address port erl_call
     node=$(readlink -f "$1")
     shift
     read -r address port <"$node/address"
     environment "$node" "$address" "$port"
+    erl_call=$(compgen -G '/usr/lib*/erlang/erts-*/bin/erl_call') || true
+    if [ "$1:$#" = eval:2 ] && [ -x "$erl_call" ]; then
+        evaluate "$node" "$port" "$2"
+        return
+    fi
     export RABBITMQ_CTL_ERL_ARGS="+S 1:1"
     exec "$(script rabbitmqctl)" --quiet "$@"
 }

@@ -13,6 +13,10 @@ from .wait import wait_for
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / 'lab' / 'rabbit.sh'
 
+QUEUES = '''io:format("~s~n", [rabbit_json:encode(
+  [[element(4, N), M] || [{name, N}, {messages, M}] <-
+    rabbit_amqqueue:info_all(<<"/">>, [name, messages])])]).'''
+
 
 def free_ports(count, address='127.0.0.1'):
     """The first of 'count' ports in a row that nobody uses."""
@@ -79,12 +83,17 @@ class Broker:
         self._pid = self._process.pid
 
     def wait_ready(self, timeout=60):
+        wait_for(self._serves, timeout, lambda: 'broker serves\n' + tail(
+            self.directory / 'log/console'), interval=0.05)
+
+    def _serves(self):
+        """Whether it speaks AMQP: its first frame is a method."""
         try:
-            run([SCRIPT, 'wait', self.address, self.port, timeout],
-                timeout=timeout + 10)
-        except AssertionError as error:
-            raise AssertionError('%s\n%s' % (
-                error, tail(self.directory / 'log/console'))) from None
+            with socket.create_connection((self.address, self.port), 5) as to:
+                to.sendall(b'AMQP\0\0\x09\x01')
+                return to.recv(1) == b'\x01'
+        except OSError:
+            return False
 
     def stop(self, timeout=60):
         """Ends it in good order: connections are closed, queues are saved."""
@@ -126,5 +135,4 @@ class Broker:
 
     def queues(self):
         """Name and number of messages of every queue."""
-        return {queue['name']: queue['messages']
-                for queue in self.list('queues', 'name', 'messages')}
+        return dict(json.loads(self.ctl('eval', QUEUES).splitlines()[0]))
