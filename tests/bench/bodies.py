@@ -64,17 +64,28 @@ def with_ports(instance, count):
     return instance
 
 
-def shared_storage(instances_path):
-    """Whether the host sees a file: a whole instance comes with the question,
-    and is decoded; the driver has the answer."""
+def with_instance(name, method, version, result, **args):
+    """A call of nova's with a whole instance, of the size of production's."""
     inner = captured()
     for count in range(1, 20):
-        request = Request('instance', {
-            'method': 'check_instance_shared_storage', 'version': '5.13',
-            'args': {
+        request = Request(name, {
+            'method': method, 'version': version, 'args': {
                 'instance': with_ports(inner['args']['instance'], count),
-                'data': {'filename': '%s/tmpprobe' % instances_path}},
-            **context_of(inner)}, False)
+                **args},
+            **context_of(inner)}, result)
         if len(request.body) >= INSTANCE_BYTES:
             break
     return request
+
+
+def claim():
+    """Decoded and answered: nothing is claimed for it."""
+    return with_instance('instance', 'drop_move_claim_at_destination', '6.0',
+                         None)
+
+
+def shared_storage(instances_path):
+    """Whether the host sees a file, which the driver is asked."""
+    return with_instance(
+        'storage', 'check_instance_shared_storage', '5.13', False,
+        data={'filename': '%s/tmpprobe' % instances_path})

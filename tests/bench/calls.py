@@ -25,7 +25,7 @@ FLAT_MIB = 0.5
 
 
 def requests_of(agent):
-    return (bodies.ping(),
+    return (bodies.ping(), bodies.claim(),
             bodies.shared_storage(agent.settings['instances_path']))
 
 

@@ -58,6 +58,10 @@ class Broker:
         return 'rabbit://guest:guest@%s:%d/' % (self.address, self.port)
 
     @property
+    def pid(self):
+        return self._pid
+
+    @property
     def is_running(self):
         if self._process:
             return self._process.poll() is None

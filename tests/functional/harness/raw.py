@@ -137,3 +137,7 @@ class Raw:
         finally:
             self.channel.basic_cancel(tag)
         return messages
+
+    def drain(self, seconds):
+        """Waits for one event and has it taken; TimeoutError: none came."""
+        self._connection.drain_events(timeout=max(0.001, seconds))
