@@ -446,6 +446,7 @@ carry_out_command(struct consumer *c, struct command *command)
         break;
     case COMMAND_CANCEL:
         c->wanted = false;
+        interrupt_lower(&c->thread->owner.interrupt);
         if (alive) {
             error = cancel_requests(c);
         }

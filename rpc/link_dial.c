@@ -53,10 +53,18 @@ void
 interrupt_raise(struct interrupt *interrupt)
 {
     uv_mutex_lock(&interrupt->mutex);
-    interrupt->raised = true;
+    interrupt->n_raised++;
     if (interrupt->fd >= 0) {
         shutdown(interrupt->fd, SHUT_RDWR);
     }
+    uv_mutex_unlock(&interrupt->mutex);
+}
+
+void
+interrupt_lower(struct interrupt *interrupt)
+{
+    uv_mutex_lock(&interrupt->mutex);
+    interrupt->n_raised--;
     uv_mutex_unlock(&interrupt->mutex);
 }
 
@@ -64,7 +72,7 @@ bool
 interrupt_is_raised(struct interrupt *interrupt)
 {
     uv_mutex_lock(&interrupt->mutex);
-    bool raised = interrupt->raised;
+    bool raised = interrupt->n_raised > 0;
     uv_mutex_unlock(&interrupt->mutex);
     return raised;
 }
@@ -76,7 +84,7 @@ interrupt_arm(struct interrupt *interrupt, int fd)
     interrupt_disarm(interrupt);
     uv_mutex_lock(&interrupt->mutex);
     interrupt->fd = dup(fd);
-    if (interrupt->raised) {
+    if (interrupt->n_raised) {
         shutdown(fd, SHUT_RDWR);
     }
     uv_mutex_unlock(&interrupt->mutex);

@@ -4,6 +4,7 @@
 /* What the parts of rpc/link.h share, and nobody else includes.
  *
  *   link.c          the loop's side: struct transport, state, closing
+ *   link_settings.c a copy of the options, and the names of queues
  *   link_thread.c   a thread's mailbox, its waiting and reconnecting
  *   link_consumer.c the thread that consumes
  *   link_publisher.c the thread that publishes
@@ -46,19 +47,25 @@ struct link_settings {
     char stream_max_age[16];
 };
 
+void link_settings_init(struct link_settings *s,
+                        const struct link_options *options);
+void link_settings_close(struct link_settings *s);
+
 /* ---- Waits that another thread can end (link_dial.c) ---- */
 
 /* A thread that connects or logs in waits for a socket in there. */
 struct interrupt {
     uv_mutex_t mutex;
-    bool raised;
+    int n_raised;
     int fd; /* Its socket, a duplicate; -1: it waits for none. */
 };
 void interrupt_init(struct interrupt *interrupt);
 void interrupt_close(struct interrupt *interrupt);
 
-/* Any thread: ends the wait under way and all that come. */
+/* Any thread: ends the wait under way and all that come, until it has been
+ * lowered as often. */
 void interrupt_raise(struct interrupt *interrupt);
+void interrupt_lower(struct interrupt *interrupt);
 bool interrupt_is_raised(struct interrupt *interrupt);
 
 /* Its thread: from now on 'fd' is waited for; not any more. */

@@ -142,10 +142,12 @@ login(struct conn *conn, const struct transport_host *host, const char *role)
     conn_set_suspected(conn, false);
     conn_set_socket_options(conn);
     if (o->external) {
+        /* Of the name nobody takes notice, but rabbitmq-c 0.11 fails to
+         * allocate an empty one. */
         reply = amqp_login_with_properties(
             conn->amqp, o->url->vhost, AMQP_DEFAULT_MAX_CHANNELS,
             AMQP_DEFAULT_FRAME_SIZE, (int)o->heartbeat_s, &table,
-            AMQP_SASL_METHOD_EXTERNAL, "");
+            AMQP_SASL_METHOD_EXTERNAL, *host->user ? host->user : "-");
     } else {
         reply = amqp_login_with_properties(
             conn->amqp, o->url->vhost, AMQP_DEFAULT_MAX_CHANNELS,

@@ -109,28 +109,6 @@ def test_idle_connection_stays_up(echo, broker):
     assert service.status()['connects'] == 2
 
 
-def test_wrong_password_is_retried_until_it_is_right(echo, broker, client):
-    url = broker.url.replace('guest:guest', 'late:secret')
-    service = echo(url=url, ready=False)
-    wait_for(lambda: 'ACCESS_REFUSED' in service.log.read_text(), 20)
-    assert 'secret' not in service.log.read_text()
-    broker.ctl('add_user', 'late', 'secret')
-    broker.ctl('set_permissions', 'late', '.*', '.*', '.*')
-    service.wait_for('up', deadline=60)
-    service.kill()
-    broker.ctl('delete_user', 'late')
-
-
-def test_dead_hosts_of_the_list_are_passed_over(echo, broker):
-    address = '127.0.0.1:%d' % broker.port
-    url = broker.url.replace(
-        'guest:guest@' + address,
-        'guest:guest@127.0.0.1:1,guest:guest@127.0.0.1:2,guest:guest@'
-        + address)
-    service = echo(url=url)
-    assert service.status()['connects'] == 2
-
-
 def test_blocked_broker_gets_each_message_once(echo, broker, client):
     service = echo()
     assert call(client, 'echo', value=1) == 1

@@ -549,12 +549,10 @@ class Mute:
 
 
 @pytest.mark.parametrize('where, options', [
-    ('connect', ''), ('log in', ''), ('log in', '?ssl=1'),
-    ('look up', '')])
+    ('connect', ''), ('log in', ''), ('log in', '?ssl=1')])
 def test_attempt_under_way_does_not_hold_up_the_end(where, options, echo):
     with Mute(is_full=where == 'connect') as mute:
-        host = 'nowhere.invalid' if where == 'look up' else '127.0.0.1'
-        service = echo(url='rabbit://%s:%d/%s' % (host, mute.port, options),
+        service = echo(url='rabbit://127.0.0.1:%d/%s' % (mute.port, options),
                        ready=False)
         if where == 'log in':
             assert mute.taken.wait(20)

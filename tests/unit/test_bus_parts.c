@@ -14,6 +14,8 @@
 #include "agent/base/mem.h"
 #include "rpc/ack_window.h"
 #include "rpc/deadline.h"
+#include "rpc/mismatch.h"
+#include "rpc/names.h"
 #include "rpc/outbox.h"
 #include "rpc/seen.h"
 #include "rpc/unconfirmed.h"
@@ -561,6 +563,97 @@ test_deadlines_come_in_order(void **state)
     fake_clock_remove();
 }
 
+/* ---- mismatch ------------------------------------------------------------ */
+
+/* As RabbitMQ 3.10 writes it. */
+#define REFUSAL(ARGUMENT, OF)                                       \
+    "PRECONDITION_FAILED - inequivalent arg '" ARGUMENT "' for " OF \
+    " in vhost '/': received 'true' but current is 'false'"
+
+static void
+test_refusal_leads_to_the_option(void **state)
+{
+    static const struct {
+        const char *text;
+        enum mismatch_of of;
+        const char *option;
+    } rows[] = {
+        {REFUSAL("durable", "exchange 'nova'"), MISMATCH_SHARED,
+         "amqp_durable_queues or rabbit_quorum_queue"},
+        {REFUSAL("durable", "queue 'compute'"), MISMATCH_SHARED,
+         "amqp_durable_queues or rabbit_quorum_queue"},
+        {REFUSAL("durable", "queue 'reply_h:p:1'"), MISMATCH_TRANSIENT,
+         "rabbit_transient_quorum_queue"},
+        {REFUSAL("auto_delete", "queue 'compute'"), MISMATCH_SHARED,
+         "amqp_auto_delete"},
+        {REFUSAL("auto_delete", "queue 'reply_h:p:1'"), MISMATCH_TRANSIENT,
+         NULL},
+        {REFUSAL("x-queue-type", "queue 'compute'"), MISMATCH_SHARED,
+         "rabbit_quorum_queue"},
+        {REFUSAL("x-queue-type", "queue 'reply_h:p:1'"), MISMATCH_TRANSIENT,
+         "rabbit_transient_quorum_queue"},
+        {REFUSAL("x-queue-type", "queue 'compute_fanout'"), MISMATCH_STREAM,
+         "rabbit_stream_fanout"},
+        {REFUSAL("x-max-age", "queue 'compute_fanout'"), MISMATCH_STREAM,
+         "rabbit_transient_queues_ttl"},
+        {REFUSAL("x-expires", "queue 'reply_h:p:1'"), MISMATCH_TRANSIENT,
+         "rabbit_transient_queues_ttl"},
+        {REFUSAL("x-expires", "queue 'compute'"), MISMATCH_SHARED, NULL},
+        {REFUSAL("x-delivery-limit", "queue 'compute'"), MISMATCH_SHARED,
+         "rabbit_quorum_delivery_limit"},
+        {REFUSAL("x-max-in-memory-length", "queue 'compute'"), MISMATCH_SHARED,
+         "rabbit_quorum_max_memory_length"},
+        {REFUSAL("x-max-in-memory-bytes", "queue 'compute'"), MISMATCH_SHARED,
+         "rabbit_quorum_max_memory_bytes"},
+        {REFUSAL("x-ha-policy", "queue 'compute'"), MISMATCH_SHARED,
+         "rabbit_ha_queues"},
+        {REFUSAL("type", "exchange 'nova'"), MISMATCH_SHARED,
+         "control_exchange"},
+        {REFUSAL("x-message-ttl", "queue 'compute'"), MISMATCH_SHARED, NULL},
+        {"inequivalent arg 'dur", MISMATCH_SHARED, NULL},
+        {"inequivalent arg '", MISMATCH_SHARED, NULL},
+        {"", MISMATCH_SHARED, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        const char *option = mismatch_option(rows[i].text, rows[i].of);
+
+        if (!str_eq(option, rows[i].option)) {
+            fail_msg("%s: %s", rows[i].text, option);
+        }
+    }
+}
+
+static void
+test_other_failed_preconditions_are_no_mismatch(void **state)
+{
+    (void)state;
+    assert_true(mismatch_is(REFUSAL("durable", "queue 'compute'")));
+    assert_false(mismatch_is("PRECONDITION_FAILED - invalid property "
+                             "'auto-delete' for queue 'compute'"));
+}
+
+/* ---- names --------------------------------------------------------------- */
+
+static void
+test_a_name_can_be_taken_away(void **state)
+{
+    struct names names = {0};
+
+    (void)state;
+    names_add(&names, "a");
+    names_add(&names, "b");
+    names_add(&names, "c");
+    names_remove(&names, "a");
+    names_remove(&names, "x");
+    assert_false(names_has(&names, "a"));
+    assert_true(names_has(&names, "b"));
+    assert_true(names_has(&names, "c"));
+    names_clear(&names);
+    assert_false(names_has(&names, "b"));
+}
+
 int
 main(void)
 {
@@ -588,6 +681,9 @@ main(void)
         cmocka_unit_test(test_ids_stay_for_ten_minutes_and_four_thousand),
         cmocka_unit_test(test_a_flood_is_bounded),
         cmocka_unit_test(test_deadlines_come_in_order),
+        cmocka_unit_test(test_refusal_leads_to_the_option),
+        cmocka_unit_test(test_other_failed_preconditions_are_no_mismatch),
+        cmocka_unit_test(test_a_name_can_be_taken_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
