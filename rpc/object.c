@@ -297,10 +297,9 @@ check(const struct json *json)
         object_is_primitive(json) ? check_primitive(json) : NULL;
 
     json_for_each (value, json) {
-        if (error) {
-            break;
+        if (!error && json_first(value)) {
+            error = check(value);
         }
-        error = check(value);
     }
     return error;
 }

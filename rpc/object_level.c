@@ -41,9 +41,8 @@ object_walk(struct json *json, bool only_top,
         }
     }
     json_for_each (value, json) {
-        error = object_walk(value, only_top, each, aux);
-        if (error) {
-            break;
+        if (!error && json_first(value)) {
+            error = object_walk(value, only_top, each, aux);
         }
     }
     return error;
@@ -249,7 +248,7 @@ forget_lost_changes(struct json *primitive)
     struct json *left = json_array();
 
     json_for_each (name, json_get(primitive, KEY_CHANGES)) {
-        if (json_has(data, json_get_string(name))) {
+        if (json_is_string(name) && json_has(data, json_get_string(name))) {
             json_append(left, json_copy(name));
         }
     }
@@ -259,7 +258,7 @@ forget_lost_changes(struct json *primitive)
     }
 }
 
-/* Is anything in 'json' changed? */
+/* Is anything in 'json' changed?  It need not be valid. */
 static bool
 mark_holders(struct json *json)
 {
@@ -268,7 +267,7 @@ mark_holders(struct json *json)
     json_for_each (value, is_primitive ? json_get(json, KEY_DATA) : json) {
         if (mark_holders(value)) {
             any = true;
-            if (is_primitive) {
+            if (is_primitive && json_name(value)) {
                 mark(json, json_name(value));
             }
         }
@@ -286,7 +285,7 @@ mark(struct json *primitive, const char *field)
             return;
         }
     }
-    if (!changes) {
+    if (!json_is_array(changes)) {
         changes = json_array();
         json_set(primitive, KEY_CHANGES, changes);
     }
