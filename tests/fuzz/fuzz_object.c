@@ -4,6 +4,7 @@
 
 #include "agent/migrate_data.h"
 #include "rpc/object.h"
+#include "rpc/object_level.h"
 
 /* Names that a peer's fields, and ours, have. */
 static const char *const fields[] = {
@@ -13,6 +14,7 @@ static const char *const fields[] = {
 static void exercise(const struct json *json);
 static void walk(const struct json *json);
 static void check_datetime(const char *text);
+static void make_older(const struct json *json, bool is_valid);
 static void change(struct object *object);
 static void check_changes(const struct object *object);
 
@@ -68,6 +70,7 @@ exercise(const struct json *json)
     REQUIRE(!error == !!object);
     REQUIRE(!data_error == !!data);
     REQUIRE(!data || object);
+    make_older(json, object);
     if (!object || object_n_changes(object) > 1000) {
         return; /* A few more might be too many to be read again. */
     }
@@ -88,6 +91,29 @@ exercise(const struct json *json)
     REQUIRE(object_n_changes(again) == 0);
     AUTO_JSON clean = object_json_clean(object);
     REQUIRE(json_equal(clean, object_json(again)));
+}
+
+/* What can be made older is a valid object still, and not newer. */
+static void
+make_older(const struct json *json, bool is_valid)
+{
+    AUTO_JSON older = json_copy(json);
+
+    object_drop_fixes(older, object_version_own, NULL);
+    AUTO_ERROR misfit = object_check_fit(older, object_version_own, NULL);
+    REQUIRE(misfit ||
+            object_fit(older, object_version_own, NULL) == OBJECT_FITS);
+    AUTO_ERROR error = object_level(older, object_version_own, NULL);
+    if (!error) {
+        REQUIRE(object_fit(older, object_version_own, NULL) == OBJECT_FITS);
+        AUTO_OBJECT again = NULL;
+        AUTO_ERROR none = object_parse(older, NULL, &again);
+        REQUIRE(!is_valid || !none);
+    }
+    if (json_is_object(json)) {
+        AUTO_JSON other = json_copy(json);
+        object_overwrite(other, older);
+    }
 }
 
 /* Reads and writes every way there is, by names known and unknown. */
