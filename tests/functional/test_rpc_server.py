@@ -111,9 +111,11 @@ def test_s5_requests_during_the_drain_are_left_alone(echo, client, raw):
     wait_for(lambda: marks(service))
     service.process.terminate()
     service.wait_for('cancelled')
+    assert raw.consumers('compute.host1') == 0
     waiting = [call_async(client, 'sleep', seconds=0, mark=n)
                for n in range(20)]
     wait_for(lambda: raw.depth('compute.host1') == 20)
+    assert not running.done()
     service.wait_end()
     assert running.result(10) == 2
     assert marks(service) == ['running']

@@ -232,15 +232,20 @@ class OsloServer(Peer):
             if not method:
                 raise Raise('NoSuchMethod', line['method'],
                             module='oslo_messaging.rpc.dispatcher')
-            self.say(id=line['id'],
-                     result=method(line['context'], line['args']))
+            self._answer(line, result=method(line['context'], line['args']))
         except Raise as error:
-            self.say(id=line['id'], failure=error.failure)
+            self._answer(line, failure=error.failure)
         except Exception as error:
             traceback.print_exc()
-            self.say(id=line['id'], failure={
+            self._answer(line, failure={
                 'name': type(error).__name__, 'module': 'builtins',
                 'message': str(error), 'kwargs': {}})
+
+    def _answer(self, line, **answer):
+        try:
+            self.say(id=line['id'], **answer)
+        except (BrokenPipeError, ValueError):
+            pass  # It has been closed meanwhile.
 
     def wait_for(self, method, deadline=10.0):
         """The first request for 'method'."""

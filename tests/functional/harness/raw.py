@@ -93,6 +93,9 @@ class Raw:
         """How many messages wait in it that nobody was given."""
         return self.channel.queue_declare(queue, passive=True).message_count
 
+    def consumers(self, queue):
+        return self.channel.queue_declare(queue, passive=True).consumer_count
+
     def has_queue(self, name):
         return self._has(lambda channel: channel.queue_declare(
             name, passive=True))
