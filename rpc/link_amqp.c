@@ -250,9 +250,10 @@ conn_status(struct conn *conn, int status, const char *what)
     if (status == AMQP_STATUS_OK) {
         return NULL;
     }
-    conn->is_silent = status == AMQP_STATUS_TIMEOUT ||
-                      status == AMQP_STATUS_HEARTBEAT_TIMEOUT ||
-                      (status == AMQP_STATUS_SOCKET_ERROR && errno == ETIMEDOUT);
+    conn->is_silent =
+        status == AMQP_STATUS_TIMEOUT ||
+        status == AMQP_STATUS_HEARTBEAT_TIMEOUT ||
+        (status == AMQP_STATUS_SOCKET_ERROR && errno == ETIMEDOUT);
     conn->dead = true;
     return error_new(ERR_INTERNAL, "%s: %s", what, reason_of(conn, status));
 }

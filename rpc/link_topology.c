@@ -34,8 +34,7 @@ struct error *
 conn_declare_fanout(struct conn *conn)
 {
     const struct link_settings *s = conn->settings;
-    struct error *error =
-        s->o.topic ? declare_fanout(conn) : NULL;
+    struct error *error = s->o.topic ? declare_fanout(conn) : NULL;
 
     if (!error) {
         conn_close_side(conn);
