@@ -677,6 +677,7 @@ static const struct option long_options[] = {
     {"url", required_argument, NULL, 'u'},
     {"host", required_argument, NULL, 'h'},
     {"to", required_argument, NULL, 't'},
+    {"topic", required_argument, NULL, 'p'},
     {"version", required_argument, NULL, 'v'},
     {"namespace", required_argument, NULL, 'n'},
     {"timeout", required_argument, NULL, 'o'},
@@ -752,6 +753,9 @@ take_option(struct echo *e, struct settings *s, int option)
         break;
     case 't':
         e->target.server = optarg;
+        break;
+    case 'p':
+        e->target.topic = optarg;
         break;
     case 'v':
         e->target.version = optarg;

@@ -184,6 +184,28 @@ def test_t1_agent_declares_just_what_is_specified(broker, vhosts, droverd):
     assert found == expected()
 
 
+def test_t1_caller_declares_a_reply_queue_and_no_more(broker, vhosts,
+                                                      oslo_server):
+    (name, url), = vhosts.take().items()
+    seen = []
+
+    def look(_context, _args):
+        seen.append(dump(broker, [name])[name])
+        return 1
+
+    oslo_server('conductor', 'host2', {'look': look}, url=url,
+                endpoints=((None, '3.0'),))
+    before = dump(broker, [name])[name]
+    assert run_client(url, '--topic', 'conductor', '--version', '3.0', 'call',
+                      'look', '{}') == WORKS
+    (found,) = seen
+    assert found.queues.pop('reply_HEX') == (False, False, EXPIRES)
+    assert found.consumers.pop('reply_HEX') == {}
+    assert found == before
+    # It takes its queue along, which real callers do not.
+    assert dump(broker, [name])[name] == before
+
+
 @pytest.mark.parametrize('peer_comes', ['first', 'second'])
 def test_t2_real_server_of_another_host_shares_the_topic(
         peer_comes, echo, oslo_server, client):
@@ -203,6 +225,23 @@ def test_t2_real_server_of_another_host_shares_the_topic(
     answers = [each.result(60) for each in shared]
     assert 30 <= answers.count('host1') <= 70
     assert set(answers) == {'host1', 'host2'}
+
+
+def test_t2_calls_of_ours_are_shared_among_real_servers(oslo_server, own):
+    servers = [oslo_server('compute', host, {'ping': lambda _context, args:
+                                             args['arg']},
+                           endpoints=(('baseapi', '1.0'),))
+               for host in ('host1', 'host2')]
+    (line,) = own('flood', '100', '10')
+    assert line['errors'] == 0
+    counts = [len(server.requests) for server in servers]
+    assert sum(counts) == 100
+    assert all(30 <= count <= 70 for count in counts)
+    for server, host in zip(servers, ('host1', 'host2')):
+        before = len(server.requests)
+        assert own('call', 'ping', '{"arg": 1}', to=host, version='1.0',
+                   options=('--namespace', 'baseapi')) == WORKS
+        assert len(server.requests) == before + 1
 
 
 # ---- T3, T4: declared otherwise ----------------------------------------------
@@ -227,8 +266,10 @@ def test_t3_exchange_that_is_otherwise_is_used_as_it_is(
     inside.channel.exchange_declare(
         name, 'fanout' if 'fanout' in name else 'topic',
         **{'auto_delete': 'fanout' in name, 'durable': False, **mine})
-    service = echo('host1', '--check', 1, url='%s?%s' % (vhost, query))
-    assert call_own(vhost, 'host1') == WORKS
+    url = '%s?%s' % (vhost, query)
+    service = echo('host1', '--check', 1, url=url)
+    # As a server and as a client.
+    assert call_own(url, 'host1') == WORKS
     (warning,) = warnings_of(service)
     assert warning.startswith(what + ' is used as it is: PRECONDITION_FAILED')
     assert 'change %s here' % option in warning
