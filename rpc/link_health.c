@@ -17,7 +17,7 @@
 #define KEEPALIVE_IDLE_S 10
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT 2
-#define USER_TIMEOUT_MS 15000
+#define USER_TIMEOUT_MS 12000
 
 void
 conn_set_socket_options(const struct conn *conn)

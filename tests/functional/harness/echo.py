@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -52,7 +53,7 @@ class Echo:
 
     def _read(self):
         for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+            self.lines.append({**json.loads(line), 'at': time.monotonic()})
 
     def find(self, event):
         return [line for line in self.lines if line['event'] == event]
@@ -70,9 +71,12 @@ class Echo:
 
     def meet(self, hosts):
         """Has it ask all services, and so many answer."""
+        assert self.meets() == hosts
+
+    def meets(self):
         count = len(self.find('met'))
         self.process.send_signal(signal.SIGUSR2)
-        assert self.wait_for('met', count + 1)['hosts'] == hosts
+        return self.wait_for('met', count + 1)['hosts']
 
     def connections(self):
         return sum(link.startswith('socket:') for link in self._descriptors())
