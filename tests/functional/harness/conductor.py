@@ -122,26 +122,36 @@ class Conductor:
         finally:
             connection.close()
 
+    def leave(self):
+        """Ends it, and waits until the broker knows: others may follow."""
+        self.kill()
+        with Raw(self._url) as raw:
+            wait_for(lambda: not raw.channel.queue_declare(
+                'conductor', passive=True).consumer_count, 30,
+                'conductor is gone')
+
     def kill(self):
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def _conductor(broker_process, _client, run_directory):
     if not importlib.util.find_spec('nova'):
         pytest.skip('no nova for ' + sys.executable)
+    broker_process.start()
     conductor = Conductor(run_directory / 'conductor', broker_process.url)
     try:
         conductor.start()
         conductor.wait_ready(_client)
         yield conductor
+        conductor.leave()
     finally:
         conductor.kill()
 
 
 @pytest.fixture
 def conductor(broker, client, _conductor):
-    """The same one for all tests."""
+    """The same one for all tests of a file."""
     return _conductor
