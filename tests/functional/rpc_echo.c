@@ -843,7 +843,7 @@ take_option(struct echo *e, struct settings *s, int option)
 
 /* Options in the URL are those of a configuration file: all settings are then
  * made as the agent makes them. */
-static void
+static struct error *
 take_query(struct settings *s, struct conf *conf, struct transport_url **ret)
 {
     unsigned check_s = s->link.check_s;
@@ -852,13 +852,10 @@ take_query(struct settings *s, struct conf *conf, struct transport_url **ret)
     free(conf->host);
     conf->transport_url = xstrdup(s->url);
     conf->host = xstrdup(s->host);
-    AUTO_ERROR error =
+    struct error *error =
         link_conf_make(conf, s->link.topic, "rpc_echo", &s->link, ret);
-    if (error) {
-        fprintf(stderr, "rpc_echo: %s\n", error_message(error));
-        exit(2);
-    }
     s->link.check_s = check_s;
+    return error;
 }
 
 static void
@@ -945,8 +942,10 @@ main(int argc, char **argv)
     }
     CLEANUP(conf_free_at) struct conf *conf = conf_defaults();
     CLEANUP(transport_url_free_at) struct transport_url *again = NULL;
-    if (url->n_options) {
-        take_query(&s, conf, &again);
+    AUTO_ERROR refused = url->n_options ? take_query(&s, conf, &again) : NULL;
+    if (refused) {
+        fprintf(stderr, "rpc_echo: %s\n", error_message(refused));
+        return 2;
     }
     start(&e, &s);
     uv_run(&e.loop, UV_RUN_DEFAULT);
