@@ -22,9 +22,8 @@ struct object *object_create(const char *name, const char *version);
  * null) in namespace "nova".  ERR_VALUE for a missing key,
  * ERR_UNSUPPORTED_OBJECT for another namespace or name, ERR_VALUE for wrong
  * types within.  In the copy, and in all objects within, what is to be an
- * integer and came as a string is one, and points in time are in the form in
- * which they are sent (see rpc/object_versions.h); what is none is ERR_VALUE.
- */
+ * integer and came as a string is one; what is none, or is to be a point in
+ * time and is none, is ERR_VALUE (see rpc/object_versions.h). */
 struct error *object_parse(const struct json *json, const char *name,
                            struct object **ret) WARN_UNUSED;
 

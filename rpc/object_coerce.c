@@ -12,9 +12,7 @@
 /* Up to here a double has all whole numbers. */
 #define EXACT_MAX 9007199254740992.0
 
-static bool coerce_value(enum object_kind kind, const struct json *value,
-                         struct json **ret_instead);
-static bool coerce_datetime(const char *text, struct json **ret_instead);
+static struct json *sent_form_of(const char *text);
 static struct json *integer_of(const struct json *value);
 static struct json *integer_of_text(const char *text);
 
@@ -44,16 +42,22 @@ object_coerce_fields(const char *name, struct json *data)
     while (value) {
         const struct object_field *field =
             object_field_find(class, json_name(value));
-        struct json *instead = NULL;
+        enum object_kind kind = field ? field->kind : OBJECT_ANY;
+        int64_t us;
 
-        if (field && !json_is_null(value) &&
-            !coerce_value(field->kind, value, &instead)) {
-            return error_new(
-                ERR_VALUE, "'%s' of '%s' is no %s", field->name, name,
-                field->kind == OBJECT_INTEGER ? "integer" : "point in time");
+        if (kind == OBJECT_DATETIME && !json_is_null(value) &&
+            !object_parse_datetime(json_get_string(value), &us)) {
+            return error_new(ERR_VALUE, "'%s' of '%s' is no point in time",
+                             field->name, name);
         }
-        if (instead) {
-            json_set(data, field->name, instead);
+        if (kind == OBJECT_INTEGER && !json_is_null(value) &&
+            !json_is_int(value)) {
+            struct json *number = integer_of(value);
+            if (!number) {
+                return error_new(ERR_VALUE, "'%s' of '%s' is no integer",
+                                 field->name, name);
+            }
+            json_set(data, field->name, number);
             value = json_get(data, field->name);
         }
         value = json_next(value);
@@ -61,41 +65,42 @@ object_coerce_fields(const char *name, struct json *data)
     return NULL;
 }
 
-/* False if it has no place in such a field; '*ret_instead' is left alone when
- * it is fine as it is. */
-static bool
-coerce_value(enum object_kind kind, const struct json *value,
-             struct json **ret_instead)
+void
+object_write_datetimes(const char *name, struct json *data)
 {
-    if (kind == OBJECT_INTEGER && !json_is_int(value)) {
-        *ret_instead = integer_of(value);
-        return *ret_instead;
+    const struct object_class *class = object_class_find(name);
+    struct json *value = class ? json_first(data) : NULL;
+
+    while (value) {
+        const struct object_field *field =
+            object_field_find(class, json_name(value));
+        struct json *sent = field && field->kind == OBJECT_DATETIME
+                                ? sent_form_of(json_get_string(value))
+                                : NULL;
+
+        if (sent) {
+            json_set(data, field->name, sent);
+            value = json_get(data, field->name);
+        }
+        value = json_next(value);
     }
-    return kind != OBJECT_DATETIME ||
-           coerce_datetime(json_get_string(value), ret_instead);
 }
 
-/* As it is sent: UTC, whole seconds.  What is a year too far for that stays. */
-static bool
-coerce_datetime(const char *text, struct json **ret_instead)
+/* Null if it has that form already, or no year that has one. */
+static struct json *
+sent_form_of(const char *text)
 {
-    static const char shape[] = "2026-01-02T03:04:05Z";
     char sent[CLOCK_TEXT_SIZE];
     int64_t us;
 
     if (!object_parse_datetime(text, &us)) {
-        return false;
-    }
-    if (strlen(text) == strlen(shape) && text[4] == '-' && text[10] == 'T' &&
-        text[13] == ':' && text[19] == 'Z') {
-        return true; /* As almost all. */
+        return NULL;
     }
     us -= (us % 1000000 + 1000000) % 1000000;
     clock_format_iso(us, sent);
-    if (!str_eq(sent, text) && object_parse_datetime(sent, &us)) {
-        *ret_instead = json_string(sent);
-    }
-    return true;
+    return str_eq(sent, text) || !object_parse_datetime(sent, &us)
+               ? NULL
+               : json_string(sent);
 }
 
 /* What int() makes of it, the caller's, or null. */

@@ -21,12 +21,16 @@ object_is_primitive(const struct json *json)
     return json_has(json, KEY_NAME);
 }
 
-/* As nova's fields do on input: an integer may come as a string, and a point
- * in time in many forms.  Of all primitives in 'json', which are valid; or of
- * the fields of one object of class 'name', and nothing within.  ERR_VALUE for
- * what is none. */
+/* As nova's fields do on input: an integer may come as a string, and becomes
+ * one; a point in time may come in many forms, and stays as it is.  Of all
+ * primitives in 'json', which are valid; or of the fields of one object of
+ * class 'name', and nothing within.  ERR_VALUE for what is none. */
 struct error *object_coerce(struct json *json) WARN_UNUSED;
 struct error *object_coerce_fields(const char *name,
                                    struct json *data) WARN_UNUSED;
+
+/* Writes points in time as nova sends them: UTC, whole seconds, "Z".  A
+ * conductor stores what has an offset as if it had none. */
+void object_write_datetimes(const char *name, struct json *data);
 
 #endif

@@ -194,6 +194,8 @@ level(void *aux, struct json *primitive)
         stated = supported;
     }
     drop_newer_fields(primitive, stated.minor);
+    object_write_datetimes(object_primitive_name(primitive),
+                           json_get(primitive, KEY_DATA));
     json_set_string(primitive, KEY_VERSION,
                     object_version_format(stated, text));
     return NULL;

@@ -45,8 +45,9 @@ struct error *object_check_fit(struct json *json, object_version_of *of,
 
 /* Makes each object no newer than 'of' says: fields that its version does not
  * have go, with all they hold, and what is marked as changed is among what is
- * left; a field that holds a changed object is marked as well.  The errors are
- * object_check_fit()'s, but for what is merely newer. */
+ * left; a field that holds a changed object is marked as well, and points in
+ * time are written as they are sent.  The errors are object_check_fit()'s, but
+ * for what is merely newer. */
 struct error *object_level(struct json *json, object_version_of *of,
                            void *aux) WARN_UNUSED;
 

@@ -407,7 +407,7 @@ test_dates_have_novas_forms(void **state)
         instance_of("{'created_at': '2026-11-22T05:38:10.250000Z', "
                     "'launched_at': '2026-11-22T05:38:12Z', "
                     "'terminated_at': '2026-11-22T06:00:00Z', "
-                    "'deleted_at': 'nonsense', "
+                    "'deleted_at': null, "
                     "'updated_at': '2026-11-22T05:38:13.999999+00:00'}");
     AUTO_JSON legacy = notify_legacy_payload(instance, NULL, false);
     AUTO_JSON versioned = notify_versioned_payload(instance, NULL, false);

@@ -499,34 +499,6 @@ test_integers_may_come_as_strings(void **state)
 }
 
 static void
-test_points_in_time_take_the_form_that_is_sent(void **state)
-{
-    static const char *const cases[][2] = {
-        {"'2026-01-02T03:04:05Z'", "'2026-01-02T03:04:05Z'"},
-        {"'2026-01-02 05:04:05.999+02:00'", "'2026-01-02T03:04:05Z'"},
-        {"'2026-01-02T03:04:05'", "'2026-01-02T03:04:05Z'"},
-        {"'20260102'", "'2026-01-02T00:00:00Z'"},
-        {"'1969-12-31T23:59:59.5Z'", "'1969-12-31T23:59:59Z'"},
-        {"'0900-01-01'", "'0900-01-01'"},
-        {"'9999-12-31T23:59:59-01:00'", "'9999-12-31T23:59:59-01:00'"},
-        {"null", "null"},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
-        AUTO_FREE text =
-            xasprintf("{" HEAD "'nova_object.version':'1.22',"
-                      "'nova_object.data':{'host':'20260102','created_at':%s,"
-                      "'id':1}}",
-                      cases[i][0]);
-        AUTO_OBJECT object = parse(text);
-
-        assert_string_equal(object_string(object, "host"), "20260102");
-        assert_prints(object_get(object, "created_at"), cases[i][1]);
-    }
-}
-
-static void
 test_values_that_no_field_of_nova_takes_are_refused(void **state)
 {
     static const char *const cases[] = {
@@ -681,7 +653,6 @@ main(void)
         cmocka_unit_test(test_an_empty_list_of_changes_is_no_key),
         cmocka_unit_test(test_every_form_of_a_point_in_time),
         cmocka_unit_test(test_integers_may_come_as_strings),
-        cmocka_unit_test(test_points_in_time_take_the_form_that_is_sent),
         cmocka_unit_test(test_values_that_no_field_of_nova_takes_are_refused),
         cmocka_unit_test(test_fields_of_unknown_classes_stay_as_they_came),
         cmocka_unit_test(

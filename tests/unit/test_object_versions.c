@@ -244,6 +244,37 @@ test_levelling_marks_holders_of_what_is_changed(void **state)
 }
 
 static void
+test_points_in_time_are_written_as_they_are_sent(void **state)
+{
+    static const char *const cases[][2] = {
+        {"'2026-01-02T03:04:05Z'", "'2026-01-02T03:04:05Z'"},
+        {"'2026-01-02 05:04:05.999+02:00'", "'2026-01-02T03:04:05Z'"},
+        {"'2026-01-02T03:04:05'", "'2026-01-02T03:04:05Z'"},
+        {"'20260102'", "'2026-01-02T00:00:00Z'"},
+        {"'1969-12-31T23:59:59.5Z'", "'1969-12-31T23:59:59Z'"},
+        {"'9999-12-31T23:59:59-01:00'", "'9999-12-31T23:59:59-01:00'"},
+        {"null", "null"},
+        {"'nonsense'", "'nonsense'"},
+    };
+    static const char form[] =
+        OBJECT("ServiceList", "1.19",
+               "{'objects':[" OBJECT(
+                   "Service", "1.22",
+                   "{'host':'20260102','created_at':%s,'id':1}") "]}");
+
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        AUTO_FREE text = xasprintf(form, cases[i][0]);
+        AUTO_FREE wanted = xasprintf(form, cases[i][1]);
+        AUTO_JSON tree = json(text);
+        AUTO_ERROR error = object_level(tree, object_version_own, NULL);
+
+        assert_null(error);
+        assert_prints(tree, wanted);
+    }
+}
+
+static void
 test_what_cannot_be_levelled_is_refused(void **state)
 {
     static const struct {
@@ -314,6 +345,7 @@ main(void)
         cmocka_unit_test(test_levelling_drops_what_is_newer),
         cmocka_unit_test(test_levelling_leaves_what_is_older),
         cmocka_unit_test(test_levelling_marks_holders_of_what_is_changed),
+        cmocka_unit_test(test_points_in_time_are_written_as_they_are_sent),
         cmocka_unit_test(test_what_cannot_be_levelled_is_refused),
         cmocka_unit_test(test_a_newer_one_is_no_fit_and_says_so),
         cmocka_unit_test(test_overwriting_leaves_nothing_of_the_old),
