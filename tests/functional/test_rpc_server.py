@@ -169,6 +169,15 @@ def test_s8_reply_waits_for_its_queue_to_come_back(echo, raw, client):
     assert opened(raw.read(queue)[0].body)['result'] == 0.5
 
 
+def test_s8_how_long_it_waits_is_an_option(droverd, raw):
+    agent = droverd('host1', settings={'oslo_messaging_rabbit': {
+        'kombu_missing_consumer_retry_timeout': 1}})
+    raw.request('ping', {'arg': 1}, 'compute.host1', namespace='baseapi',
+                version='1.0', reply_q='reply_dead')
+    # Long before the minute that is the default.
+    wait_for(lambda: "its queue 'reply_dead' is gone" in agent.log_text(), 20)
+
+
 # ---- Many -------------------------------------------------------------------
 
 def test_s9_two_connections_do_for_200_callers(echo, client):
