@@ -233,11 +233,14 @@ check_in_ms(const struct consumer *c)
 static struct error *
 check(struct consumer *c)
 {
-    if (++c->n_checks % CHECK_ALL_EVERY == 0) {
-        return declare_topology(c);
-    }
+    bool is_whole = ++c->n_checks % CHECK_ALL_EVERY == 0;
+
     c->checked_ms = clock_now_ms();
-    return conn_declare_fanout(c->conn);
+    conn_set_patience(c->conn, PATIENCE_CHECKING_S);
+    struct error *error =
+        is_whole ? declare_topology(c) : conn_declare_fanout(c->conn);
+    conn_set_patience(c->conn, PATIENCE_S);
+    return error;
 }
 
 static struct error *
@@ -379,12 +382,12 @@ restore_cancelled(struct consumer *c)
 static struct error *
 make_sure(struct consumer *c)
 {
-    conn_set_suspected(c->conn, true);
+    conn_set_patience(c->conn, PATIENCE_SUSPECTING_S);
     struct error *error = declare_topology(c);
     if (!error) {
         error = find_lost_consumer(c);
     }
-    conn_set_suspected(c->conn, false);
+    conn_set_patience(c->conn, PATIENCE_S);
     return error;
 }
 

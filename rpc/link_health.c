@@ -9,9 +9,6 @@
 
 #include "agent/base/clock.h"
 
-#define CALL_TIMEOUT_S 15
-#define SUSPECTED_TIMEOUT_S 5
-
 /* A net below the heartbeats, with smaller meshes: an idle connection is asked
  * for a sign of life, on one that sends the other side has to acknowledge. */
 #define KEEPALIVE_IDLE_S 10
@@ -43,10 +40,9 @@ conn_set_socket_options(const struct conn *conn)
 }
 
 void
-conn_set_suspected(struct conn *conn, bool is_suspected)
+conn_set_patience(struct conn *conn, unsigned seconds)
 {
-    struct timeval timeout = {.tv_sec = is_suspected ? SUSPECTED_TIMEOUT_S
-                                                     : CALL_TIMEOUT_S};
+    struct timeval timeout = {.tv_sec = seconds};
 
     amqp_set_rpc_timeout(conn->amqp, &timeout);
 }

@@ -239,9 +239,12 @@ struct error *conn_status(struct conn *conn, int status,
  * gives up a write that a broker does not read. */
 void conn_set_socket_options(const struct conn *conn);
 
-/* How long a call waits for its answer: short while the broker is suspected of
- * giving none. */
-void conn_set_suspected(struct conn *conn, bool is_suspected);
+/* How long a call waits for its answer: less while all should be well, so that
+ * a broker that hangs is found in time, and little while it is suspected. */
+#define PATIENCE_S 15
+#define PATIENCE_CHECKING_S 8
+#define PATIENCE_SUSPECTING_S 5
+void conn_set_patience(struct conn *conn, unsigned seconds);
 
 /* Sends a heartbeat if nothing was sent for almost half an interval. */
 struct error *conn_heartbeat(struct conn *conn) WARN_UNUSED;

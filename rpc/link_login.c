@@ -139,7 +139,7 @@ login(struct conn *conn, const struct transport_host *host, const char *role)
     amqp_table_t table = table_value(&properties);
 
     amqp_set_handshake_timeout(conn->amqp, &login_timeout);
-    conn_set_suspected(conn, false);
+    conn_set_patience(conn, PATIENCE_S);
     conn_set_socket_options(conn);
     if (o->external) {
         /* Of the name nobody takes notice, but rabbitmq-c 0.11 fails to

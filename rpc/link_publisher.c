@@ -242,10 +242,10 @@ make_sure(struct publisher *p)
 
     names_clear(&p->exchanges);
     names_clear(&p->queues);
-    conn_set_suspected(p->conn, true);
+    conn_set_patience(p->conn, PATIENCE_SUSPECTING_S);
     struct error *error = conn_declare_exchange(p->conn, exchange, false);
     conn_close_side(p->conn);
-    conn_set_suspected(p->conn, false);
+    conn_set_patience(p->conn, PATIENCE_S);
     if (error && !p->conn->dead) {
         link_thread_failed(p->thread, error);
         return NULL;

@@ -446,7 +446,7 @@ def test_c13_agent_that_lost_its_binding_hears_again(droverd, raw):
 
 
 def test_hung_broker_is_found_by_the_self_test(droverd, broker):
-    agent = droverd(settings={'rpc_self_test_interval': 5})
+    agent = droverd(settings={'rpc_self_test_interval': 2})
     wait_for(lambda: hears_itself(agent))
     broker.pause()
     wait_for(lambda: bus(agent)['self_test']['n_failed'] == 1, UNTOLD)
@@ -459,7 +459,8 @@ def test_hung_broker_is_found_by_the_self_test(droverd, broker):
 
 
 def test_path_that_holds_everything_back_is_found(droverd, path):
-    agent = droverd(settings={'transport_url': path.url})
+    agent = droverd(settings={'transport_url': path.url,
+                              'rpc_self_test_interval': 2})
     wait_for(lambda: hears_itself(agent))
     path.hold()
     wait_for(lambda: bus(agent)['n_silent'] == 2, UNTOLD)
