@@ -113,9 +113,11 @@ CONF
     # the parent; -noinput then takes back what it is named after.
     export RABBITMQ_ALLOW_INPUT=1
 
-    [ -n "${RABBIT_MAPPER:-}" ] ||
+    # No list in the background: its shell would stay, and the mapper with it.
+    if [ -z "${RABBIT_MAPPER:-}" ]; then
         setpriv --pdeathsig KILL epmd -port "$ERL_EPMD_PORT" \
             -address "$ERL_EPMD_ADDRESS" </dev/null >>"$node/log/epmd" 2>&1 &
+    fi
     cd "$node"
     exec "$server" -noinput </dev/null >>"$node/log/console" 2>&1
 }
