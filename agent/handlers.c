@@ -109,11 +109,11 @@ static void
 check_instance_shared_storage(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_NOTIFY);
-    const char *path = json_string_of(request_arg(request, "data"), "filename");
 
     if (!call) {
         return;
     }
+    const char *path = json_string_of(request_arg(request, "data"), "filename");
     if (!path || utf8_has_nul(path)) {
         call_end(call, NULL, error_new(ERR_VALUE, "data names no file"));
         return;
@@ -201,12 +201,12 @@ static void
 rollback_live_migration_at_destination(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_ALL | WRAP_TURN);
-    const struct json *data = request_arg(request, "migrate_data");
     struct error *error = NULL;
 
     if (!call) {
         return;
     }
+    const struct json *data = request_arg(request, "migrate_data");
     if (data) {
         error = migrate_data_parse(data, &call->data);
     }
@@ -262,11 +262,11 @@ static void
 live_migration(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_ALL);
-    const char *dest = json_get_string(request_arg(request, "dest"));
 
     if (!call) {
         return;
     }
+    const char *dest = json_get_string(request_arg(request, "dest"));
     struct error *error =
         migrate_data_parse(request_arg(request, "migrate_data"), &call->data);
     if (!error && (!dest || !call->migration ||
@@ -331,11 +331,11 @@ static void
 live_migration_abort(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_ALL);
-    const struct json *id = request_arg(request, "migration_id");
 
     if (!call) {
         return;
     }
+    const struct json *id = request_arg(request, "migration_id");
     if (!json_is_int(id)) {
         call_end(call, NULL,
                  error_new(ERR_VALUE, "migration_id is no integer"));

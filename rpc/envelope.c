@@ -19,6 +19,12 @@
 #define ID_MAX_SIZE 255      /* A unique id that is longer is none. */
 #define MSG_ID_MAX_SIZE 1024 /* As JSON; a reply to more is not sent. */
 #define QUOTE_MAX 256
+
+/* These are no queues.  RabbitMQ 3.10 closes the connection of who publishes
+ * to "amq.rabbitmq.reply-to.x.y": 541 INTERNAL_ERROR.  A reply to that would be
+ * sent again after each reconnect. */
+#define BROKERS_OWN "amq.rabbitmq."
+
 #define CONTEXT_PREFIX "_context_"
 
 static struct error *open_body(const char *body, size_t size, struct json **ret,
@@ -31,6 +37,7 @@ static struct error *parse_args(struct json *inner, struct envelope *);
 static struct error *check_context(const struct json *context);
 static bool is_context_timestamp(const char *text);
 static void parse_ids(struct json *inner, struct envelope *);
+static bool is_queue_name(const char *name);
 static unsigned parse_keepalive(const struct json *timeout);
 static char *take_string(const struct json *inner, const char *name,
                          size_t max);
@@ -396,11 +403,18 @@ parse_ids(struct json *inner, struct envelope *env)
     size_t size;
     free(json_print(env->msg_id, &size));
     env->reply_q = take_string(inner, "_reply_q", QUEUE_MAX_SIZE);
-    if (env->reply_q && (!*env->reply_q || utf8_has_nul(env->reply_q) ||
-                         size > MSG_ID_MAX_SIZE)) {
+    if (env->reply_q &&
+        (!is_queue_name(env->reply_q) || size > MSG_ID_MAX_SIZE)) {
         free(steal(&env->reply_q));
     }
     env->keepalive_ms = parse_keepalive(json_get(inner, "_timeout"));
+}
+
+static bool
+is_queue_name(const char *name)
+{
+    return *name && !utf8_has_nul(name) &&
+           strncmp(name, BROKERS_OWN, sizeof BROKERS_OWN - 1) != 0;
 }
 
 /* Half the whole seconds that the caller waits for a sign of life, which may

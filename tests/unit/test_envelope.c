@@ -504,8 +504,13 @@ test_message_ids_of_any_type_are_echoed(void **state)
 static void
 test_unusable_reply_queues_get_nothing(void **state)
 {
-    static const char *const queues[] = {"null",  "7",  "''",
-                                         "['r']", "{}", "'a\\u0000b'"};
+    static const char *const queues[] = {"null",
+                                         "7",
+                                         "''",
+                                         "['r']",
+                                         "{}",
+                                         "'a\\u0000b'",
+                                         "'amq.rabbitmq.reply-to.x.y'"};
 
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(queues); i++) {
