@@ -130,6 +130,19 @@ conn_count_consumers(struct conn *conn, const char *queue)
 }
 
 bool
+conn_lacks_exchange(struct conn *conn, const char *name)
+{
+    AUTO_ERROR error = open_side(conn);
+
+    if (error) {
+        return false;
+    }
+    declare_exchange(conn, name, false, true);
+    error = conn_result(conn, CHANNEL_SIDE, "look for exchange '%s'", name);
+    return error && conn->code == NOT_FOUND;
+}
+
+bool
 mismatches_has(struct mismatches *m, const char *name)
 {
     uv_mutex_lock(&m->mutex);

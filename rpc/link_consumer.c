@@ -233,10 +233,15 @@ check_in_ms(const struct consumer *c)
 static struct error *
 check(struct consumer *c)
 {
+    const char *fanout = c->thread->settings->fanout_exchange;
     bool is_whole = ++c->n_checks % CHECK_ALL_EVERY == 0;
 
     c->checked_ms = clock_now_ms();
     conn_set_patience(c->conn, PATIENCE_CHECKING_S);
+    if (fanout && conn_lacks_exchange(c->conn, fanout)) {
+        log_warn(NULL, "exchange '%s' is gone: declaring again", fanout);
+        link_thread_count(c->thread, &c->thread->status.count.n_deaf, 1);
+    }
     struct error *error =
         is_whole ? declare_topology(c) : conn_declare_fanout(c->conn);
     conn_set_patience(c->conn, PATIENCE_S);

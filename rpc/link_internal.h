@@ -208,6 +208,8 @@ struct error *conn_delete_queue(struct conn *conn,
                                 const char *queue) WARN_UNUSED;
 /* Consumers of a queue, by a passive declaration; -1 if that is unknown. */
 int conn_count_consumers(struct conn *conn, const char *queue);
+/* Is it known not to be there? */
+bool conn_lacks_exchange(struct conn *conn, const char *name);
 void conn_close_side(struct conn *conn);
 
 /* All that the settings ask for (link_topology.c). */

@@ -21,6 +21,7 @@ struct notifier {
 };
 
 static struct json *redact(const struct json *context);
+static enum message_class class_of(const char *event_type);
 static void publish(struct notifier *, const char *topic,
                     const struct envelope_notification *, bool wrapped);
 
@@ -105,6 +106,15 @@ redact(const struct json *context)
     return redacted;
 }
 
+/* What tells how something ended is never dropped for want of room. */
+static enum message_class
+class_of(const char *event_type)
+{
+    const char *last = strrchr(event_type, '.');
+
+    return str_eq(last, ".end") ? MESSAGE_FINAL : MESSAGE_NOTIFICATION;
+}
+
 static void
 publish(struct notifier *notifier, const char *topic,
         const struct envelope_notification *n, bool wrapped)
@@ -117,7 +127,7 @@ publish(struct notifier *notifier, const char *topic,
         *c = (char)tolower((unsigned char)*c);
     }
     struct message *message = message_create(
-        MESSAGE_NOTIFICATION, notifier->exchange, key, body, size);
+        class_of(n->event_type), notifier->exchange, key, body, size);
     message->declares_queue = true;
     if (notifier->options.retry >= 0) {
         message->deadline_ms =

@@ -14,7 +14,8 @@ struct notifier_options {
     const char *exchange;
     bool messaging;   /* Driver "messaging": bare. */
     bool messagingv2; /* Driver "messagingv2": in an envelope. */
-    int retry;        /* -1: until there is no room; else attempts. */
+    int retry;        /* -1: until there is no room, which there always is for
+                       * events named "....end"; else attempts. */
 };
 
 struct notifier *notifier_create(struct transport *transport,

@@ -190,10 +190,32 @@ test_bounded_retry_has_an_end(void **state)
     tear_down(b);
 }
 
+static void
+test_what_tells_of_an_end_is_never_dropped(void **state)
+{
+    struct bench *b = set_up(false, true, -1);
+    struct memory_mail mail;
+
+    (void)state;
+    notifier_send(b->notifier, one_topic, "p", "INFO", "thing.move.end", NULL,
+                  NULL);
+    assert_true(memory_bus_peek(b->bus, &mail));
+    assert_int_equal(mail.message->class, MESSAGE_FINAL);
+    assert_int_equal(mail.message->deadline_ms, 0);
+    memory_bus_deliver_all(b->bus);
+    notifier_send(b->notifier, one_topic, "p", "INFO", "thing.ending", NULL,
+                  NULL);
+    assert_true(memory_bus_peek(b->bus, &mail));
+    assert_int_equal(mail.message->class, MESSAGE_NOTIFICATION);
+    memory_bus_deliver_all(b->bus);
+    tear_down(b);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_tells_of_an_end_is_never_dropped),
         cmocka_unit_test(test_notification_has_the_fields_of_the_wire),
         cmocka_unit_test(test_topics_and_drivers_share_the_message_id),
         cmocka_unit_test(test_no_driver_sends_nothing),
