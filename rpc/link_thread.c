@@ -273,8 +273,12 @@ link_thread_connect(struct link_thread *thread, struct reconnect *reconnect)
     if (error) {
         bool refused = error_code(error) == ERR_NOT_FOUND;
 
-        link_thread_count(thread, &thread->status.count.n_failures, 1);
-        link_thread_failed(thread, error);
+        if (interrupt_is_raised(&thread->owner.interrupt)) {
+            error_free(error); /* We wanted it to fail. */
+        } else {
+            link_thread_count(thread, &thread->status.count.n_failures, 1);
+            link_thread_failed(thread, error);
+        }
         reconnect_failed(reconnect, clock_now_ms(), refused);
         return NULL;
     }
