@@ -27,11 +27,10 @@ N_FILES = 65536
 BROKER_CONF = '''
 tcp_listen_options.backlog = 4096
 num_acceptors.tcp = 32
-log.file.level = info
 '''
 
-ACCEPTED = re.compile(r'^(\S+ \S+) \[info\] <\S+> accepting AMQP connection',
-                      re.M)
+# In an agent's log.  (Of attempts that fail it tells a few only.)
+CONNECTED = re.compile(r'^(\S+)Z\|.*\|(?:publishing to|consuming from) ', re.M)
 
 
 def many(place):
@@ -117,7 +116,7 @@ def all_answer(broker, agents, timeout):
                                      '%g s, such as %s' % (
                                          len(waiting), len(agents), timeout,
                                          min(waiting)))
-            for host in waiting:
+            for host in sorted(waiting):
                 asked[ping(raw, host, replies)] = host
             listen(raw, 0.5, lambda: not waiting)
     return answered
@@ -205,7 +204,8 @@ def print_return(broker, agents):
     down_at = time.monotonic()
     wait_for(lambda: time.monotonic() > down_at + DOWN_S, DOWN_S + 5)
     broker.start()
-    up_at, up_wall = time.monotonic(), datetime.datetime.now()
+    up_at = time.monotonic()
+    up_wall = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     answered = all_answer(broker, agents, 4 * BACK_S)
     took = sorted(when - up_at for when in answered.values())
     table('After a restart of the broker, which was away for %.1f s'
@@ -213,23 +213,25 @@ def print_return(broker, agents):
           [('each answers again', *('%.1f' % value for value in (
               took[0], statistics.median(took), took[-1])),
             '<= %d' % BACK_S)])
-    print_attempts(broker, up_wall)
+    print_attempts(agents, up_wall)
 
 
-def print_attempts(broker, since):
-    """The connections that the broker took, second by second."""
-    text = ''.join(path.read_text(errors='replace') for path in
-                   (broker.directory / 'log').glob('*.log'))
-    seconds = collections.Counter()
-    for when in ACCEPTED.findall(text):
-        at = datetime.datetime.fromisoformat(when[:26]).replace(tzinfo=None)
-        # It listens a little before it is seen to serve.
-        second = int((at - since).total_seconds() // 1)
-        if second >= -10:
-            seconds[second] += 1
-    print('\n  attempts to connect that reached it, by the second:')
-    most = max(seconds.values(), default=1)
-    for second in range(min(seconds, default=0), max(seconds, default=0) + 1):
-        print('  %4d  %5d  %s' % (second, seconds[second], '#' * round(
-            50 * seconds[second] / most)))
-    print(end='', flush=True)
+def print_attempts(agents, up_wall):
+    """By the second since the broker served; it may have a little before."""
+    made = collections.Counter()
+    for agent in agents:
+        for when in CONNECTED.findall(agent.log_text()):
+            at = datetime.datetime.fromisoformat(when)
+            second = int((at - up_wall).total_seconds() // 1)
+            made[second] += second >= -DOWN_S
+    seconds = [second for second in made if made[second]]
+    most = max(made.values())
+    table('Connections that were made again, by the second',
+          ('second', 'connected', ''),
+          [(second, made[second], bar(made[second], most))
+           for second in range(min(seconds), max(seconds) + 1)],
+          'all: %d; most in a second: %d' % (sum(made.values()), most))
+
+
+def bar(value, most):
+    return ('#' * round(40 * value / most)).ljust(40)
