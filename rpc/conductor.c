@@ -350,7 +350,7 @@ call_answered(void *aux, struct json **result, struct error *error)
 
     c->n_refs++;
     c->n_sent--;
-    if (error_code(error) == ERR_INCOMPATIBLE_OBJECT) {
+    if (error_code(error) == ERR_INCOMPATIBLE_OBJECT && !c->is_closed) {
         learnt_forget(c->learnt);
     }
     if (call->is_over) {

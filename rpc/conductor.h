@@ -37,8 +37,8 @@ struct conductor_options {
 struct conductor *conductor_create(struct rpc_client *client,
                                    const struct conductor_options *options);
 
-/* Calls under way end with ERR_CANCELLED.  The client must be closed as well,
- * before or after: the memory goes when it has ended its calls. */
+/* Calls under way end with ERR_CANCELLED.  The client is to be closed after
+ * it: the memory goes when that has ended its calls. */
 void conductor_close(struct conductor *conductor);
 
 /* Called once on the loop, perhaps before the function that it was given to

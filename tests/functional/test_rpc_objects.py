@@ -16,6 +16,7 @@ from harness.conductor import _conductor, conductor  # noqa: F401
 from harness.echo import echo, own  # noqa: F401
 from harness.oslo import Failure
 from harness.raw import opened
+from harness.wait import wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE.parents[1] / 'rpc' / 'object_versions.def'
@@ -263,6 +264,42 @@ def test_o4_what_no_one_understands_fails_the_call(
     # The conductor is asked for its version at most: it must not be sent
     # what is newer than it is.
     assert overheard.depth() <= 1
+    assert conductor.ping(client)
+
+
+def test_o4_conductor_that_hangs_fails_the_call(echo, client,  # noqa: F811
+                                                conductor):
+    echo('host1', '--conductor', '--own', 'Instance=2.5', '--timeout', 1000)
+    with conductor.paused():
+        with pytest.raises(Failure) as failed:
+            look(client, instance())
+        assert failed.value.name == 'MessagingTimeout'
+        # Others are served all the same.
+        assert look(client, instance('2.5'))['version'] == '2.5'
+
+    def is_helpful_again():
+        try:
+            return look(client, instance())['version'] == '2.5'
+        except Failure:
+            return False
+
+    wait_for(is_helpful_again, 30)
+
+
+def test_o4_stop_while_the_conductor_is_asked(echo, client,  # noqa: F811
+                                              conductor, overheard):
+    service = echo('host1', '--conductor', '--own', 'Instance=2.5', '--grace',
+                   500)
+    look(client, instance())
+    overheard.read(2)
+    with conductor.paused():
+        call = client.call_async('look', object=instance(), _version='6.0',
+                                 _server='host1')
+        assert overheard.read(1)[0]['method'] == 'object_backport_versions'
+        assert service.stop()['requests'] == 2
+        with pytest.raises(Failure) as failed:
+            call.result(30)
+        assert 'is stopping' in failed.value.message
     assert conductor.ping(client)
 
 

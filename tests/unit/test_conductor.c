@@ -598,29 +598,43 @@ test_only_so_many_calls_are_with_the_conductor(void **state)
 }
 
 /* While it learns, waits for its turn, is with the conductor, and while its
- * result is made older; the client closes before or after. */
+ * result is made older. */
 static void
 test_closing_ends_calls_wherever_they_are(void **state)
 {
+    struct bench *b =
+        set_up_with("{'Service':'1.22','Flavor':'1.5'}",
+                    (struct conductor_options){.max_sent = 2}, NULL);
+
     (void)state;
-    for (int client_first = 0; client_first < 2; client_first++) {
-        struct bench *b =
-            set_up_with("{'Service':'1.22','Flavor':'1.5'}",
-                        (struct conductor_options){.max_sent = 2}, NULL);
+    get_service(b);
+    get_service(b);
+    get_service(b);
+    fake_conductor_answer(&b->fake, 0, OBJECT("Flavor", "1.5", "{}"), NULL);
+    b->fake.is_mute = true;
+    save(b, OBJECT("Instance", "2.7", "{}"));
+    assert_int_equal(b->n_done, 0);
+    conductor_close(steal(&b->conductor));
+    assert_int_equal(b->n_done, 4);
+    assert_int_equal(error_code(b->error), ERR_CANCELLED);
+    tear_down(b);
+}
+
+static void
+test_what_is_answered_after_the_close_is_dropped(void **state)
+{
+    AUTO_ERROR error =
+        object_incompatible("Service", "1.22", (struct object_version){1, 20});
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct bench *b = set_up("{'Service':'1.22'}");
 
         get_service(b);
-        get_service(b);
-        get_service(b);
-        fake_conductor_answer(&b->fake, 0, OBJECT("Flavor", "1.5", "{}"), NULL);
-        b->fake.is_mute = true;
-        save(b, OBJECT("Instance", "2.7", "{}"));
-        assert_int_equal(b->n_done, 0);
-        if (client_first) {
-            rpc_client_close(steal(&b->client));
-        }
         conductor_close(steal(&b->conductor));
-        assert_int_equal(b->n_done, 4);
-        assert_int_equal(error_code(b->error), ERR_CANCELLED);
+        assert_int_equal(b->n_done, 1);
+        fake_conductor_answer(&b->fake, 0, i ? "1" : NULL, i ? NULL : error);
+        assert_int_equal(b->n_done, 1);
         tear_down(b);
     }
 }
@@ -675,6 +689,7 @@ main(void)
         cmocka_unit_test(test_a_call_ends_in_time_whatever_it_waits_for),
         cmocka_unit_test(test_only_so_many_calls_are_with_the_conductor),
         cmocka_unit_test(test_closing_ends_calls_wherever_they_are),
+        cmocka_unit_test(test_what_is_answered_after_the_close_is_dropped),
         cmocka_unit_test(test_whoever_is_told_may_close_it),
     };
 

@@ -6,8 +6,10 @@ SQLite.  Its entry point is called by its name, as a package of its own is
 only a few lines around that.
 """
 
+import contextlib
 import importlib.util
 import pathlib
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -121,6 +123,15 @@ class Conductor:
             return [dict(row) for row in connection.execute(query, values)]
         finally:
             connection.close()
+
+    @contextlib.contextmanager
+    def paused(self):
+        """It hangs meanwhile."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def leave(self):
         """Ends it, and waits until the broker knows: others may follow."""
