@@ -556,7 +556,7 @@ call_end(struct call *call, struct json *result, struct error *error)
     const char *uuid =
         call->instance ? object_string(call->instance, "uuid") : NULL;
 
-    if (error) {
+    if (error && request_is_call(call->request)) { /* Of a cast: rpc/. */
         log_limited(LOG_LEVEL_WARN, request_log(call->request), "%s failed: %s",
                     method, error_message(error));
     }
