@@ -611,7 +611,7 @@ call_run(struct call *call, void (*start)(struct call *call))
 static struct error *
 decode(struct call *call)
 {
-    const struct json *instance = request_arg(call->request, "instance");
+    struct json *instance = request_take_arg(call->request, "instance");
     const struct json *migration = request_arg(call->request, "migration");
 
     if (!instance && json_has(request_args(call->request), "instance")) {
@@ -619,7 +619,7 @@ decode(struct call *call)
     }
     if (instance) {
         struct error *error =
-            object_parse(instance, "Instance", &call->instance);
+            object_take(instance, "Instance", &call->instance);
         if (error) {
             return error;
         }

@@ -444,7 +444,8 @@ deliveries_deliver(struct completion *completion)
     struct link *link = d->link;
     struct inbound *next;
 
-    link_thread_defer(&link->publisher, true);
+    /* The answer to a single one goes while the loop still tidies up. */
+    link_thread_defer(&link->publisher, d->first->next);
     link_thread_defer(&link->consumer, true);
     for (struct inbound *in = d->first; in; in = next) {
         bool is_kept = false;

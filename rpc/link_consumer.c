@@ -619,8 +619,9 @@ on_deliver(void *aux, struct inbound *in)
     c->batch_tail = &in->next;
     c->batch_n++;
     c->batch_bytes += in->delivery.size;
-    if (c->batch_n >= BATCH_N || c->batch_bytes >= BATCH_BYTES) {
-        flush_batch(c);
+    if (c->batch_n >= BATCH_N || c->batch_bytes >= BATCH_BYTES ||
+        !conn_has_more(c->conn)) {
+        flush_batch(c); /* The last that has come: nobody is to wait. */
     }
 }
 

@@ -62,6 +62,7 @@ static bool goes_again(const struct publisher *, struct message *, bool refused,
                        const char *exchange);
 static struct error *restart_channel(struct publisher *);
 static struct error *publish_batch(struct publisher *, bool *ret_more);
+static bool has_to_send(const struct publisher *p);
 static bool is_ready_to_cork(const struct publisher *,
                              struct message *const *batch, size_t n);
 static size_t pop_batch(struct publisher *, struct message **batch, size_t max);
@@ -339,7 +340,7 @@ publish_batch(struct publisher *p, bool *ret_more)
     struct error *error = NULL;
 
     size_t room = unconfirmed_room(&p->unconfirmed, clock_now_ms());
-    if (p->blocked || !room) {
+    if (p->blocked || !room || !has_to_send(p)) {
         return NULL;
     }
     if (!conn_can_write(p->conn)) {
@@ -363,6 +364,15 @@ publish_batch(struct publisher *p, bool *ret_more)
     }
     *ret_more = n == BATCH_N;
     return error;
+}
+
+static bool
+has_to_send(const struct publisher *p)
+{
+    uv_mutex_lock(&p->thread->mutex);
+    bool has = p->thread->outbox.n;
+    uv_mutex_unlock(&p->thread->mutex);
+    return has;
 }
 
 /* Not while something has to be declared: that waits for an answer to what

@@ -46,6 +46,15 @@ object_create(const char *name, const char *version)
 struct error *
 object_parse(const struct json *json, const char *name, struct object **ret)
 {
+    return object_take(json_copy(json), name, ret);
+}
+
+struct error *
+object_take(struct json *json, const char *name, struct object **ret)
+{
+    AUTO_OBJECT object = xzalloc(sizeof *object);
+
+    object->json = json;
     if (!object_is_primitive(json)) {
         return error_new(ERR_VALUE, "not an object of nova's");
     }
@@ -62,12 +71,10 @@ object_parse(const struct json *json, const char *name, struct object **ret)
                          (int)utf8_cut(actual, QUOTE_MAX), actual);
     }
 
-    AUTO_OBJECT object = xzalloc(sizeof *object);
-    object->json = json_copy(json);
     if (json_size(json_get(json, KEY_CHANGES)) == 0) {
-        json_remove(object->json, KEY_CHANGES);
+        json_remove(json, KEY_CHANGES);
     }
-    error = object_coerce(object->json);
+    error = object_coerce(json);
     if (!error) {
         *ret = steal(&object);
     }

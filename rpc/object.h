@@ -27,6 +27,10 @@ struct object *object_create(const char *name, const char *version);
 struct error *object_parse(const struct json *json, const char *name,
                            struct object **ret) WARN_UNUSED;
 
+/* The same of 'json' itself, which it takes, even if it fails. */
+struct error *object_take(struct json *json, const char *name,
+                          struct object **ret) WARN_UNUSED;
+
 void object_free(struct object *object); /* Null is fine. */
 CLEANUP_FUNC(struct object, object_free)
 #define AUTO_OBJECT CLEANUP(object_free_at) struct object *

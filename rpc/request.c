@@ -51,6 +51,13 @@ request_arg(const struct request *request, const char *name)
     return json_is_null(arg) ? NULL : arg;
 }
 
+struct json *
+request_take_arg(struct request *request, const char *name)
+{
+    return request_arg(request, name) ? json_detach(request->env->args, name)
+                                      : NULL;
+}
+
 const struct json *
 request_context(const struct request *request)
 {

@@ -94,6 +94,8 @@ void rpc_server_close(struct rpc_server *server);
 const struct json *request_args(const struct request *request); /* An object */
 /* The argument; null when it is absent or JSON's null. */
 const struct json *request_arg(const struct request *request, const char *name);
+/* The same, and no more an argument: the caller's. */
+struct json *request_take_arg(struct request *request, const char *name);
 const struct json *request_context(const struct request *request);
 const char *request_method(const struct request *request);
 int request_major(const struct request *request); /* Version asked for. */
