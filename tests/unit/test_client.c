@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "agent/base/worker.h"
 #include "rpc/envelope.h"
 #include "rpc/failure.h"
 #include "rpc/server.h"
@@ -20,6 +21,8 @@
  * answer. */
 struct bench {
     uv_loop_t loop;
+    struct completion_queue *q; /* Null, as the next, but with_workers(). */
+    struct worker_pool *pool;
     struct memory_bus *bus;
     struct transport *transport, *callee;
     struct rpc_client *client;
@@ -109,6 +112,10 @@ tear_down(struct bench *b)
 {
     if (b->client) {
         rpc_client_close(b->client);
+    }
+    if (b->pool) {
+        worker_pool_free(b->pool);
+        completion_queue_close(b->q);
     }
     memory_bus_detach(b->bus, b->transport);
     memory_bus_detach(b->bus, b->callee);
@@ -547,6 +554,89 @@ test_close_ends_all_calls(void **state)
     tear_down(b);
 }
 
+static struct bench *
+set_up_with_workers(void)
+{
+    struct bench *b = set_up();
+
+    b->q = completion_queue_create(&b->loop);
+    b->pool = worker_pool_create(b->q, "test", 1);
+    rpc_client_set_workers(b->client, b->pool);
+    return b;
+}
+
+/* JSON text of a string of 'size' bytes. */
+static char *
+large_text(size_t size)
+{
+    AUTO_FREE text = xzalloc(size + 1);
+
+    memset(text, 'x', size);
+    return xasprintf("\"%s\"", text);
+}
+
+static void
+wait_for_end(struct bench *b)
+{
+    while (!b->n_done) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+        memory_bus_deliver_all(b->bus);
+    }
+}
+
+static void
+test_large_reply_lets_others_go_first(void **state)
+{
+    struct bench *b = set_up_with_workers();
+    AUTO_FREE text = large_text(2 << 20);
+
+    (void)state;
+    call(b, 10000, 0);
+    call(b, 10000, 0);
+    answer(b, 0, text, NULL, true);
+    assert_int_equal(b->n_done, 0);
+    answer(b, 1, "1", NULL, true);
+    assert_int_equal(b->n_done, 1);
+    assert_string_equal(b->result, "1");
+    b->n_done = 0;
+    wait_for_end(b);
+    assert_string_equal(b->result, text);
+    tear_down(b);
+}
+
+static void
+test_large_result_of_an_old_peer_is_not_overtaken_by_the_end(void **state)
+{
+    struct bench *b = set_up_with_workers();
+    AUTO_FREE text = large_text(2 << 20);
+
+    (void)state;
+    call(b, 10000, 0);
+    answer(b, 0, text, NULL, false);
+    answer(b, 0, NULL, NULL, true);
+    assert_int_equal(b->n_done, 0);
+    wait_for_end(b);
+    assert_string_equal(b->result, text);
+    assert_int_equal(rpc_client_counters(b->client).n_unknown, 0);
+    tear_down(b);
+}
+
+static void
+test_close_forgets_replies_that_are_being_parsed(void **state)
+{
+    struct bench *b = set_up_with_workers();
+    AUTO_FREE text = large_text(2 << 20);
+
+    (void)state;
+    call(b, 10000, 0);
+    answer(b, 0, text, NULL, false);
+    answer(b, 0, NULL, NULL, true);
+    rpc_client_close(steal(&b->client));
+    assert_int_equal(b->n_done, 1);
+    assert_int_equal(error_code(b->error), ERR_CANCELLED);
+    tear_down(b);
+}
+
 static void
 test_context_of_our_own_is_an_admins(void **state)
 {
@@ -584,6 +674,10 @@ main(void)
         cmocka_unit_test(test_gather_ends_with_its_time),
         cmocka_unit_test(test_gather_without_servers_ends_at_once),
         cmocka_unit_test(test_close_ends_all_calls),
+        cmocka_unit_test(test_large_reply_lets_others_go_first),
+        cmocka_unit_test(
+            test_large_result_of_an_old_peer_is_not_overtaken_by_the_end),
+        cmocka_unit_test(test_close_forgets_replies_that_are_being_parsed),
         cmocka_unit_test(test_context_of_our_own_is_an_admins),
     };
 

@@ -135,6 +135,41 @@ test_many_short_works_do_not_nest(void **state)
 }
 
 static void
+test_one_line_is_full_and_others_are_not(void **state)
+{
+    (void)state;
+    for (int i = 0; i < INSTANCE_QUEUE_MAX + 1; i++) {
+        assert_false(instance_queue_is_full(queue, "a"));
+        enter("a", "");
+    }
+    assert_true(instance_queue_is_full(queue, "a"));
+    assert_false(instance_queue_is_full(queue, "b"));
+    instance_queue_leave(queue, "a");
+    assert_false(instance_queue_is_full(queue, "a"));
+}
+
+/* Of which some share a place in the table. */
+static void
+test_many_instances_have_a_line_each(void **state)
+{
+    char uuid[16];
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 1000; i++) {
+            snprintf(uuid, sizeof uuid, "uuid-%d", i);
+            assert_int_equal(instance_queue_length(queue, uuid), round);
+            if (round) {
+                instance_queue_leave(queue, uuid);
+            } else {
+                enter(uuid, "");
+            }
+        }
+    }
+    assert_int_equal(instance_queue_length(queue, "uuid-7"), 0);
+}
+
+static void
 test_freeing_drops_who_waits(void **state)
 {
     (void)state;
@@ -157,6 +192,8 @@ main(void)
         TEST(test_different_instances_do_not_wait),
         TEST(test_work_may_be_over_at_once),
         TEST(test_many_short_works_do_not_nest),
+        TEST(test_one_line_is_full_and_others_are_not),
+        TEST(test_many_instances_have_a_line_each),
         TEST(test_freeing_drops_who_waits),
     };
 
