@@ -214,13 +214,18 @@ def measure(scene, fault, url=None):
         noticed = noticed.result()
     wait_for(scene.is_well, GIVE_UP_S, fault.name, LOOK_S)
     after = scene.counters()
-    row = (fault.name, '%.1f s' % (noticed - began),
-           '%.1f s' % (answered - over), '%d s' % fault.within,
+    row = (fault.name, seconds(noticed - began), seconds(answered - over),
+           '%d s' % fault.within,
            ', '.join('%s +%d' % (name.replace('n_', ''),
                                  after[name] - before[name])
-                     for name in after if after[name] != before[name]))
+                     for name in after if after[name] != before[name]) or '-')
     print('  ' + '  '.join(row), flush=True)
     return row
+
+
+def seconds(number):
+    """A fault that the broker mends by itself is never noticed."""
+    return '-' if number == float('inf') else '%.1f s' % number
 
 
 def time_of(condition, give_up):

@@ -80,7 +80,7 @@ def test_c1_many_come_back_soon_and_not_in_step(echo, broker):
     broker.stop()
     # Long enough for waits between attempts to have grown as far as they do.
     for service in services:
-        wait_for(lambda: service.status()['n_failures'] >= 10, 60)
+        wait_for(lambda: service.status()['n_failures'] >= 6, 60)
         assert service.status()['ticked']
     broker.start()
     wait_for(lambda: all(len(service.find('up')) == 2
@@ -227,7 +227,7 @@ def test_c3_heartbeats_are_half_an_interval_apart(state, echo, broker, path,
             wait_for(lambda: service.status()['held'] == 64)
         if state == 'blocked':
             stack.enter_context(alarm(broker, 'memory'))
-            service.meet(0)
+            service.meets()
             wait_for(lambda: service.status()['blocked'])
         path.forget()
         wait_for(lambda: len(path.sent()) == 2 and
@@ -235,14 +235,6 @@ def test_c3_heartbeats_are_half_an_interval_apart(state, echo, broker, path,
     for times in path.sent():
         gaps = [late - early for early, late in zip(times, times[1:])]
         assert max(gaps) <= 2, gaps
-    assert service.status()['connects'] == 2
-
-
-def test_idle_connection_stays_up(echo, broker):
-    service = echo('host1', '--heartbeat', 2)
-    # Long enough for a broker that hears nothing to give up.
-    with pytest.raises(AssertionError):
-        service.wait_for('down', deadline=6)
     assert service.status()['connects'] == 2
 
 
@@ -342,7 +334,7 @@ def test_c5_blocked_broker_gets_each_message_once(
     wait_for(lambda: call(client, 'count') >= 1)
     with alarm(broker, kind):
         # The broker tells of its trouble once it is published to.
-        service.meet(0)
+        service.meets()
         wait_for(lambda: service.status()['blocked'])
         # A call of our own fails when its time is over, not later.
         done = run_client(broker.url, '--version', '6.0', '--timeout', '2000',
@@ -456,16 +448,6 @@ def test_hung_broker_is_found_by_the_self_test(droverd, broker):
     broker.resume()
     wait_for(lambda: bus(agent)['consuming'] and hears_itself(agent), UNTOLD)
     assert bus(agent)['n_silent'] >= 1
-
-
-def test_path_that_holds_everything_back_is_found(droverd, path):
-    agent = droverd(settings={'transport_url': path.url,
-                              'rpc_self_test_interval': 2})
-    wait_for(lambda: hears_itself(agent))
-    path.hold()
-    wait_for(lambda: bus(agent)['n_silent'] == 2, UNTOLD)
-    path.mend()
-    wait_for(lambda: bus(agent)['consuming'] and hears_itself(agent), UNTOLD)
 
 
 def test_blocked_broker_is_told_apart_from_deafness(droverd, broker):
