@@ -189,16 +189,15 @@ print_self_test(const struct json *test)
         print_field("Self-test", "none");
         return;
     }
-    AUTO_FREE ago = json_is_null(ok_s_ago)
-                        ? xstrdup("never")
-                        : xasprintf("%" PRId64 " s ago",
-                                    number_of(test, "ok_s_ago"));
+    AUTO_FREE ago =
+        json_is_null(ok_s_ago)
+            ? xstrdup("never")
+            : xasprintf("%" PRId64 " s ago", number_of(test, "ok_s_ago"));
     print_field("Self-test", "%s%s%s, heard itself %s", text_of(test, "state"),
                 reason ? ": " : "", reason ? reason : "", ago);
     if (number_of(test, "n_failed")) {
         print_field("", "%" PRId64 " failed, %" PRId64 " times well again",
-                    number_of(test, "n_failed"),
-                    number_of(test, "n_repaired"));
+                    number_of(test, "n_failed"), number_of(test, "n_repaired"));
     }
 }
 

@@ -135,8 +135,7 @@ check_config(const char *path)
         CLEANUP(transport_url_free_at) struct transport_url *url = NULL;
         struct link_options options;
         error = error_wrap(
-            link_conf_make(conf, TOPIC, "droverd", &options, &url), "%s",
-            path);
+            link_conf_make(conf, TOPIC, "droverd", &options, &url), "%s", path);
     }
     if (error) {
         return complain(error);

@@ -116,9 +116,9 @@ struct link_counters {
 
 struct link_status {
     bool consuming, publishing, blocked;
-    bool is_up;         /* Consuming and publishing, blocked or not, ... */
-    int64_t since_us;   /* ... since this wall time, or not so. */
-    int64_t blocked_us; /* Blocked since then. */
+    bool is_up;              /* Consuming and publishing, blocked or not, ... */
+    int64_t since_us;        /* ... since this wall time, or not so. */
+    int64_t blocked_us;      /* Blocked since then. */
     char blocked_reason[64]; /* The broker's word. */
     char broker[128];        /* "host:port/vhost", no password. */
     char last_error[256];
