@@ -160,7 +160,6 @@ static void
 ping_done(void *aux, struct json **result UNUSED, struct error *error)
 {
     struct self_test *t = aux;
-    AUTO_ERROR owned = error;
 
     t->is_under_way = false;
     if (t->is_stopped) {
@@ -170,6 +169,7 @@ ping_done(void *aux, struct json **result UNUSED, struct error *error)
     } else {
         answered(t);
     }
+    error_free(error);
 }
 
 static void
