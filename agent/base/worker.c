@@ -7,8 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* libvirt and SQLite are content with this; sanitizers need more. */
+/* libvirt, SQLite and the deepest JSON are content with this; sanitizers need
+ * more. */
+#ifdef WITH_SANITIZERS
+#define STACK_SIZE (2u << 20)
+#else
 #define STACK_SIZE (512u << 10)
+#endif
 
 struct job {
     struct completion completion; /* First: it is posted. */

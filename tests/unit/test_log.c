@@ -140,6 +140,19 @@ test_a_peer_cannot_forge_a_line(void **state)
     assert_null(strchr(text, '\r'));
 }
 
+/* U+0000, as rpc/utf8.h has it. */
+static void
+test_a_nul_of_a_peer_is_escaped(void **state)
+{
+    (void)state;
+    log_warn(NULL, "name '%s'",
+             "a\xc0\x80"
+             "b\xc0\x80");
+    AUTO_FREE text = take();
+
+    assert_non_null(strstr(text, "|name 'a\\0b\\0'\n"));
+}
+
 static void
 test_levels_are_general_or_of_a_module(void **state)
 {
@@ -253,6 +266,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_the_context_is_told, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_peer_cannot_forge_a_line, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_nul_of_a_peer_is_escaped, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_levels_are_general_or_of_a_module,
                                         set_up, tear_down),

@@ -464,8 +464,9 @@ static void
 test_names_stay_in_their_directory(void **state)
 {
     (void)state;
-    static const char *const names[] = {"",  ".",   "..",        "/etc/passwd",
-                                        "/", "a/b", "../../etc", "a/"};
+    static const char *const names[] = {
+        "",    ".",         "..", "/etc/passwd", "/",
+        "a/b", "../../etc", "a/", "a\\u0000"};
 
     for (size_t i = 0; i < N_ELEMENTS(names); i++) {
         AUTO_FREE file = xasprintf("{'filename': '%s'}", names[i]);
@@ -767,8 +768,8 @@ test_paths_are_absolute_and_straight(void **state)
 {
     (void)state;
     static const char *const paths[] = {
-        "",     "/",     "disk", "./disk", "/a/../b", "/..",
-        "/a/.", "/a//b", "/a/",  "//a",    "/a/b\\n", "/a/\\u0001"};
+        "/a\\u0000", "",      "/",   "disk", "./disk",  "/a/../b",   "/..",
+        "/a/.",      "/a//b", "/a/", "//a",  "/a/b\\n", "/a/\\u0001"};
 
     for (size_t i = 0; i < N_ELEMENTS(paths); i++) {
         AUTO_FREE text = xasprintf(
