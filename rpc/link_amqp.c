@@ -263,7 +263,7 @@ conn_status(struct conn *conn, int status, const char *what)
     if (status == AMQP_STATUS_OK) {
         return NULL;
     }
-    conn->is_silent =
+    conn->is_silent |=
         status == AMQP_STATUS_TIMEOUT ||
         status == AMQP_STATUS_HEARTBEAT_TIMEOUT ||
         (status == AMQP_STATUS_SOCKET_ERROR && errno == ETIMEDOUT);

@@ -242,6 +242,9 @@ check(struct consumer *c)
         log_warn(NULL, "exchange '%s' is gone: declaring again", fanout);
         link_thread_count(c->thread, &c->thread->status.count.n_deaf, 1);
     }
+    if (c->conn->dead) {
+        return error_new(ERR_INTERNAL, "look for the exchange: no answer");
+    }
     struct error *error =
         is_whole ? declare_topology(c) : conn_declare_fanout(c->conn);
     conn_set_patience(c->conn, PATIENCE_S);
