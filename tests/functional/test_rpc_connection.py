@@ -386,6 +386,19 @@ def test_lost_node_with_the_leader_of_a_quorum_queue(cluster, echo):
     second.start()
 
 
+def test_lost_node_with_a_durable_queue_is_told_and_waited_for(cluster, echo):
+    """Nobody else can have that queue: it is neither deleted nor replaced."""
+    first, _, third = cluster.nodes
+    queue_on(third, 'compute.kept', durable=True)
+    service = echo('kept', '--durable', url=first.url)
+    third.kill()
+    wait_for(lambda: "queue 'compute.kept': 404 NOT_FOUND - home node"
+             in service.log.read_text(), UNTOLD)
+    third.start()
+    wait_for(answers_at(first.url, 'kept'), 60)
+    assert service.status()['ticked']
+
+
 def test_lost_node_with_the_classic_queue_and_connections(cluster, echo):
     first, second, third = cluster.nodes
     queue_on(third, 'compute.elsewhere')

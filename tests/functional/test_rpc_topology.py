@@ -434,6 +434,20 @@ def test_t5_what_does_not_go_together_is_refused_at_start(
     assert says in agent.log_text()
 
 
+@pytest.mark.parametrize('query, count', [
+    ('?ssl=0', 64), ('?rabbit_qos_prefetch_count=7', 7)])
+def test_t5_prefetch_is_finite_and_can_be_chosen(query, count, broker, vhosts,
+                                                 echo):
+    (name, url), = vhosts.take().items()
+    echo(url=url + query)
+    # The same for all consumers, or this is no match.
+    assert broker.ctl('eval', '''
+        [N] = lists:usort([element(4, C)
+                           || Q <- rabbit_amqqueue:list(<<"%s">>),
+                              C <- rabbit_amqqueue:consumers(Q)]),
+        N.''' % name).strip() == str(count)
+
+
 def test_t5_names_are_owned_by_one_process(vhost, echo):
     query = '?%s%s' % (OWN, 'n' + uuid.uuid4().hex[:8])
 
