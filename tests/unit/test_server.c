@@ -424,8 +424,8 @@ static void
 test_garbage_is_rejected_without_answer(void **state)
 {
     static const char *const bad[] = {"", "hello", "[1]", "\"x\"",
-                                      "{\"oslo.version\": \"3.0\", "
-                                      "\"oslo.message\": \"{}\"}"};
+                                      ("{\"oslo.version\": \"3.0\", "
+                                       "\"oslo.message\": \"{}\"}")};
     struct bench *b = set_up(10);
 
     (void)state;
