@@ -15,6 +15,10 @@
 
 LOG_MODULE(handlers);
 
+/* What is kept of a request is copied and freed on the loop, about 1 ms a
+ * megabyte.  An instance with everything takes less than one. */
+#define REQUEST_BYTES_MAX (32u << 20)
+
 /* What wraps a method: an action event around it, a fault and two
  * notifications when it fails. (1.7) */
 enum wrap {
@@ -611,6 +615,11 @@ call_run(struct call *call, void (*start)(struct call *call))
 static struct error *
 decode(struct call *call)
 {
+    size_t bytes = request_bytes(call->request);
+
+    if (bytes > REQUEST_BYTES_MAX) {
+        return error_new(ERR_VALUE, "the request takes %zu bytes", bytes);
+    }
     struct json *instance = request_take_arg(call->request, "instance");
     const struct json *migration = request_arg(call->request, "migration");
 

@@ -64,6 +64,12 @@ request_context(const struct request *request)
     return request->env->context;
 }
 
+size_t
+request_bytes(const struct request *request)
+{
+    return request->env->bytes;
+}
+
 const char *
 request_method(const struct request *request)
 {

@@ -9,6 +9,10 @@
  * request_fail(), at once or any time later, once.  A cast is answered just
  * the same; nothing is sent then.
  *
+ * Requests are served in the order in which they come, but for those whose body
+ * has more than BULK_BYTES (rpc/bulk.h): these are parsed on a worker, and what
+ * comes behind them is served meanwhile.
+ *
  * Threads: the loop. */
 
 #include <uv.h>
@@ -97,6 +101,7 @@ const struct json *request_arg(const struct request *request, const char *name);
 /* The same, and no more an argument: the caller's. */
 struct json *request_take_arg(struct request *request, const char *name);
 const struct json *request_context(const struct request *request);
+size_t request_bytes(const struct request *request); /* Memory, about. */
 const char *request_method(const struct request *request);
 int request_major(const struct request *request); /* Version asked for. */
 const char *request_unique_id(const struct request *request); /* or null */
