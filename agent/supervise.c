@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/systemd.h"
 #include "agent/self_test.h"
 #include "rpc/link.h"
 
@@ -44,7 +44,7 @@ supervise_start(struct agent *agent)
     uint64_t watchdog_us = 0;
 
     s->agent = agent;
-    s->is_watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+    s->is_watched = systemd_watchdog(&watchdog_us);
     s->interval_ms = IDLE_MS;
     if (s->is_watched && watchdog_us / 3000 < IDLE_MS) {
         s->interval_ms = (unsigned)(watchdog_us / 3000);
@@ -58,7 +58,7 @@ supervise_start(struct agent *agent)
 void
 supervise_stop(struct supervise *s)
 {
-    sd_notify(0, "STOPPING=1\nSTATUS=Stopping; running transfers go on.");
+    systemd_notify("STOPPING=1\nSTATUS=Stopping; running transfers go on.");
     uv_close((uv_handle_t *)&s->timer, timer_closed);
 }
 
@@ -89,7 +89,7 @@ tell_watchdog(struct supervise *s)
         link_threads_ticked(s->agent->link) &&
         !self_test_is_hopeless(s->agent->self_test)) {
         s->told_ms = now_ms;
-        sd_notify(0, "WATCHDOG=1");
+        systemd_notify("WATCHDOG=1");
     }
 }
 
@@ -104,7 +104,7 @@ look_for_ready(struct supervise *s)
     s->is_ready = true;
     log_info(NULL, "serving on '%s'", status.broker);
     snprintf(s->status, sizeof s->status, "Serving on %s.", status.broker);
-    sd_notifyf(0, "READY=1\nSTATUS=%s", s->status);
+    systemd_notify("READY=1\nSTATUS=%s", s->status);
 }
 
 static void
@@ -115,7 +115,7 @@ tell_state(struct supervise *s)
     describe(s->agent, text, sizeof text);
     if (!str_eq(text, s->status)) {
         memcpy(s->status, text, sizeof text);
-        sd_notifyf(0, "STATUS=%s", text);
+        systemd_notify("STATUS=%s", text);
     }
 }
 

@@ -2,17 +2,18 @@
 
 #include "agent/base/log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/systemd.h"
 
 /* A level for modules of one name, kept for those that are loaded later. */
 struct wish {
@@ -204,11 +205,23 @@ static void
 write_journal(const struct log_module *module, enum log_level level,
               const struct log_context *context, const char *message)
 {
-    sd_journal_send("MESSAGE=%s: %s", module->name, message, "PRIORITY=%d",
-                    syslog_priorities[level], "DROVER_MODULE=%s", module->name,
-                    "REQUEST_ID=%s", context->request, "INSTANCE_UUID=%s",
-                    context->instance, "DROVER_OP=%lld", (long long)context->op,
-                    NULL);
+    struct systemd_entry entry = {0};
+    char number[32];
+    AUTO_FREE text = xasprintf("%s: %s", module->name, message);
+
+    systemd_entry_add(&entry, "MESSAGE", text);
+    snprintf(number, sizeof number, "%d", syslog_priorities[level]);
+    systemd_entry_add(&entry, "PRIORITY", number);
+    systemd_entry_add(&entry, "SYSLOG_IDENTIFIER",
+                      program_invocation_short_name);
+    systemd_entry_add(&entry, "DROVER_MODULE", module->name);
+    systemd_entry_add(&entry, "REQUEST_ID", context->request);
+    systemd_entry_add(&entry, "INSTANCE_UUID", context->instance);
+    snprintf(number, sizeof number, "%lld", (long long)context->op);
+    systemd_entry_add(&entry, "DROVER_OP", number);
+    if (!systemd_entry_send(&entry, NULL)) {
+        write_stderr(module, level, context, message); /* Its stream. */
+    }
 }
 
 static void
