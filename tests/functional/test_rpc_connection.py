@@ -105,7 +105,8 @@ def test_service_comes_back_with_the_broker(way, echo, broker, client):
 def test_broker_that_is_not_there_yet_is_waited_for(echo, broker):
     broker.stop()
     service = echo(ready=False)
-    wait_for(lambda: service.status()['n_failures'] > 2, 20)
+    # Not a signal to one that is not there yet, either.
+    wait_for(lambda: service.log.read_text().count('connect to') > 2, 20)
     broker.start()
     service.wait_for('up', deadline=10)
 
