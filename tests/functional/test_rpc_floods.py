@@ -7,26 +7,18 @@ import uuid
 import pytest
 
 from harness.echo import call, echo, own  # noqa: F401
+from harness.memory import MB, assert_bounded, memory
 from harness.nova import context, instance
 from harness.oslo import Failure
 from harness.raw import PROPERTIES, envelope, opened
 from harness.wait import wait_for
 
 HOST = 'compute.host1'
-MB = 1 << 20
 CASTS = 100000
 
 # How much may wait for one instance, and be logged a minute at one place.
 LINE = 64
 LOGGED = 10
-
-
-def memory(pid):
-    """What it has resident now, and had at most, in bytes."""
-    with open('/proc/%d/status' % pid, encoding='ascii') as status:
-        sizes = dict(line.split(':', 1) for line in status)
-    return tuple(int(sizes[name].split()[0]) << 10
-                 for name in ('VmRSS', 'VmHWM'))
 
 
 def test_casts_by_the_hundred_thousand_keep_their_order(echo, raw, client):
@@ -54,7 +46,7 @@ def test_casts_by_the_hundred_thousand_keep_their_order(echo, raw, client):
           'most, %d MB after' % (CASTS, seconds, served, worst, peak / MB,
                                  now / MB))
     assert result == {'seen': CASTS, 'disordered': 0}
-    assert peak < 64 * MB
+    assert_bounded(service.process.pid, 64 * MB)
     assert 'the loop was blocked' not in service.log.read_text()
 
 
@@ -71,7 +63,7 @@ def test_replies_to_nobody_by_the_ten_thousand_take_no_memory(echo, raw,
     now, peak = memory(service.process.pid)
     print('10000 replies of 20 kB: %d MB at most, %d MB after' % (
         peak / MB, now / MB))
-    assert peak < 128 * MB
+    assert_bounded(service.process.pid, 128 * MB)
     assert 'the loop was blocked' not in service.log.read_text()
 
 
@@ -98,7 +90,7 @@ def test_large_requests_wait_at_the_broker_for_room(echo, raw, client):
     print('12 requests of 8 MB in 64 MB: %d times one was put off; %d MB at '
           'most, %d MB after' % (status['put_off'], peak / MB, now / MB))
     assert (status['held_bytes'], status['held']) == (0, 0)
-    assert peak < 320 * MB
+    assert_bounded(service.process.pid, 320 * MB)
     assert raw.depth(HOST) == 0
 
 
@@ -148,7 +140,7 @@ def test_casts_for_one_instance_do_not_starve_others(client, raw, droverd):
     assert status['n_held'] == LINE + 1
     assert status['n_instance_busy'] == 10000 - LINE - 1
     assert agent.log_text().count('wait for it already') == LOGGED
-    assert rss < 96 << 10
+    assert_bounded(agent.pid, 96 * MB)
     with pytest.raises(Failure) as caught:
         client.call('post_live_migration_at_destination', instance=busy,
                     block_migration=False, _server='host1', _version='6.0',
