@@ -11,13 +11,12 @@
 #include "rpc/bulk.h"
 #include "rpc/deadline.h"
 #include "rpc/envelope.h"
+#include "rpc/replies.h"
 #include "rpc/uuid.h"
 
 LOG_MODULE(client);
 
 #define N_BUCKETS 256 /* A power of 2. */
-#define BODY_MAX (64u << 20)
-
 /* Of calls that wait until their answers can be heard. */
 #define WAITING_BYTES_MAX (16u << 20)
 
@@ -63,21 +62,8 @@ struct rpc_client {
     size_t waiting_bytes;
     unsigned n_calls;
     bool is_closed;
-    struct worker_pool *workers;  /* Null: the loop parses what is large. */
-    struct reply_job *parsing;    /* In no order. */
-    struct reply_job *put_behind; /* Parsed; see must_wait(). */
+    struct replies replies;
     struct rpc_client_counters counters;
-};
-
-/* A reply on its way to its call.  On one of the client's lists, unless the
- * client is closed. */
-struct reply_job {
-    struct reply_job *next;
-    struct rpc_client *client; /* Null: nobody wants it any more. */
-    const struct delivery *kept;
-    struct reply *reply;
-    struct error *error;
-    enum refusal why;
 };
 
 static struct call *call_create(struct rpc_client *, enum call_kind,
@@ -99,17 +85,7 @@ static void call_drop(struct call *);
 static struct call **bucket_of(struct rpc_client *, const char *msg_id);
 static struct call *find_call(struct rpc_client *, const char *msg_id);
 static void client_reply(void *aux, const struct delivery *);
-static struct error *parse(const struct delivery *, size_t max, struct reply **,
-                           enum refusal *);
-static void run_parse(void *aux);
-static void parse_done(void *aux);
-static void reply_job_free(struct reply_job *);
-static void unlink_job(struct reply_job **list, const struct reply_job *);
-static void abandon_jobs(struct rpc_client *);
-static bool must_wait(const struct rpc_client *, const struct reply *);
-static void put_behind(struct rpc_client *, struct reply *);
-static void take_or_drop(struct rpc_client *, struct reply *, struct error *,
-                         enum refusal);
+static void client_take(void *aux, struct reply *);
 static void take_reply(struct call *, struct reply *);
 static void take_answer(struct call *, const struct reply *);
 static void servers_counted(void *aux, int n);
@@ -125,6 +101,8 @@ rpc_client_create(uv_loop_t *loop, struct transport *transport)
     client->transport = transport;
     client->deadlines = deadlines_create(loop);
     client->waiting_tail = &client->waiting;
+    client->replies.take = client_take;
+    client->replies.aux = client;
     transport->client = (struct transport_events){
         .reply = client_reply,
         .state = client_state,
@@ -136,7 +114,7 @@ rpc_client_create(uv_loop_t *loop, struct transport *transport)
 void
 rpc_client_set_workers(struct rpc_client *client, struct worker_pool *pool)
 {
-    client->workers = pool;
+    client->replies.workers = pool;
 }
 
 struct rpc_client_counters
@@ -145,13 +123,15 @@ rpc_client_counters(const struct rpc_client *client)
     struct rpc_client_counters counters = client->counters;
 
     counters.n_waiting = client->n_calls;
+    memcpy(counters.n_rejected_for, client->replies.n_refused,
+           sizeof counters.n_rejected_for);
     return counters;
 }
 
 void
 rpc_client_close(struct rpc_client *client)
 {
-    abandon_jobs(client);
+    replies_close(&client->replies);
     if (client->transport->client.aux == client) {
         client->transport->client = (struct transport_events){0};
     }
@@ -511,7 +491,7 @@ call_end(struct call *call, struct json *result, struct error *error)
     } else {
         error_free(error);
     }
-    bulk_free_json(client->workers, result);
+    bulk_free_json(client->replies.workers, result);
     call_drop(call);
 }
 
@@ -560,150 +540,21 @@ static void
 client_reply(void *aux, const struct delivery *delivery)
 {
     struct rpc_client *client = aux;
-    bool is_packed = client->workers && delivery->compression;
-    struct error *error = NULL;
-    struct reply *reply = NULL;
-    enum refusal why = REFUSAL_SIZE;
 
-    if (!client->workers || delivery->size <= BULK_BYTES) {
-        error =
-            parse(delivery, is_packed ? BULK_BYTES : BODY_MAX, &reply, &why);
-    }
-    if (reply || (error && !(is_packed && why == REFUSAL_SIZE))) {
-        take_or_drop(client, reply, error, why);
-        return;
-    }
-    error_free(error);
-    struct reply_job *job = xzalloc(sizeof *job);
-    job->client = client;
-    job->kept = delivery_keep(delivery);
-    job->next = client->parsing;
-    client->parsing = job;
-    worker_submit(client->workers, run_parse, parse_done, job);
-}
-
-static struct error *
-parse(const struct delivery *delivery, size_t max, struct reply **ret,
-      enum refusal *ret_why)
-{
-    AUTO_FREE inflated = NULL;
-    const char *body;
-    size_t size;
-
-    struct error *error =
-        delivery_open(delivery, max, &inflated, &body, &size, ret_why);
-    if (error) {
-        return error;
-    }
-    *ret_why = REFUSAL_BODY;
-    return envelope_parse_reply(body, size, ret);
+    replies_deliver(&client->replies, delivery);
 }
 
 static void
-run_parse(void *aux)
+client_take(void *aux, struct reply *reply)
 {
-    struct reply_job *job = aux;
+    struct rpc_client *client = aux;
+    struct call *call = reply->msg_id ? find_call(client, reply->msg_id) : NULL;
 
-    job->error = parse(job->kept, BODY_MAX, &job->reply, &job->why);
-    delivery_release(job->kept);
-}
-
-static void
-parse_done(void *aux)
-{
-    struct reply_job *job = aux;
-    struct rpc_client *client = job->client;
-
-    if (!client) {
-        reply_job_free(job);
-        return;
-    }
-    unlink_job(&client->parsing, job);
-    take_or_drop(client, steal(&job->reply), steal(&job->error), job->why);
-    reply_job_free(job);
-    while (!client->is_closed && !client->parsing && client->put_behind) {
-        job = client->put_behind;
-        client->put_behind = job->next;
-        take_or_drop(client, steal(&job->reply), NULL, REFUSAL_BODY);
-        reply_job_free(job);
-    }
-}
-
-static void
-reply_job_free(struct reply_job *job)
-{
-    reply_free(job->reply);
-    error_free(job->error);
-    free(job);
-}
-
-static void
-unlink_job(struct reply_job **list, const struct reply_job *job)
-{
-    while (*list != job) {
-        list = &(*list)->next;
-    }
-    *list = job->next;
-}
-
-static void
-abandon_jobs(struct rpc_client *client)
-{
-    for (struct reply_job *job; (job = client->parsing);) {
-        client->parsing = job->next;
-        job->client = NULL;
-    }
-    for (struct reply_job *job; (job = client->put_behind);) {
-        client->put_behind = job->next;
-        reply_job_free(job);
-    }
-}
-
-/* An old peer's result comes before the end of its call, which says nothing
- * more; a large result may be overtaken by that. (spec/rpc-wire 3.1) */
-static bool
-must_wait(const struct rpc_client *client, const struct reply *reply)
-{
-    return client->parsing && reply->ending && !reply->result &&
-           !reply->failure;
-}
-
-static void
-put_behind(struct rpc_client *client, struct reply *reply)
-{
-    struct reply_job *job = xzalloc(sizeof *job), **last = &client->put_behind;
-
-    while (*last) {
-        last = &(*last)->next;
-    }
-    *last = job;
-    job->reply = reply;
-}
-
-/* Takes 'reply' or 'error'. */
-static void
-take_or_drop(struct rpc_client *client, struct reply *reply,
-             struct error *error, enum refusal why)
-{
-    struct call *call =
-        reply && reply->msg_id ? find_call(client, reply->msg_id) : NULL;
-
-    if (error) {
-        client->counters.n_rejected_for[why]++;
-        log_limited(LOG_LEVEL_WARN, NULL, "reply dropped: %s",
-                    error_message(error));
-        error_free(error);
-    } else if (!call) {
+    if (call) {
+        take_reply(call, reply);
+    } else {
         client->counters.n_unknown++;
         log_debug(NULL, "reply dropped: nobody waits for it");
-    } else if (must_wait(client, reply)) {
-        put_behind(client, steal(&reply));
-    } else {
-        take_reply(call, reply);
-    }
-    if (reply) {
-        bulk_free_json(client->workers, steal(&reply->result));
-        reply_free(reply);
     }
 }
 
@@ -716,7 +567,7 @@ take_reply(struct call *call, struct reply *reply)
             call_arm(call);
         }
         if (reply->result && call->kind == KIND_CALL) {
-            bulk_free_json(call->client->workers, call->result);
+            bulk_free_json(call->client->replies.workers, call->result);
             call->result = steal(&reply->result);
         }
         return;
