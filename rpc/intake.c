@@ -2,6 +2,7 @@
 
 #include "rpc/server_internal.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
@@ -33,6 +34,7 @@ LOG_MODULE(server);
 struct parse_job {
     struct parse_job *next;
     struct rpc_server *server; /* Null: nobody wants it any more. */
+    atomic_bool is_void;       /* The same, for the worker. */
     const struct delivery *kept;
     struct delivery name; /* Of which tag and flags count. */
     size_t bytes, max_body;
@@ -179,7 +181,9 @@ run_parse(void *aux)
 {
     struct parse_job *job = aux;
 
-    job->error = parse(job->kept, job->max_body, &job->env, &job->why);
+    if (!atomic_load(&job->is_void)) {
+        job->error = parse(job->kept, job->max_body, &job->env, &job->why);
+    }
     delivery_release(job->kept);
 }
 
@@ -223,6 +227,7 @@ abandon_parsing(struct rpc_server *server)
         server->counters.n_parsing--;
         server->held_bytes -= job->bytes;
         job->server = NULL;
+        atomic_store(&job->is_void, true);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include "rpc/replies.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "agent/base/log.h"
@@ -18,6 +19,7 @@ LOG_MODULE(client);
 struct reply_job {
     struct reply_job *next;
     struct replies *replies; /* Null: nobody wants it any more. */
+    atomic_bool is_void;     /* The same, for the worker. */
     const struct delivery *kept;
     struct reply *reply;
     struct error *error;
@@ -64,6 +66,7 @@ replies_close(struct replies *replies)
     for (struct reply_job *job; (job = replies->parsing);) {
         replies->parsing = job->next;
         job->replies = NULL;
+        atomic_store(&job->is_void, true);
     }
     for (struct reply *reply; (reply = pop_behind(replies));) {
         reply_free(reply);
@@ -104,7 +107,9 @@ run_parse(void *aux)
 {
     struct reply_job *job = aux;
 
-    job->error = parse(job->kept, BODY_MAX, &job->reply, &job->why);
+    if (!atomic_load(&job->is_void)) {
+        job->error = parse(job->kept, BODY_MAX, &job->reply, &job->why);
+    }
     delivery_release(job->kept);
 }
 
