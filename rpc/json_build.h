@@ -71,4 +71,15 @@ const char *json_text_skip_plain(const char *p, const char *end);
 const char *json_text_unescape(const char *p, const char *end, char *out,
                                const char **ret_why) WARN_UNUSED;
 
+/* Reads a string up to its closing quotation mark, and returns that.  Its text
+ * goes to '*at', where has to be as much room as there is up to 'end', and
+ * '*at' behind it.  When something is wrong '*ret_why' says so, and the return
+ * value is the place, or 'end'. */
+const char *json_text_decode(const char *p, const char *end, char **at,
+                             const char **ret_why) WARN_UNUSED;
+
+/* The size of the character at 'p', which is no plain one.  0: there is none,
+ * and '*ret_why' tells what is wrong. */
+size_t json_text_sequence(const char *p, const char *end, const char **ret_why);
+
 #endif

@@ -5,6 +5,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "rpc/utf8.h"
+
 /* The inside of strings.  A request of nova's is a string of 13 kB with a
  * thousand strings in it: most of what is read is read here, and so it goes by
  * words of eight bytes. */
@@ -12,6 +14,7 @@
 /* A word whose bytes are all 'c'. */
 #define BYTES(c) ((c)*0x0101010101010101u)
 
+static uint64_t specials(uint64_t word);
 static uint64_t bytes_below(uint64_t word, unsigned char c);
 static uint64_t bytes_equal(uint64_t word, unsigned char c);
 static uint64_t load(const char *p);
@@ -20,19 +23,23 @@ static const char *unescape_unicode(const char **at, const char *end,
 static bool parse_hex4(const char *p, const char *end, unsigned *ret);
 static char *put_utf8(char *out, unsigned c);
 
+static const bool is_plain[256] = {
+    [0x20 ... '"' - 1] = true,
+    ['"' + 1 ... '\\' - 1] = true,
+    ['\\' + 1 ... 0x7f] = true,
+};
+
+/* What a backslash and a character stand for; 0 if there is more to it. */
+static const char escaped[256] = {
+    ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t',
+};
+
 const char *
 json_text_skip_plain(const char *p, const char *end)
 {
-    static const bool is_plain[256] = {
-        [0x20 ... '"' - 1] = true,
-        ['"' + 1 ... '\\' - 1] = true,
-        ['\\' + 1 ... 0x7f] = true,
-    };
-
     for (; end - p >= (ptrdiff_t)sizeof(uint64_t); p += sizeof(uint64_t)) {
-        uint64_t word = load(p);
-        uint64_t special = bytes_equal(word, '"') | bytes_equal(word, '\\') |
-                           bytes_below(word, 0x20) | (word & BYTES(0x80));
+        uint64_t special = specials(load(p));
         if (special) {
             return p + __builtin_ctzll(special) / 8;
         }
@@ -49,12 +56,6 @@ const char *
 json_text_unescape(const char *p, const char *end, char *out,
                    const char **ret_why)
 {
-    /* What a backslash and a character stand for; 0 if there is more to it. */
-    static const char escaped[256] = {
-        ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
-        ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t',
-    };
-
     while (p < end) {
         if (end - p >= (ptrdiff_t)sizeof(uint64_t)) {
             uint64_t backslashes = bytes_equal(load(p), '\\');
@@ -83,6 +84,68 @@ json_text_unescape(const char *p, const char *end, char *out,
     }
     *out = '\0';
     return NULL;
+}
+
+const char *
+json_text_decode(const char *p, const char *end, char **at,
+                 const char **ret_why)
+{
+    char *out = *at;
+
+    for (*ret_why = NULL; !*ret_why;) {
+        uint64_t special = 0;
+
+        while (!special && end - p >= (ptrdiff_t)sizeof(uint64_t)) {
+            special = specials(load(p));
+            int n =
+                special ? __builtin_ctzll(special) / 8 : (int)sizeof(uint64_t);
+            memcpy(out, p, sizeof(uint64_t));
+            p += n;
+            out += n;
+        }
+        while (p < end && is_plain[(unsigned char)*p]) {
+            *out++ = *p++;
+        }
+        if (p == end) {
+            *ret_why = "a string has no end";
+        } else if (*p == '"') {
+            *at = out;
+            return p;
+        } else if (*p != '\\') {
+            size_t n = json_text_sequence(p, end, ret_why);
+            out = mempcpy(out, p, n);
+            p += n;
+        } else if (end - p < 2) {
+            p = end;
+        } else if (escaped[(unsigned char)p[1]]) {
+            *out++ = escaped[(unsigned char)p[1]];
+            p += 2;
+        } else {
+            *ret_why = unescape_unicode(&p, end, &out);
+        }
+    }
+    return p;
+}
+
+size_t
+json_text_sequence(const char *p, const char *end, const char **ret_why)
+{
+    bool is_control = (unsigned char)*p < 0x20;
+    bool is_nul = (unsigned char)*p == 0xc0; /* Only ours may have it. */
+    size_t n = is_control || is_nul ? 0 : utf8_sequence(p, end);
+
+    if (n == 0) {
+        *ret_why = is_control ? "a control character in a string" : "not UTF-8";
+    }
+    return n;
+}
+
+/* Sets the highest bit of the first byte that is not plain. */
+static uint64_t
+specials(uint64_t word)
+{
+    return bytes_equal(word, '"') | bytes_equal(word, '\\') |
+           bytes_below(word, 0x20) | (word & BYTES(0x80));
 }
 
 /* Sets the highest bit of each byte that is less than 'c', at most 0x80; of

@@ -254,40 +254,57 @@ test_escapes_are_decoded(void **state)
                   "\"\xef\xbf\xbf\xee\x80\x80\xed\x9f\xbf\xf4\x8f\xbf\xbf\"");
 }
 
-/* Texts are read by words: each place in one, and what a word leaves over. */
+/* 'special' between so many plain characters, as a name; null: refused. */
+static void
+assert_name_is_read(const char *special, const char *expected, int before,
+                    int after, int blanks)
+{
+    static const char plain[] = "!#abcdefghijklmnop~[] ";
+    AUTO_FREE text = xasprintf("{\"%.*s%s%.*s\":1}%*s", before, plain, special,
+                               after, plain, blanks, "");
+
+    if (!expected) {
+        assert_refused(text, "");
+        return;
+    }
+    AUTO_FREE name =
+        xasprintf("%.*s%s%.*s", before, plain, expected, after, plain);
+    AUTO_JSON json = parse(text);
+    assert_string_equal(json_name(json_first(json)), name);
+}
+
+/* Texts are read by words: each place in one, and what a word leaves over;
+ * large texts in another way than small ones. */
 static void
 test_what_is_special_is_seen_at_every_place_of_a_word(void **state)
 {
     static const struct {
-        const char *in, *out; /* Null: refused. */
+        const char *in, *out;
     } specials[] = {
         {"\\\\", "\\"},
         {"\\n\\\"\\/", "\n\"/"},
         {"\\u00e9", "\xc3\xa9"},
         {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"},
+        {"\xc3\xa9\\t\xc3\xa9", "\xc3\xa9\t\xc3\xa9"},
         {"\xc3\xa9", "\xc3\xa9"},
         {"\x7f", "\x7f"},
         {"\x1f", NULL},
+        {"\\n\x1f", NULL},
         {"\xff", NULL},
+        {"\\n\xff", NULL},
         {"\\x", NULL},
+        {"\\u12\"", NULL},
     };
-    static const char plain[] = "!#abcdefghijklmnop~[] ";
 
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(specials); i++) {
         for (int before = 0; before <= 18; before++) {
             for (int after = 0; after <= 18; after++) {
-                AUTO_FREE text = xasprintf("{\"%.*s%s%.*s\":1}", before, plain,
-                                           specials[i].in, after, plain);
-                if (!specials[i].out) {
-                    assert_refused(text, "");
-                    continue;
-                }
-                AUTO_FREE expected = xasprintf("%.*s%s%.*s", before, plain,
-                                               specials[i].out, after, plain);
-                AUTO_JSON json = parse(text);
-                assert_string_equal(json_name(json_first(json)), expected);
+                assert_name_is_read(specials[i].in, specials[i].out, before,
+                                    after, 0);
             }
+            assert_name_is_read(specials[i].in, specials[i].out, before, 3,
+                                1 << 20);
         }
     }
 }
