@@ -30,6 +30,7 @@ LOG_MODULE(link_publisher);
 #define DEAF_MS 1000
 
 #define NOT_FOUND 404
+#define CONNECTION_FORCED 320
 
 struct publisher {
     struct link_thread *thread;
@@ -266,12 +267,15 @@ is_done(struct publisher *p)
     return idle || clock_now_ms() >= p->close_at_ms;
 }
 
+/* Unless it is going down itself, a broker closes over what it was sent. */
 static void
 lose(struct publisher *p, struct error *error)
 {
+    bool refused = p->conn->is_closed && p->conn->code != CONNECTION_FORCED;
+
     link_thread_lost(p->thread, p->conn, error);
     conn_free(steal(&p->conn));
-    recover_unconfirmed(p, false, NULL);
+    recover_unconfirmed(p, refused, NULL);
     reconnect_lost(p->reconnect, clock_now_ms());
 }
 

@@ -15,6 +15,7 @@ from harness.oslo import Failure
 from harness.path import Path
 from harness.raw import Raw
 from harness.wait import wait_for
+from harness.wire import wire  # noqa: F401
 
 TOLD = 2 + 1     # The broker says what is wrong; and a second for the test.
 UNTOLD = 30
@@ -320,6 +321,18 @@ def test_c11_channel_closed_with_406_is_opened_again(echo, broker, client):
     assert 'PRECONDITION_FAILED' in service.log.read_text()
     wait_for(answers(client), TOLD)
     wait_for(lambda: is_up(service))
+
+
+def test_c11_message_that_costs_the_connection_is_given_up(echo, wire, client):
+    service = echo(url=wire.url)
+    wire.poison = b'brew'
+    with pytest.raises(Failure):
+        call(client, 'echo', value='brew', _timeout=1)
+    # Its caller has given up, but a reply that nobody refuses still goes.
+    wait_for(lambda: wire.n_poisoned == 3, UNTOLD)
+    wait_for(answers(client), UNTOLD)
+    service.meets()
+    assert wire.n_poisoned == 3
 
 
 # ---- Too little of something -------------------------------------------------

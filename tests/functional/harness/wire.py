@@ -15,6 +15,10 @@ from .wait import wait_for
 METHOD, HEADER, BODY = 1, 2, 3
 PUBLISH = (60, 40)
 
+# connection.close with 541, INTERNAL_ERROR.
+_CLOSE = struct.pack('>HHHB6sHH', 10, 50, 541, 6, b'poison', 60, 40)
+CLOSE = struct.pack('>BHI', METHOD, 0, len(_CLOSE)) + _CLOSE + b'\xce'
+
 # What a client puts into basic.publish, and what follows it.
 Published = collections.namedtuple(
     'Published', 'exchange routing_key mandatory immediate properties body')
@@ -81,10 +85,16 @@ class _Publications:
 
 
 class Wire:
-    """Stands before a broker; 'published' is what came through, in order."""
+    """Stands before a broker; 'published' is what came through, in order.
+
+    At a message that has the bytes 'poison' in it, it closes the connection as
+    a broker does that cannot bear it.
+    """
 
     def __init__(self, broker):
         self.published = []
+        self.poison = None
+        self.n_poisoned = 0
         self._broker = (broker.address, broker.port)
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(('127.0.0.1', 0))
@@ -136,8 +146,11 @@ class Wire:
             if data:
                 if decoder:
                     decoder.feed(data)
-                sink.sendall(data)
-                return
+                if not decoder or not self.poison or self.poison not in data:
+                    sink.sendall(data)
+                    return
+                self.n_poisoned += 1
+                source.sendall(CLOSE)
         except OSError:
             pass
         for each in (source, sink):
