@@ -111,7 +111,8 @@ object_field_find(const struct object_class *class, const char *name)
     size_t n;
     const struct object_field *fields = object_fields(class, &n);
 
-    return bsearch(name, fields, n, sizeof *fields, compare_field);
+    return name ? bsearch(name, fields, n, sizeof *fields, compare_field)
+                : NULL;
 }
 
 const struct object_field *

@@ -55,7 +55,8 @@ const struct object_class *object_class_find(const char *name); /* or null */
 size_t object_n_classes(void);
 const struct object_class *object_class_at(size_t i);
 
-/* A field that has something to it, or null. */
+/* A field that has something to it, or null, as for no name (an item of a
+ * list). */
 const struct object_field *object_field_find(const struct object_class *class,
                                              const char *name);
 
