@@ -199,9 +199,13 @@ reply_missed(struct reply_out *reply)
         reply->pause_ms *= 2;
     }
     uint64_t next_ms = now_ms + reply->pause_ms;
-    if (next_ms >= reply->first_missed_ms + replier->patience_ms ||
-        next_ms >= reply->deadline_ms) {
-        remember_gone(replier, reply->queue);
+    bool is_gone = next_ms >= reply->first_missed_ms + replier->patience_ms;
+    if (is_gone || next_ms >= reply->deadline_ms) {
+        /* A caller in a hurry says little about his queue: it may come back,
+         * as after a restart of the broker. */
+        if (is_gone) {
+            remember_gone(replier, reply->queue);
+        }
         log_limited(LOG_LEVEL_WARN, NULL,
                     "reply dropped: its queue '%s' is gone", reply->queue);
         reply_drop(reply);

@@ -600,6 +600,26 @@ test_no_keepalives_unless_asked_for(void **state)
     tear_down(b);
 }
 
+/* After a restart of the broker, say. */
+static void
+test_caller_whose_queue_comes_back_is_answered_again(void **state)
+{
+    struct bench *b = set_up(10);
+
+    (void)state;
+    ask(b, (struct ask){.method = "none",
+                        .reply_q = "reply_late",
+                        .expiration_ms = 1000});
+    fake_clock_advance(&b->loop, 5000);
+    memory_bus_deliver_all(b->bus);
+    struct transport *late = memory_bus_attach(b->bus, NULL, "late");
+    late->client = (struct transport_events){.reply = caught, .aux = b};
+    ask(b, (struct ask){.method = "none", .reply_q = "reply_late"});
+    assert_int_equal(b->n_replies, 1);
+    memory_bus_detach(b->bus, late);
+    tear_down(b);
+}
+
 static void
 test_keepalives_end_when_the_caller_is_gone(void **state)
 {
@@ -748,6 +768,7 @@ main(void)
         cmocka_unit_test(test_keepalives_come_while_it_runs_and_not_after),
         cmocka_unit_test(test_keepalives_come_while_it_waits),
         cmocka_unit_test(test_no_keepalives_unless_asked_for),
+        cmocka_unit_test(test_caller_whose_queue_comes_back_is_answered_again),
         cmocka_unit_test(test_keepalives_end_when_the_caller_is_gone),
         cmocka_unit_test(test_reply_waits_for_its_queue_to_come_back),
         cmocka_unit_test(test_queue_that_stays_away_is_given_up),
