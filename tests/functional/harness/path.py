@@ -1,6 +1,5 @@
 """The network between an agent and its broker, to be cut, held up and mended."""
 
-import ctypes
 import fcntl
 import selectors
 import socket
@@ -11,13 +10,12 @@ import time
 
 from .wait import wait_for
 
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
-
-# A program of the kernel's packet filter that takes nothing.  Attached to a
-# socket it has the kernel drop what comes for it, before TCP sees it: no
-# acknowledgement, no reset, as if the cable had been cut.
-_NOTHING = ctypes.create_string_buffer(struct.pack('@HBBI', 0x06, 0, 0, 0))
-_DROP_ALL = struct.pack('@HP', 1, ctypes.addressof(_NOTHING))
+# The least time to live that a packet must have for the kernel to take it from
+# the network (ip(7)).  What is sent on this machine has 64: with 255 all of it
+# vanishes before TCP sees it, without acknowledgement or reset, as if the cable
+# had been cut.
+IP_MINTTL = 21
+ALL, NONE = 0, 255
 
 
 def _unacknowledged(sock):
@@ -62,13 +60,13 @@ class Path:
             wait_for(lambda: not any(map(_unacknowledged, self._clients)))
             self._mode = 'cut'
             for sock in (self._listener, *self._clients):
-                sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _DROP_ALL)
+                sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, NONE)
 
     def mend(self):
         with self._lock:
             if self._mode == 'cut':
                 for sock in (self._listener, *self._clients):
-                    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+                    sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, ALL)
             self._mode = 'pass'
 
     def waiting(self):
