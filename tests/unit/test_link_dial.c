@@ -17,7 +17,7 @@
 
 /* The resolver, with two more names: "slow" answers when it is told to, "two"
  * has a dead address before the living one. */
-static sem_t asked, may_answer;
+static sem_t asked, may_answer, answers;
 static struct sockaddr_in first, second;
 static struct addrinfo infos[2];
 
@@ -39,6 +39,7 @@ __wrap_getaddrinfo(const char *host, const char *port,
     if (str_eq(host, "slow")) {
         sem_post(&asked);
         sem_wait(&may_answer);
+        sem_post(&answers);
         host = "127.0.0.1";
     }
     return __real_getaddrinfo(host, port, hints, ret);
@@ -50,6 +51,14 @@ __wrap_freeaddrinfo(struct addrinfo *found)
     if (found != infos) {
         __real_freeaddrinfo(found);
     }
+}
+
+/* To the one that waits, and to none that comes later. */
+static void
+let_answer(void)
+{
+    sem_post(&may_answer);
+    sem_wait(&answers);
 }
 
 static int
@@ -171,7 +180,7 @@ test_a_look_up_is_left_alone_when_it_is_not_wanted_any_more(void **state)
     uv_thread_join(&thread); /* Though nobody has answered. */
     assert_string_equal(error_message(a.error), "look up the name: given up");
     attempt_close(&a);
-    sem_post(&may_answer);
+    let_answer();
 }
 
 static void
@@ -186,7 +195,7 @@ test_a_look_up_takes_no_longer_than_it_may(void **state)
     assert_string_equal(error_message(a.error),
                         "look up the name: Connection timed out");
     attempt_close(&a);
-    sem_post(&may_answer);
+    let_answer();
 }
 
 static void
@@ -233,7 +242,8 @@ static int
 set_up(void **state)
 {
     (void)state;
-    return sem_init(&asked, 0, 0) || sem_init(&may_answer, 0, 0);
+    return sem_init(&asked, 0, 0) || sem_init(&may_answer, 0, 0) ||
+           sem_init(&answers, 0, 0);
 }
 
 int
