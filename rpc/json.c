@@ -19,6 +19,7 @@
 
 static cJSON *node(const struct json *json);
 static struct json *json_of(cJSON *item);
+static bool is_named(const struct json *member, const char *name);
 static char *escape_nuls(char *text, size_t *size);
 static struct json *borrow(const struct json *value);
 static bool members_equal(const struct json *a, const struct json *b);
@@ -189,9 +190,13 @@ json_get_string(const struct json *json)
 struct json *
 json_get(const struct json *object, const char *name)
 {
-    return json_is_object(object)
-               ? json_of(cJSON_GetObjectItemCaseSensitive(node(object), name))
-               : NULL;
+    struct json *member =
+        name && json_is_object(object) ? json_first(object) : NULL;
+
+    while (member && !is_named(member, name)) {
+        member = json_next(member);
+    }
+    return member;
 }
 
 struct json *
@@ -199,14 +204,14 @@ json_set(struct json *object, const char *name, struct json *value)
 {
     assert(json_is_object(object) && value != object);
     AUTO_FREE clean = utf8_clean(name, strlen(name));
-    cJSON *old = cJSON_GetObjectItemCaseSensitive(node(object), clean);
+    struct json *old = json_get(object, clean);
 
     if (!value) {
         value = json_null();
     }
     json_build_name(value, steal(&clean));
     if (old) {
-        cJSON_ReplaceItemViaPointer(node(object), old, node(value));
+        cJSON_ReplaceItemViaPointer(node(object), node(old), node(value));
     } else {
         json_build_append(object, value);
     }
@@ -374,6 +379,15 @@ const char *
 json_number_text(const struct json *json)
 {
     return json_is_number(json) ? node(json)->valuestring : NULL;
+}
+
+/* Most names differ in their first letter. */
+static bool
+is_named(const struct json *member, const char *name)
+{
+    const char *its = node(member)->string;
+
+    return *its == *name && strcmp(its, name) == 0;
 }
 
 static cJSON *

@@ -85,8 +85,9 @@ const char *json_get_string(const struct json *json);
 int64_t json_get_int(const struct json *json);
 double json_get_double(const struct json *json);
 
-/* Objects.  A null or wrong 'object' has no members.  json_set() replaces, and
- * takes 'value', where null means JSON's null; returns 'object'. */
+/* Objects.  A null or wrong 'object' has no members, and none has a null name.
+ * json_set() replaces, and takes 'value', where null means JSON's null; returns
+ * 'object'. */
 struct json *json_get(const struct json *object, const char *name);
 struct json *json_set(struct json *object, const char *name,
                       struct json *value);

@@ -5,15 +5,24 @@
 #include <endian.h>
 #include <string.h>
 
+#include "agent/base/mem.h"
 #include "rpc/utf8.h"
 
 /* The inside of strings.  A request of nova's is a string of 13 kB with a
  * thousand strings in it: most of what is read is read here, and so it goes by
  * words of eight bytes. */
 
+/* What is decoded at once; and what most texts between two escapes are not
+ * longer than. */
+#define BLOCK 64
+#define SHORT 16
+
 /* A word whose bytes are all 'c'. */
 #define BYTES(c) ((c)*0x0101010101010101u)
 
+static bool decode_block(const char **at, char **out_at);
+static char *copy_short(char *out, const char *from, size_t n);
+static uint64_t special_bits(const char *block);
 static uint64_t specials(uint64_t word);
 static uint64_t bytes_below(uint64_t word, unsigned char c);
 static uint64_t bytes_equal(uint64_t word, unsigned char c);
@@ -93,15 +102,8 @@ json_text_decode(const char *p, const char *end, char **at,
     char *out = *at;
 
     for (*ret_why = NULL; !*ret_why;) {
-        uint64_t special = 0;
-
-        while (!special && end - p >= (ptrdiff_t)sizeof(uint64_t)) {
-            special = specials(load(p));
-            int n =
-                special ? __builtin_ctzll(special) / 8 : (int)sizeof(uint64_t);
-            memcpy(out, p, sizeof(uint64_t));
-            p += n;
-            out += n;
+        /* A copy of a block may reach into the next. */
+        while (end - p >= 2 * BLOCK && decode_block(&p, &out)) {
         }
         while (p < end && is_plain[(unsigned char)*p]) {
             *out++ = *p++;
@@ -138,6 +140,75 @@ json_text_sequence(const char *p, const char *end, const char **ret_why)
         *ret_why = is_control ? "a control character in a string" : "not UTF-8";
     }
     return n;
+}
+
+/* Decodes the block at '*at', whose escapes are of two characters, and more if
+ * the last of them is not in it as a whole.  False: it got as far as something
+ * else, which is at '*at' now.  Where the escapes are is found out for all of
+ * them at once, so that none waits for the one before. */
+static bool
+decode_block(const char **at, char **out_at)
+{
+    const char *start = *at, *from = start;
+    char *out = *out_at;
+
+    for (uint64_t bits = special_bits(start); bits;) {
+        int i = __builtin_ctzll(bits);
+        const char *p = start + i;
+        char c = *p == '\\' ? escaped[(unsigned char)p[1]] : '\0';
+
+        out = copy_short(out, from, (size_t)(p - from));
+        if (!c) {
+            *at = p;
+            *out_at = out;
+            return false;
+        }
+        *out++ = c;
+        from = p + 2;
+        bits &= ~(3ull << i);
+    }
+    if (from < start + BLOCK) {
+        out = copy_short(out, from, (size_t)(start + BLOCK - from));
+        from = start + BLOCK;
+    }
+    *at = from;
+    *out_at = out;
+    return true;
+}
+
+/* At most a block, by copying as much or more. */
+static char *
+copy_short(char *out, const char *from, size_t n)
+{
+    memcpy(out, from, SHORT);
+    if (n > SHORT) {
+        memcpy(out + SHORT, from + SHORT, BLOCK - SHORT);
+    }
+    return out + n;
+}
+
+/* A bit for each byte of the block that is not plain, the lowest for the
+ * first. */
+static uint64_t
+special_bits(const char *block)
+{
+    typedef signed char bytes __attribute__((vector_size(16)));
+    uint64_t words[BLOCK / sizeof(uint64_t)], bits = 0;
+
+    for (size_t i = 0; i < BLOCK / sizeof(bytes); i++) {
+        bytes b;
+
+        memcpy(&b, block + i * sizeof b, sizeof b);
+        /* Those from 0x80 on are less than 0. */
+        bytes special = (b < 0x20) | (b == '"') | (b == '\\');
+        memcpy((char *)words + i * sizeof b, &special, sizeof special);
+    }
+    for (size_t i = 0; i < N_ELEMENTS(words); i++) {
+        /* Of byte k, all ones or none, bit k; then they are added up. */
+        uint64_t each = le64toh(words[i]) & 0x8040201008040201u;
+        bits |= (each * BYTES(1u)) >> 56 << (8 * i);
+    }
+    return bits;
 }
 
 /* Sets the highest bit of the first byte that is not plain. */

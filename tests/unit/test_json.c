@@ -254,6 +254,64 @@ test_escapes_are_decoded(void **state)
                   "\"\xef\xbf\xbf\xee\x80\x80\xed\x9f\xbf\xf4\x8f\xbf\xbf\"");
 }
 
+/* Texts are read in blocks: each escape at each place, among others. */
+static void
+test_escapes_are_decoded_wherever_they_stand(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sent, *read;
+    } specials[] = {
+        {"\\\"", "\""},
+        {"\\\\", "\\"},
+        {"\\n", "\n"},
+        {"\\\\\\\"", "\\\""},
+        {"\\\\\\\\\\t", "\\\\\t"},
+        {"\\u00e9", "\xc3\xa9"},
+        {"\xc3\xa9", "\xc3\xa9"},
+        {"\\ud83d\\udc11", "\xf0\x9f\x90\x91"},
+    };
+    static const char sent_after[] =
+        "plain\\\"short\\\"\\\"long enough to be copied in two parts\\\\\\\"";
+    static const char read_after[] =
+        "plain\"short\"\"long enough to be copied in two parts\\\"";
+    char before[200];
+
+    memset(before, 'b', sizeof before);
+    for (int n = 0; n < (int)sizeof before; n++) {
+        for (size_t i = 0; i < N_ELEMENTS(specials); i++) {
+            AUTO_FREE text =
+                xasprintf("\"\\/%.*s%s%s%s\"", n, before, specials[i].sent,
+                          sent_after, sent_after);
+            AUTO_FREE expected =
+                xasprintf("/%.*s%s%s%s", n, before, specials[i].read,
+                          read_after, read_after);
+            AUTO_JSON json = parse(text);
+
+            assert_string_equal(json_get_string(json), expected);
+            /* However it is cut, it has no end. */
+            AUTO_FREE cut = xstrndup(text, strlen(text) - 1 - (size_t)n);
+            assert_refused(cut, "");
+        }
+    }
+}
+
+static void
+test_controls_are_refused_wherever_they_stand(void **state)
+{
+    (void)state;
+    char text[300];
+
+    for (size_t n = 3; n < sizeof text - 1; n++) {
+        memset(text, 'b', sizeof text);
+        memcpy(text, "\"\\n", 3);
+        text[n] = n % 2 ? '\x1f' : '\xff';
+        text[sizeof text - 1] = '\0';
+        AUTO_FREE where = xasprintf("at byte %zu: ", n);
+        assert_refused(text, where);
+    }
+}
+
 /* 'special' between so many plain characters, as a name; null: refused. */
 static void
 assert_name_is_read(const char *special, const char *expected, int before,
@@ -674,6 +732,7 @@ test_lookups_of_another_type_find_nothing(void **state)
     assert_true(json_bool_of(o, "b"));
     assert_false(json_bool_of(o, "i"));
     assert_null(json_get(NULL, "x"));
+    assert_null(json_get(o, NULL));
     assert_null(json_get(json_get(o, "s"), "x"));
     assert_null(json_first(NULL));
     assert_null(json_at(NULL, 0));
@@ -853,6 +912,8 @@ main(void)
         cmocka_unit_test(test_whole_floats_are_integers_too),
         cmocka_unit_test(test_doubles_print_shortest_and_stay_floats),
         cmocka_unit_test(test_escapes_are_decoded),
+        cmocka_unit_test(test_escapes_are_decoded_wherever_they_stand),
+        cmocka_unit_test(test_controls_are_refused_wherever_they_stand),
         cmocka_unit_test(test_what_is_special_is_seen_at_every_place_of_a_word),
         cmocka_unit_test(test_a_copy_has_texts_and_names_of_its_own),
         cmocka_unit_test(test_bad_escapes_are_refused),
