@@ -18,6 +18,7 @@ struct link {
     struct mismatches mismatches;
     struct link_thread consumer, publisher;
     struct transport transport;
+    struct wakes *wakes; /* Owned by the queue; null: none is put off. */
     bool is_up, is_closing;
     uv_timer_t *grace; /* Null: the publisher has none. */
     void (*closed)(void *aux);
@@ -35,6 +36,11 @@ struct settled {
     struct completion completion;
     struct link *link;
     struct message_list list;
+};
+
+struct wakes {
+    struct completion completion;
+    struct link *link; /* Null: it is gone. */
 };
 
 struct state_change {
@@ -59,6 +65,8 @@ static void join(struct link_thread *);
 static struct command *command_create(enum command_type);
 static void command_deliver(struct completion *);
 static void deliveries_deliver(struct completion *);
+static void defer_wakes(struct link *);
+static void wakes_deliver(struct completion *);
 static void deliver(struct link *, const struct inbound *);
 static void settled_deliver(struct completion *);
 static void state_deliver(struct completion *);
@@ -366,6 +374,9 @@ consumer_ended(void *aux)
 
     join(&link->consumer);
     drop_left(link);
+    if (link->wakes) {
+        link->wakes->link = NULL;
+    }
     /* Whoever listens to the transport lets go of it in there. */
     link->closed(link->closed_aux);
     drop_left(link);
@@ -445,8 +456,9 @@ deliveries_deliver(struct completion *completion)
     struct inbound *next;
 
     /* The answer to a single one goes while the loop still tidies up. */
-    link_thread_defer(&link->publisher, d->first->next);
-    link_thread_defer(&link->consumer, true);
+    if (d->first->next || !completion_is_last(link->q)) {
+        defer_wakes(link);
+    }
     for (struct inbound *in = d->first; in; in = next) {
         bool is_kept = false;
 
@@ -457,9 +469,37 @@ deliveries_deliver(struct completion *completion)
             in->block.release(&in->block);
         }
     }
-    link_thread_defer(&link->publisher, false);
-    link_thread_defer(&link->consumer, false);
     free(d);
+}
+
+/* One for all that this round of the loop has for a thread: each goes to the
+ * broker in one piece, and the loop is not interrupted meanwhile. */
+static void
+defer_wakes(struct link *link)
+{
+    if (link->wakes) {
+        return;
+    }
+    link->wakes = xzalloc(sizeof *link->wakes);
+    link->wakes->completion.deliver = wakes_deliver;
+    link->wakes->link = link;
+    link_thread_defer(&link->publisher, true);
+    link_thread_defer(&link->consumer, true);
+    completion_at_end(link->q, &link->wakes->completion);
+}
+
+static void
+wakes_deliver(struct completion *completion)
+{
+    struct wakes *wakes = container_of(completion, struct wakes, completion);
+    struct link *link = wakes->link;
+
+    free(wakes);
+    if (link) {
+        link->wakes = NULL;
+        link_thread_defer(&link->publisher, false);
+        link_thread_defer(&link->consumer, false);
+    }
 }
 
 static void

@@ -14,8 +14,9 @@ LOG_MODULE(completion);
 
 struct completion_queue {
     uv_async_t wakeup;
-    struct completion *taken; /* The loop's: not yet delivered. */
-    uv_mutex_t mutex;         /* Guards what follows. */
+    struct completion *taken;  /* The loop's: not yet delivered. */
+    struct completion *at_end; /* The loop's, too: after those. */
+    uv_mutex_t mutex;          /* Guards what follows. */
     struct completion *head, **tail;
     unsigned limit_ms;
     bool fatal;
@@ -23,6 +24,7 @@ struct completion_queue {
 
 static void wakeup_called(uv_async_t *wakeup);
 static bool deliver_some(struct completion_queue *, uint64_t until_ns);
+static void deliver_at_end(struct completion_queue *);
 static void deliver_timed(struct completion_queue *, struct completion *);
 static void queue_closed(uv_handle_t *handle);
 
@@ -54,6 +56,19 @@ completion_post(struct completion_queue *q, struct completion *c)
     q->tail = &c->next;
     uv_async_send(&q->wakeup); /* Inside: 'q' may go once it is unlocked. */
     uv_mutex_unlock(&q->mutex);
+}
+
+void
+completion_at_end(struct completion_queue *q, struct completion *c)
+{
+    c->next = q->at_end;
+    q->at_end = c;
+}
+
+bool
+completion_is_last(const struct completion_queue *q)
+{
+    return !q->taken;
 }
 
 uv_loop_t *
@@ -95,13 +110,29 @@ deliver_some(struct completion_queue *q, uint64_t until_ns)
             uv_mutex_unlock(&q->mutex);
         }
         struct completion *c = q->taken;
-        if (!c) {
+        if (!c && !q->at_end) {
             return true;
+        }
+        if (!c) {
+            deliver_at_end(q);
+            continue;
         }
         q->taken = c->next; /* 'deliver' may free 'c'. */
         deliver_timed(q, c);
     } while (uv_hrtime() < until_ns);
+    deliver_at_end(q);
     return false;
+}
+
+static void
+deliver_at_end(struct completion_queue *q)
+{
+    struct completion *next;
+
+    for (struct completion *c = steal(&q->at_end); c; c = next) {
+        next = c->next;
+        deliver_timed(q, c);
+    }
 }
 
 static void

@@ -7,6 +7,8 @@
  *
  * Threads: completion_post() any; the rest the loop. */
 
+#include <stdbool.h>
+
 #include <uv.h>
 
 #include "agent/base/mem.h"
@@ -26,6 +28,14 @@ void completion_queue_close(struct completion_queue *q);
 
 /* Gives 'c' and all it points to to the loop. */
 void completion_post(struct completion_queue *q, struct completion *c);
+
+/* From within a delivery: 'c' comes after all that waits, or when the loop has
+ * delivered for so long that it looks at other things; several in no order.
+ * What many deliveries cause can so be done once for all of them. */
+void completion_at_end(struct completion_queue *q, struct completion *c);
+
+/* From within a delivery: is it the last there is, as far as the loop knows? */
+bool completion_is_last(const struct completion_queue *q);
 
 /* The loop that this queue wakes. */
 uv_loop_t *completion_queue_loop(struct completion_queue *q);
