@@ -62,8 +62,6 @@ migrate_plan_request(const struct conf *conf, const char *dest,
     }
     request->uuid = xstrdup(guest->uuid);
     request->bandwidth_mib_s = (unsigned)conf->libvirt.live_migration_bandwidth;
-    request->n_parallel =
-        (unsigned)conf->libvirt.live_migration_parallel_connections;
     request->vnc_listen =
         xstrdup_null(migrate_data_graphics_listen_addr_vnc(data));
     request->spice_listen =
@@ -80,6 +78,9 @@ migrate_plan_request(const struct conf *conf, const char *dest,
     }
     request->flags = migrate_plan_flags(conf, data, request->n_disks,
                                         object_string(instance, "vm_state"));
+    request->n_parallel = migrate_rules_n_parallel(
+        (unsigned)conf->libvirt.live_migration_parallel_connections,
+        request->flags);
     *ret = steal(&request);
     return NULL;
 }
