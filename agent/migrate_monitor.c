@@ -211,12 +211,15 @@ round_stats(void *aux, struct error *error, const struct job_stats *stats)
 }
 
 /* What a killed agent asked of libvirt may still be on its way to become a job:
- * only when there has been none for some rounds is it over. */
+ * only when there has been none for some rounds is it over.  That of a
+ * post-copy stays when it breaks. */
 static void
 note_job_end(struct migrate_monitor *mm)
 {
-    if (mm->input.stats.type != JOB_NONE ||
-        mm->input.stats_error == ERR_HYPERVISOR_UNAVAILABLE) {
+    if (monitor_is_postcopy(mm->core)) {
+        mm->input.call_returned = true;
+    } else if (mm->input.stats.type != JOB_NONE ||
+               mm->input.stats_error == ERR_HYPERVISOR_UNAVAILABLE) {
         mm->n_idle = 0;
     } else if (++mm->n_idle >= ADOPTED_IDLE_ROUNDS || mm->input.stop_seen) {
         mm->input.call_returned = true;
@@ -334,10 +337,10 @@ postcopy_resumed(void *aux, struct error *error)
 {
     struct migrate_monitor *mm = aux;
 
-    if (!error) {
-        mm->input.call_error = ERR_NONE;
-        error_free(steal(&mm->call_error));
-    }
+    error_free(mm->call_error);
+    mm->call_error = error ? error_copy(error) : NULL;
+    mm->input.call_error = error_code(error);
+    mm->input.call_returned = true;
     action_done(mm, error);
 }
 
@@ -355,6 +358,7 @@ postcopy_resume(void *aux, struct error *error, struct guest *guest)
     guest_free(guest);
     if (error || !m) {
         migrate_request_free(request);
+        mm->input.call_returned = true;
         action_done(mm, error);
         return;
     }
@@ -368,6 +372,7 @@ resume_postcopy(struct migrate_monitor *mm)
     log_error(op_log(mm->ticket ? op_ticket_op(mm->ticket) : NULL),
               "post-copy to '%s' broke, the guest is paused: resuming it",
               mm->dest_uri);
+    mm->adopted = mm->input.call_returned = false; /* There is one again. */
     mm->n_pending++;
     driver_guest_get(mm->agent->driver, mm->uuid, postcopy_resume, mm);
 }

@@ -93,7 +93,9 @@ monitor_run(struct monitor *monitor, uint64_t now_ms,
     bool is_active =
         !input->stats_failed && (input->stats.type == JOB_UNBOUNDED ||
                                  input->stats.type == JOB_BOUNDED);
-    if (is_active) {
+    /* libvirt keeps the job of a post-copy that broke, to be resumed. */
+    bool may_be_broken = monitor->is_postcopy && input->call_returned;
+    if (is_active && !may_be_broken) {
         /* The job goes on, even if the call was lost with a connection.  A
          * bounded one is none of ours. */
         if (input->stats.type == JOB_UNBOUNDED) {
