@@ -33,7 +33,9 @@ LOG_MODULE(driver);
     ENTRY(migrate)               \
     ENTRY(migrate_abort)         \
     ENTRY(migrate_set_downtime)  \
+    ENTRY(migrate_get_downtime)  \
     ENTRY(migrate_set_bandwidth) \
+    ENTRY(migrate_throttle)      \
     ENTRY(migrate_postcopy)      \
     ENTRY(job_get)               \
     ENTRY(suspend)               \
@@ -78,6 +80,7 @@ struct call {
         driver_bool_done *answer;
         driver_presence_done *presence;
         driver_job_done *job;
+        driver_number_done *number;
     } done;
     void *aux;
 
@@ -97,6 +100,7 @@ struct call {
     bool ret_answer;
     enum guest_presence ret_presence;
     struct job_stats ret_job;
+    unsigned ret_number;
 };
 
 struct event_call {
@@ -269,6 +273,12 @@ deliver_job(struct call *c)
     c->done.job(c->aux, error, error ? NULL : &c->ret_job);
 }
 
+static void
+deliver_number(struct call *c)
+{
+    c->done.number(c->aux, steal(&c->error), c->ret_number);
+}
+
 /* The table's entries, on a worker: OP(ARGUMENTS) of the call 'c'. */
 #define RUN(OP, ...)                                                  \
     static void run_##OP(struct call *c)                              \
@@ -289,7 +299,9 @@ RUN(unprepare, c->prepare)
 RUN(migrate, c->migrate)
 RUN(migrate_abort, c->text)
 RUN(migrate_set_downtime, c->text, c->number)
+RUN(migrate_get_downtime, c->text, &c->ret_number)
 RUN(migrate_set_bandwidth, c->text, c->number)
+RUN(migrate_throttle, c->text)
 RUN(migrate_postcopy, c->text)
 RUN(job_get, c->text, c->completed, &c->ret_job)
 RUN(suspend, c->text)
@@ -453,6 +465,7 @@ driver_migrate(struct driver *driver, struct migrate_request *request,
         call_submit(c);                                                     \
     }
 PLAIN_UUID_CALL(migrate_abort)
+PLAIN_UUID_CALL(migrate_throttle)
 PLAIN_UUID_CALL(migrate_postcopy)
 PLAIN_UUID_CALL(suspend)
 PLAIN_UUID_CALL(resume)
@@ -470,6 +483,18 @@ driver_migrate_set_downtime(struct driver *driver, const char *uuid,
     c->done.plain = done;
     c->text = xstrdup(uuid);
     c->number = ms;
+    call_submit(c);
+}
+
+void
+driver_migrate_get_downtime(struct driver *driver, const char *uuid,
+                            driver_number_done *done, void *aux)
+{
+    struct call *c =
+        call_create(driver, run_migrate_get_downtime, deliver_number, aux);
+
+    c->done.number = done;
+    c->text = xstrdup(uuid);
     call_submit(c);
 }
 

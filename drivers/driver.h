@@ -125,6 +125,8 @@ enum migrate_flag {
     MIGRATE_POSTCOPY = 1 << 3,
     MIGRATE_AUTO_CONVERGE = 1 << 4,
     MIGRATE_POSTCOPY_RESUME = 1 << 5,
+    /* The guest can be slowed by migrate_throttle(), and is not before. */
+    MIGRATE_THROTTLE = 1 << 6,
 };
 struct migrate_request {
     char *uuid;
@@ -267,8 +269,14 @@ struct driver_ops {
     struct error *(*migrate_abort)(void *state, const char *uuid);
     struct error *(*migrate_set_downtime)(void *state, const char *uuid,
                                           unsigned ms);
+    /* What it has now, whoever set it. */
+    struct error *(*migrate_get_downtime)(void *state, const char *uuid,
+                                          unsigned *ret_ms);
     struct error *(*migrate_set_bandwidth)(void *state, const char *uuid,
                                            unsigned mib_s);
+    /* Slows the guest more and more from now on, for as long as it writes too
+     * much.  Only with MIGRATE_THROTTLE; a second time it changes nothing. */
+    struct error *(*migrate_throttle)(void *state, const char *uuid);
     struct error *(*migrate_postcopy)(void *state, const char *uuid);
     /* 'completed': the last ended job's.  Any time. */
     struct error *(*job_get)(void *state, const char *uuid, bool completed,
@@ -335,6 +343,8 @@ typedef void driver_presence_done(void *aux, struct error *error,
                                   enum guest_presence presence);
 typedef void driver_job_done(void *aux, struct error *error,
                              const struct job_stats *stats);
+typedef void driver_number_done(void *aux, struct error *error,
+                                unsigned number);
 
 void driver_host_get(struct driver *, driver_host_done *done, void *aux);
 void driver_host_uptime(struct driver *, driver_text_done *done, void *aux);
@@ -363,6 +373,10 @@ void driver_migrate_abort(struct driver *, const char *uuid, driver_done *done,
                           void *aux);
 void driver_migrate_set_downtime(struct driver *, const char *uuid, unsigned ms,
                                  driver_done *done, void *aux);
+void driver_migrate_get_downtime(struct driver *, const char *uuid,
+                                 driver_number_done *done, void *aux);
+void driver_migrate_throttle(struct driver *, const char *uuid,
+                             driver_done *done, void *aux);
 void driver_migrate_set_bandwidth(struct driver *, const char *uuid,
                                   unsigned mib_s, driver_done *done, void *aux);
 void driver_migrate_postcopy(struct driver *, const char *uuid,

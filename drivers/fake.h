@@ -45,6 +45,8 @@
     FAKE_OP(migrate)               \
     FAKE_OP(migrate_abort)         \
     FAKE_OP(migrate_set_downtime)  \
+    FAKE_OP(migrate_get_downtime)  \
+    FAKE_OP(migrate_throttle)      \
     FAKE_OP(migrate_set_bandwidth) \
     FAKE_OP(migrate_postcopy)      \
     FAKE_OP(job_get)               \
@@ -151,6 +153,9 @@ struct error *fake_migrate(void *state, const struct migrate_request *request);
 struct error *fake_migrate_abort(void *state, const char *uuid);
 struct error *fake_migrate_set_downtime(void *state, const char *uuid,
                                         unsigned ms);
+struct error *fake_migrate_get_downtime(void *state, const char *uuid,
+                                        unsigned *ret_ms);
+struct error *fake_migrate_throttle(void *state, const char *uuid);
 struct error *fake_migrate_set_bandwidth(void *state, const char *uuid,
                                          unsigned mib_s);
 struct error *fake_migrate_postcopy(void *state, const char *uuid);

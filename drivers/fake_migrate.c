@@ -122,6 +122,39 @@ fake_migrate_set_downtime(void *state, const char *uuid, unsigned ms)
 }
 
 struct error *
+fake_migrate_get_downtime(void *state, const char *uuid, unsigned *ret_ms)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    struct error *error = fake_enter(fake, FAKE_migrate_get_downtime);
+    struct migration *m = error ? NULL : find_running(fake, uuid, &error);
+    if (m) {
+        *ret_ms = m->job.max_downtime_ms;
+    }
+    return error;
+}
+
+struct error *
+fake_migrate_throttle(void *state, const char *uuid)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    struct error *error = fake_enter(fake, FAKE_migrate_throttle);
+    struct migration *m = error ? NULL : find_running(fake, uuid, &error);
+    if (m && !(m->flags & MIGRATE_THROTTLE)) {
+        return error_new(ERR_INVALID,
+                         "the migration of '%s' can't be throttled", uuid);
+    }
+    if (m) {
+        m->job.auto_converge = true;
+        fake_changed();
+    }
+    return error;
+}
+
+struct error *
 fake_migrate_set_bandwidth(void *state, const char *uuid, unsigned mib_s)
 {
     struct fake *fake = state;

@@ -146,6 +146,9 @@ struct error *libvirt_guest_discard(void *state, const char *uuid);
 struct error *libvirt_migrate(void *state,
                               const struct migrate_request *request);
 struct error *libvirt_migrate_abort(void *state, const char *uuid);
+struct error *libvirt_migrate_get_downtime(void *state, const char *uuid,
+                                           unsigned *ret_ms);
+struct error *libvirt_migrate_throttle(void *state, const char *uuid);
 struct error *libvirt_migrate_set_downtime(void *state, const char *uuid,
                                            unsigned ms);
 struct error *libvirt_migrate_set_bandwidth(void *state, const char *uuid,

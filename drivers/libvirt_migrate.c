@@ -2,8 +2,11 @@
 
 #include "drivers/libvirt_internal.h"
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/log.h"
@@ -13,6 +16,13 @@ LOG_MODULE(libvirt_migrate);
 
 #define OPEN_TIMEOUT_S 10
 #define SILENCE_S 30
+
+/* Of the time of its CPUs a guest loses so many per cent at first, and more
+ * each time that it was seen to write too much.  One that may be throttled
+ * later is, until then, at the least that QEMU knows; then by QEMU's own step.
+ */
+#define THROTTLE_IDLE 1
+#define THROTTLE_INCREMENT "20"
 
 /* libvirt's and QEMU's most; QEMU takes it for "no limit". */
 #define BANDWIDTH_MAX_MIB_S ((unsigned long)(INT64_MAX >> 20))
@@ -31,6 +41,7 @@ static unsigned flags_of(const struct migrate_request *request);
 static bool copies_disks(const struct migrate_request *request);
 static void add_params(struct params *params,
                        const struct migrate_request *request, const char *xml);
+static void add_int(struct params *params, const char *name, int value);
 static void add_string(struct params *params, const char *name,
                        const char *value);
 static void log_refused_xml(const char *uuid, const char *before,
@@ -80,6 +91,45 @@ libvirt_migrate_set_downtime(void *state, const char *uuid, unsigned ms)
         error = libvirt_error(ERR_INTERNAL, uuid);
     }
     return error_wrap(error, "set the downtime of '%s' to %u ms", uuid, ms);
+}
+
+struct error *
+libvirt_migrate_get_downtime(void *state, const char *uuid, unsigned *ret_ms)
+{
+    AUTO_DOMAIN domain = NULL;
+    unsigned long long ms;
+    struct error *error = libvirt_guest_find(state, uuid, &domain);
+
+    if (!error && virDomainMigrateGetMaxDowntime(domain, &ms, 0) < 0) {
+        error = libvirt_error(ERR_INTERNAL, uuid);
+    }
+    if (!error) {
+        *ret_ms = ms < UINT_MAX ? (unsigned)ms : UINT_MAX;
+    }
+    return error_wrap(error, "ask for the downtime of '%s'", uuid);
+}
+
+/* libvirt asks for throttling when a job begins and not later (9.0 to 11), so
+ * the job begins with next to none and QEMU itself is told to go on. */
+struct error *
+libvirt_migrate_throttle(void *state, const char *uuid)
+{
+    AUTO_DOMAIN domain = NULL;
+    AUTO_FREE answer = NULL;
+    struct error *error = libvirt_guest_find(state, uuid, &domain);
+
+    if (!error &&
+        virDomainQemuMonitorCommand(
+            domain,
+            "{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+            "{\"cpu-throttle-increment\": " THROTTLE_INCREMENT "}}",
+            &answer, 0) < 0) {
+        error = libvirt_error(ERR_INTERNAL, uuid);
+    }
+    if (!error && strstr(answer, "\"error\"")) {
+        error = error_new(ERR_INTERNAL, "QEMU answered %s", answer);
+    }
+    return error_wrap(error, "throttle '%s'", uuid);
 }
 
 struct error *
@@ -168,6 +218,7 @@ flags_of(const struct migrate_request *request)
         {MIGRATE_TLS, VIR_MIGRATE_TLS},
         {MIGRATE_POSTCOPY, VIR_MIGRATE_POSTCOPY},
         {MIGRATE_AUTO_CONVERGE, VIR_MIGRATE_AUTO_CONVERGE},
+        {MIGRATE_THROTTLE, VIR_MIGRATE_AUTO_CONVERGE},
         {MIGRATE_POSTCOPY_RESUME, VIR_MIGRATE_POSTCOPY_RESUME},
     };
     unsigned flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER |
@@ -216,10 +267,22 @@ add_params(struct params *params, const struct migrate_request *request,
                        request->disks[i]);
         }
     }
-    if (request->n_parallel > 1 &&
-        virTypedParamsAddInt(&params->list, &params->n, &params->n_room,
-                             VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
-                             (int)request->n_parallel) < 0) {
+    if (request->n_parallel > 1) {
+        add_int(params, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
+                (int)request->n_parallel);
+    }
+    if (request->flags & MIGRATE_THROTTLE) {
+        add_int(params, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, THROTTLE_IDLE);
+        add_int(params, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT,
+                THROTTLE_IDLE);
+    }
+}
+
+static void
+add_int(struct params *params, const char *name, int value)
+{
+    if (virTypedParamsAddInt(&params->list, &params->n, &params->n_room, name,
+                             value) < 0) {
         abort(); /* No memory. */
     }
 }

@@ -693,6 +693,7 @@ test_aborted_migration_leaves_the_guest_running(void **state)
     struct migrate_request *request =
         migrate_create(guest.guest, contract->peer_uri);
     request->bandwidth_mib_s = 1;
+    request->flags |= MIGRATE_THROTTLE;
     driver_migrate(f->here, request, on_plain, &moved);
     AWAIT_UNTIL(f->h, r, driver_job_get(f->here, f->uuid, false, on_job, &r),
                 !r.error && r.job.type == JOB_UNBOUNDED);
@@ -704,6 +705,10 @@ test_aborted_migration_leaves_the_guest_running(void **state)
              driver_migrate_set_bandwidth(f->here, f->uuid, 2, on_plain, &r));
     AWAIT_OK(f->h, r,
              driver_migrate_set_downtime(f->here, f->uuid, 100, on_plain, &r));
+    AWAIT_OK(f->h, r,
+             driver_migrate_get_downtime(f->here, f->uuid, on_number, &r));
+    assert_int_equal(r.number, 100);
+    AWAIT_OK(f->h, r, driver_migrate_throttle(f->here, f->uuid, on_plain, &r));
     assert_false(moved.is_done);
     AWAIT_OK(f->h, r, driver_migrate_abort(f->here, f->uuid, on_plain, &r));
     harness_wait(f->h, &moved.is_done);

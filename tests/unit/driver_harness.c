@@ -95,6 +95,12 @@ on_job(void *aux, struct error *error, const struct job_stats *stats)
     }
 }
 
+void
+on_number(void *aux, struct error *error, unsigned number)
+{
+    finish(aux, error)->number = number;
+}
+
 struct harness *
 harness_create(void)
 {

@@ -29,6 +29,7 @@ struct result {
     enum guest_presence presence;
     struct job_stats job;
     bool has_job;
+    unsigned number;
 };
 void result_clear(struct result *result);
 
@@ -40,6 +41,7 @@ void on_list(void *aux, struct error *error, struct guest_list *list);
 void on_answer(void *aux, struct error *error, bool answer);
 void on_presence(void *aux, struct error *error, enum guest_presence presence);
 void on_job(void *aux, struct error *error, const struct job_stats *stats);
+void on_number(void *aux, struct error *error, unsigned number);
 
 struct harness {
     uv_loop_t loop;

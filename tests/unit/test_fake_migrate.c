@@ -99,6 +99,47 @@ test_busy_guest_moves_once_more_downtime_is_allowed(void **state)
 }
 
 static void
+test_busy_guest_moves_once_it_is_throttled(void **state)
+{
+    struct fixture *f = *state;
+    struct result moved = {0}, r = {0};
+
+    STEER(f->a, "bandwidth 400");
+    STEER(f->a, "dirty-rate %s 500", f->uuid);
+    start(f, MIGRATE_THROTTLE, &moved);
+    AWAIT_OK(f->h, r,
+             driver_migrate_set_downtime(f->a, f->uuid, 1, on_plain, &r));
+    AWAIT_UNTIL(f->h, r, driver_job_get(f->a, f->uuid, false, on_job, &r),
+                r.job.iteration > 4);
+    assert_false(r.job.auto_converge_percent > 0); /* Not by itself. */
+    assert_false(moved.is_done);
+    AWAIT_OK(f->h, r, driver_migrate_throttle(f->a, f->uuid, on_plain, &r));
+    AWAIT_UNTIL(f->h, r, driver_job_get(f->a, f->uuid, false, on_job, &r),
+                r.job.auto_converge_percent > 0);
+    AWAIT_OK(f->h, r,
+             driver_migrate_set_downtime(f->a, f->uuid, 5000, on_plain, &r));
+    harness_wait(f->h, &moved.is_done);
+    assert_null(moved.error);
+    assert_moved(f);
+}
+
+static void
+test_what_was_not_started_for_it_is_not_throttled(void **state)
+{
+    struct fixture *f = *state;
+    struct result moved = {0}, r = {0};
+
+    STEER(f->a, "hang transfer");
+    start(f, 0, &moved);
+    AWAIT(f->h, r, driver_migrate_throttle(f->a, f->uuid, on_plain, &r));
+    assert_int_equal(error_code(r.error), ERR_INVALID);
+    result_clear(&r);
+    STEER(f->a, "release");
+    harness_wait(f->h, &moved.is_done);
+    assert_null(moved.error);
+}
+
+static void
 test_suspended_guest_converges_and_runs_over_there(void **state)
 {
     struct fixture *f = *state;
@@ -331,6 +372,8 @@ main(void)
         FAKE_TEST(test_migration_leaves_only_what_it_must),
         FAKE_TEST(test_both_hosts_are_told_in_order),
         FAKE_TEST(test_busy_guest_moves_once_more_downtime_is_allowed),
+        FAKE_TEST(test_busy_guest_moves_once_it_is_throttled),
+        FAKE_TEST(test_what_was_not_started_for_it_is_not_throttled),
         FAKE_TEST(test_suspended_guest_converges_and_runs_over_there),
         FAKE_TEST(test_paused_guest_stays_paused),
         FAKE_TEST(test_bandwidth_slows_and_speeds_a_migration),
