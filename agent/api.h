@@ -17,7 +17,8 @@
  *   summary: {uuid, name, display_name, host, vm_state, task_state,
  *     power_state (text), memory_mb, vcpus, progress}
  * migrate             instance, dest (null: choose), block_migration (null:
- *                     find out), disk_over_commit, check (only check)
+ *                     find out), disk_over_commit, check (only check),
+ *                     settings (see agent/migrate_settings.h)
  *                     -> migration; with check: {dest, data, rules: [{host,
  *                     ok, reason}]}
  * migration_list      instance (optional)        [migration]
@@ -27,7 +28,9 @@
  *     dest, created_at, updated_at, step, error, progress, memory_total,
  *     memory_processed, memory_remaining, disk_total, disk_processed,
  *     disk_remaining, rate (bytes/s), elapsed_ms, downtime_ms, iteration,
- *     total_ms}; what is not known is null
+ *     total_ms, settings}; what is not known is null
+ * migration_set       migration, settings (bandwidth, downtime)
+ *                     -> migration
  * migration_abort, migration_force_complete      migration -> null
  * op_list             -                          see op_engine_list()
  * fake                command (text)             {answer}

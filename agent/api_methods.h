@@ -15,9 +15,10 @@
     API_METHOD(instance_show, ARG("instance"))                            \
     API_METHOD(migrate, ARG("instance"), OPTIONAL("dest"),                \
                OPTIONAL("block_migration"), OPTIONAL("disk_over_commit"), \
-               OPTIONAL("check"))                                         \
+               OPTIONAL("check"), OPTIONAL("settings"))                   \
     API_METHOD(migration_list, OPTIONAL("instance"))                      \
     API_METHOD(migration_show, ARG("migration"))                          \
+    API_METHOD(migration_set, ARG("migration"), ARG("settings"))          \
     API_METHOD(migration_abort, ARG("migration"))                         \
     API_METHOD(migration_force_complete, ARG("migration"))                \
     API_METHOD(op_list, NO_ARGS)                                          \

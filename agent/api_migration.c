@@ -76,11 +76,23 @@ check_movable(const struct object *instance)
     return NULL;
 }
 
+/* On success '*ret' is another, to be closed. */
+static struct error *
+find_settings(const struct api_call *call, struct migrate_settings *ret)
+{
+    const struct conf *conf = api_agent(call)->conf;
+    struct error *error =
+        migrate_settings_parse(json_get(api_args(call), "settings"), ret);
+
+    return error ? error : migrate_settings_check(ret, conf);
+}
+
 void
 api_migrate(struct api_call *call)
 {
     const struct object *instance;
     int block = -1, over_commit = -1, check = -1;
+    AUTO_SETTINGS settings = MIGRATE_SETTINGS_NONE;
 
     struct error *error =
         api_find_instance(call, api_text(call, "instance"), &instance);
@@ -92,6 +104,9 @@ api_migrate(struct api_call *call)
     }
     if (!error) {
         error = api_tristate(call, "check", &check);
+    }
+    if (!error) {
+        error = find_settings(call, &settings);
     }
     if (!error) {
         error = check_movable(instance);
@@ -120,6 +135,7 @@ api_migrate(struct api_call *call)
         .dest = api_text(call, "dest"),
         .block_migration = block,
         .disk_over_commit = over_commit,
+        .settings = &settings,
     };
     conduct_start(api_agent(call), &request, &log, started, call);
 }
@@ -278,6 +294,51 @@ not_running(const struct object *record, const char *method)
                   object_string(record, "instance_uuid"));
     error_set_arg(error, "state", object_string(record, "status"));
     return error_set_arg(error, "method", method);
+}
+
+static void
+set_done(void *aux, struct error *error)
+{
+    struct api_call *call = aux;
+
+    if (error) {
+        api_fail(call, error);
+    } else {
+        look_up(call, show);
+    }
+}
+
+static void
+set_it(struct api_call *call, struct object *record)
+{
+    struct op *op =
+        op_find(api_agent(call)->ops, object_string(record, "uuid"));
+    AUTO_SETTINGS settings = MIGRATE_SETTINGS_NONE;
+    struct error *error = find_settings(call, &settings);
+
+    if (!error && (settings.completion_timeout_s >= 0 ||
+                   settings.timeout_action || settings.convergence)) {
+        error = error_new(ERR_VALUE, "only bandwidth and downtime can be "
+                                     "changed when it is under way");
+    }
+    if (!error && settings.bandwidth_mib_s < 0 && settings.downtime_ms < 0) {
+        error = error_new(ERR_VALUE, "neither bandwidth nor downtime is set");
+    }
+    if (!error && !op) {
+        error = not_running(record, "set");
+    }
+    if (error) {
+        api_fail(call, error);
+    } else {
+        migrate_source_set(op, &settings, set_done, call);
+    }
+    object_free(record);
+}
+
+void
+api_migration_set(struct api_call *call)
+{
+    look_up(call, set_it);
 }
 
 static void

@@ -19,6 +19,7 @@ struct conduct {
     struct object *data;   /* Null until a destination agreed. */
     char *wanted, *dest;   /* Each may be null. */
     int block_migration, disk_over_commit;
+    struct migrate_settings settings;
 
     /* Not in the journal. */
     void (*done)(void *aux, struct error *error, struct object *record);
@@ -95,6 +96,7 @@ conduct_start(struct agent *agent, const struct conduct_request *request,
     c->wanted = xstrdup_null(request->dest);
     c->block_migration = request->block_migration;
     c->disk_over_commit = request->disk_over_commit;
+    migrate_settings_copy(&c->settings, request->settings);
     call->done = done;
     call->aux = aux;
     AUTO_FREE key = xasprintf("conduct:%s", object_string(c->record, "uuid"));
@@ -267,6 +269,7 @@ hand_over_run(struct op *op, struct op_ticket *ticket)
         .record = object_copy(c->record),
         .data = object_copy(c->data),
         .dest = c->dest,
+        .settings = &c->settings,
     };
 
     migrate_source_start(c->agent, &request, op_log(op), handed_over, ticket);
@@ -300,6 +303,7 @@ conduct_save(const void *data)
     json_set_string(json, "dest", c->dest);
     json_set_int(json, "block_migration", c->block_migration);
     json_set_int(json, "disk_over_commit", c->disk_over_commit);
+    json_set(json, "settings", migrate_settings_format(&c->settings));
     return json;
 }
 
@@ -316,7 +320,11 @@ conduct_load(void *aux, const struct json *json, void **ret_data)
     c->block_migration = (int)json_int_of(json, "block_migration");
     c->disk_over_commit = (int)json_int_of(json, "disk_over_commit");
     struct error *error =
-        object_parse(json_get(json, "instance"), "Instance", &c->instance);
+        migrate_settings_parse(json_get(json, "settings"), &c->settings);
+    if (!error) {
+        error =
+            object_parse(json_get(json, "instance"), "Instance", &c->instance);
+    }
     if (!error) {
         error =
             object_parse(json_get(json, "migration"), "Migration", &c->record);
@@ -348,6 +356,7 @@ conduct_free(void *data)
     object_free(c->instance);
     object_free(c->record);
     object_free(c->data);
+    migrate_settings_close(&c->settings);
     free(c->wanted);
     free(c->dest);
     free(c);

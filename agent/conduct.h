@@ -8,15 +8,17 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_settings.h"
 
 extern const struct op_type conduct_type;
 
 struct conduct_request {
     const struct json *context;
     const struct object *instance;
-    const char *dest;     /* Null: whoever will do. */
-    int block_migration;  /* 1, 0, -1: find out. */
-    int disk_over_commit; /* 1, 0, -1: do not check. */
+    const char *dest;                        /* Null: whoever will do. */
+    int block_migration;                     /* 1, 0, -1: find out. */
+    int disk_over_commit;                    /* 1, 0, -1: do not check. */
+    const struct migrate_settings *settings; /* Null: as configured. */
 };
 
 /* 'done' is called when the migration is on its way, with its record (the

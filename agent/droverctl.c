@@ -36,7 +36,7 @@ static const struct verb verbs[] = {
 
 /* What getopt_long() returns: a letter of the general options, or VERB_OPTION
  * and an enum verb_option. */
-#define VERB_OPTION 0x1000
+#define VERB_OPTION (1 << VERB_OPTIONS_MAX)
 
 static const struct option long_options[] = {
     {"config-file", required_argument, NULL, 'c'},
@@ -53,8 +53,18 @@ static const struct option long_options[] = {
      VERB_OPTION | OPTION_DISK_OVER_COMMIT},
     {"check", no_argument, NULL, VERB_OPTION | OPTION_CHECK},
     {"watch", no_argument, NULL, VERB_OPTION | OPTION_WATCH},
+    {"bandwidth", required_argument, NULL, VERB_OPTION | OPTION_BANDWIDTH},
+    {"downtime", required_argument, NULL, VERB_OPTION | OPTION_DOWNTIME},
+    {"completion-timeout", required_argument, NULL,
+     VERB_OPTION | OPTION_COMPLETION_TIMEOUT},
+    {"timeout-action", required_argument, NULL,
+     VERB_OPTION | OPTION_TIMEOUT_ACTION},
+    {"convergence", required_argument, NULL, VERB_OPTION | OPTION_CONVERGENCE},
     {NULL, 0, NULL, 0},
 };
+
+#define NUMBER_OPTIONS \
+    (OPTION_BANDWIDTH | OPTION_DOWNTIME | OPTION_COMPLETION_TIMEOUT)
 
 struct command_line {
     struct tool tool;
@@ -65,6 +75,8 @@ struct command_line {
 
 static bool parse(int argc, char **argv, struct command_line *ret);
 static bool parse_option(int option, struct command_line *line);
+static bool parse_verb_option(unsigned option, struct tool *tool);
+static int option_index(unsigned option);
 static bool parse_timeout(const char *text, struct command_line *line);
 static bool find_verb(char *const *words, int n, struct command_line *line);
 static bool check_verb(const struct command_line *line);
@@ -130,6 +142,12 @@ tool_conf(struct tool *tool, struct conf **ret)
     }
     *ret = tool->conf;
     return NULL;
+}
+
+const char *
+tool_value(const struct tool *tool, enum verb_option option)
+{
+    return tool->values[option_index(option)];
 }
 
 static bool
@@ -200,9 +218,24 @@ parse_option(int option, struct command_line *line)
     case '?':
         return false; /* getopt_long() has said why. */
     default:
-        tool->options |= (unsigned)option & ~(unsigned)VERB_OPTION;
-        return true;
+        return parse_verb_option((unsigned)option & ~(unsigned)VERB_OPTION,
+                                 tool);
     }
+}
+
+static bool
+parse_verb_option(unsigned option, struct tool *tool)
+{
+    if (option & NUMBER_OPTIONS &&
+        (!*optarg || optarg[strspn(optarg, "0123456789")] ||
+         strlen(optarg) > 9)) {
+        fprintf(stderr, "droverctl: '%s' is no number from 0 to 999999999\n",
+                optarg);
+        return false;
+    }
+    tool->options |= option;
+    tool->values[option_index(option)] = optarg;
+    return true;
 }
 
 static bool
@@ -221,6 +254,12 @@ parse_timeout(const char *text, struct command_line *line)
     unsigned ms = (unsigned)(s * 1000);
     line->tool.timeout_ms = ms ? ms : 1;
     return true;
+}
+
+static int
+option_index(unsigned option)
+{
+    return __builtin_ctz(option);
 }
 
 static bool
@@ -256,6 +295,11 @@ check_verb(const struct command_line *line)
     if (tool->n_args < verb->min_args || tool->n_args > verb->max_args) {
         fprintf(stderr, "droverctl: '%s' takes %s arguments\n", verb->words,
                 tool->n_args < verb->min_args ? "more" : "fewer");
+        return false;
+    }
+    if (str_eq(verb->words, "migration set") && !tool->options) {
+        fputs("droverctl: 'migration set' needs --bandwidth or --downtime\n",
+              stderr);
         return false;
     }
     if (tool->options & OPTION_BLOCK_MIGRATE && tool->options & OPTION_SHARED) {
@@ -343,7 +387,7 @@ usage_verb(FILE *out, const struct verb *verb)
     fprintf(out, "usage: droverctl [OPTIONS] %s", verb->words);
     for (const struct option *o = long_options; o->name; o++) {
         if (verb_takes(verb, (unsigned)o->val)) {
-            fprintf(out, " [--%s]", o->name);
+            fprintf(out, " [--%s%s]", o->name, o->has_arg ? " VALUE" : "");
         }
     }
     fprintf(out, "%s%s\n%c%s.  See droverctl(8).\n", *verb->args ? " " : "",

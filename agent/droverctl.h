@@ -28,12 +28,16 @@
 
 struct bus;
 
+/* Bits of enum verb_option. */
+#define VERB_OPTIONS_MAX 24
+
 struct tool {
     const char *config_file, *url, *host, *socket; /* Or null. */
     bool as_json;
-    unsigned timeout_ms; /* Of a question. */
-    unsigned options;    /* Of the verb: enum verb_option. */
-    char *const *args;   /* What follows the verb. */
+    unsigned timeout_ms;                  /* Of a question. */
+    unsigned options;                     /* Of the verb: enum verb_option. */
+    const char *values[VERB_OPTIONS_MAX]; /* Of them: tool_value(). */
+    char *const *args;                    /* What follows the verb. */
     int n_args;
     struct conf *conf; /* Null until it is needed. */
     struct bus *bus;   /* The same. */
@@ -45,10 +49,17 @@ enum verb_option {
     OPTION_DISK_OVER_COMMIT = 1 << 2,
     OPTION_CHECK = 1 << 3,
     OPTION_WATCH = 1 << 4,
+    OPTION_BANDWIDTH = 1 << 5,
+    OPTION_DOWNTIME = 1 << 6,
+    OPTION_COMPLETION_TIMEOUT = 1 << 7,
+    OPTION_TIMEOUT_ACTION = 1 << 8,
+    OPTION_CONVERGENCE = 1 << 9,
 };
-#define MIGRATE_OPTIONS                                               \
-    (OPTION_BLOCK_MIGRATE | OPTION_SHARED | OPTION_DISK_OVER_COMMIT | \
-     OPTION_CHECK | OPTION_WATCH)
+#define SET_OPTIONS (OPTION_BANDWIDTH | OPTION_DOWNTIME)
+#define MIGRATE_OPTIONS                                                      \
+    (OPTION_BLOCK_MIGRATE | OPTION_SHARED | OPTION_DISK_OVER_COMMIT |        \
+     OPTION_CHECK | OPTION_WATCH | SET_OPTIONS | OPTION_COMPLETION_TIMEOUT | \
+     OPTION_TIMEOUT_ACTION | OPTION_CONVERGENCE)
 
 #define ANY_NUMBER 1000
 
@@ -71,6 +82,8 @@ enum verb_option {
          "list migrations, past ones too")                                     \
     VERB(migration_show, "migration show", "MIGRATION", 1, 1, 0,               \
          "show a migration")                                                   \
+    VERB(migration_set, "migration set", "MIGRATION", 1, 1, SET_OPTIONS,       \
+         "change a migration that waits or runs")                              \
     VERB(migration_abort, "migration abort", "MIGRATION", 1, 1, 0,             \
          "stop a migration; the instance stays")                               \
     VERB(migration_force_complete, "migration force-complete", "MIGRATION",    \
@@ -95,6 +108,9 @@ VERBS
 
 /* droverctl.c: the configuration, loaded at the first call. */
 struct error *tool_conf(struct tool *tool, struct conf **ret) WARN_UNUSED;
+
+/* What was given with an option; null: it was not. */
+const char *tool_value(const struct tool *tool, enum verb_option option);
 
 /* ---- Asking -------------------------------------------------------------- */
 
@@ -162,6 +178,10 @@ struct error *instance_find(struct tool *tool, const char *name,
  * one), as migration_show has it. */
 struct error *migration_find(struct tool *tool, const char *name,
                              struct json **ret) WARN_UNUSED;
+
+/* droverctl_migrate.c: the settings of a migration that the options make, as
+ * agent/api.h has them; null: none. */
+struct json *migrate_settings_of(const struct tool *tool);
 
 /* ---- Watching ------------------------------------------------------------ */
 

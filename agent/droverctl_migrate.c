@@ -75,8 +75,44 @@ make_args(const struct tool *tool, const struct json *instance,
     if (tool->options & OPTION_CHECK) {
         json_set_bool(args, "check", true);
     }
+    struct json *settings = migrate_settings_of(tool);
+    if (settings) {
+        json_set(args, "settings", settings);
+    }
     *ret = args;
     return NULL;
+}
+
+struct json *
+migrate_settings_of(const struct tool *tool)
+{
+    static const struct {
+        enum verb_option option;
+        const char *name;
+        bool is_number;
+    } settings[] = {
+        {OPTION_BANDWIDTH, "bandwidth", true},
+        {OPTION_DOWNTIME, "downtime", true},
+        {OPTION_COMPLETION_TIMEOUT, "completion_timeout", true},
+        {OPTION_TIMEOUT_ACTION, "timeout_action", false},
+        {OPTION_CONVERGENCE, "convergence", false},
+    };
+    struct json *json = NULL;
+
+    for (size_t i = 0; i < N_ELEMENTS(settings); i++) {
+        const char *value = tool_value(tool, settings[i].option);
+
+        if (!value) {
+            continue;
+        }
+        json = json ? json : json_object();
+        if (settings[i].is_number) {
+            json_set_int(json, settings[i].name, strtol(value, NULL, 10));
+        } else {
+            json_set_string(json, settings[i].name, value);
+        }
+    }
+    return json;
 }
 
 static struct error *

@@ -16,9 +16,11 @@ static bool is_better(const struct json *one, const struct json *other);
 static struct json *newest(const struct json *known);
 static bool is_of_several(const struct json *known);
 static struct error *ambiguous(const char *name, const struct json *known);
-static struct error *steer(struct tool *tool, const char *method);
+static struct error *steer(struct tool *tool, const char *method,
+                           struct json *settings);
 static void print_list(const struct json *list);
 static void print_migration(const struct json *migration);
+static void print_settings(const struct json *settings);
 static void print_amount(const char *title, const struct json *migration,
                          const char *what);
 
@@ -59,15 +61,21 @@ verb_migration_show(struct tool *tool)
 }
 
 struct error *
+verb_migration_set(struct tool *tool)
+{
+    return steer(tool, "migration_set", migrate_settings_of(tool));
+}
+
+struct error *
 verb_migration_abort(struct tool *tool)
 {
-    return steer(tool, "migration_abort");
+    return steer(tool, "migration_abort", NULL);
 }
 
 struct error *
 verb_migration_force_complete(struct tool *tool)
 {
-    return steer(tool, "migration_force_complete");
+    return steer(tool, "migration_force_complete", NULL);
 }
 
 struct error *
@@ -228,9 +236,11 @@ ambiguous(const char *name, const struct json *known)
                      list);
 }
 
+/* Takes 'settings', which may be null. */
 static struct error *
-steer(struct tool *tool, const char *method)
+steer(struct tool *tool, const char *method, struct json *settings)
 {
+    AUTO_JSON owned = settings;
     AUTO_JSON migration = NULL;
     AUTO_JSON result = NULL;
     struct error *error = migration_find(tool, tool->args[0], &migration);
@@ -239,6 +249,9 @@ steer(struct tool *tool, const char *method)
         return error;
     }
     AUTO_JSON args = args_of("migration", json_string_of(migration, "uuid"));
+    if (owned) {
+        json_set(args, "settings", steal(&owned));
+    }
     error = bus_ask(tool, json_string_of(migration, "source"), method, args,
                     tool->timeout_ms > STEER_TIMEOUT_MS ? tool->timeout_ms
                                                         : STEER_TIMEOUT_MS,
@@ -300,8 +313,35 @@ print_migration(const struct json *migration)
     print_field("Downtime", "%s", downtime);
     print_member("Created", migration, "created_at");
     print_member("Updated", migration, "updated_at");
+    print_settings(json_get(migration, "settings"));
     if (json_string_of(migration, "error")) {
         print_member("Error", migration, "error");
+    }
+}
+
+/* What it has instead of the configuration. */
+static void
+print_settings(const struct json *settings)
+{
+    static const struct {
+        const char *name, *title, *unit;
+    } numbers[] = {
+        {"bandwidth", "Bandwidth", "MiB/s"},
+        {"downtime", "Pause", "ms accepted"},
+        {"completion_timeout", "Time-out", "s"},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(numbers); i++) {
+        if (json_has(settings, numbers[i].name)) {
+            print_field(numbers[i].title, "%" PRId64 " %s",
+                        number_of(settings, numbers[i].name), numbers[i].unit);
+        }
+    }
+    if (json_has(settings, "timeout_action")) {
+        print_member("At time-out", settings, "timeout_action");
+    }
+    if (json_has(settings, "convergence")) {
+        print_member("Convergence", settings, "convergence");
     }
 }
 

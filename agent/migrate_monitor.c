@@ -1,37 +1,16 @@
 #include <config.h>
 
-#include "agent/migration.h"
+#include "agent/migrate_monitor.h"
 
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
-#include "agent/monitor.h"
 
 LOG_MODULE(migrate);
 
 #define ADOPTED_IDLE_ROUNDS 4
-
-/* The hands of agent/monitor.h: asks the hypervisor in rounds, tells the core,
- * does what it answers.  It outlives its operation until the last answer is
- * in: 'n_pending' counts what is still out. */
-struct migrate_monitor {
-    struct agent *agent;
-    struct op_ticket *ticket; /* Null once the outcome is told. */
-    struct monitor *core;
-    char *uuid, *dest_uri;
-    uv_timer_t timer;
-    unsigned n_pending; /* Calls to the driver, and the timer's closing. */
-    bool adopted;       /* After a restart: the call is nobody's any more. */
-    unsigned n_idle;    /* Rounds without a job since. */
-    bool stopped, in_round, is_saving, abort_wanted;
-    struct monitor_input input;
-    struct job_stats last;    /* The newest that said anything. */
-    struct job_stats final;   /* Of the ended job. */
-    struct error *call_error; /* Of the migrate call. */
-    enum monitor_outcome outcome;
-};
 
 static void schedule(struct migrate_monitor *mm);
 static void round_start(uv_timer_t *timer);
@@ -47,7 +26,6 @@ static void conclude(struct migrate_monitor *mm);
 static void conclude_stats(void *aux, struct error *error,
                            const struct job_stats *stats);
 static void tell(struct migrate_monitor *mm);
-static struct migration *migration_of(const struct migrate_monitor *mm);
 static void migrate_returned(void *aux, struct error *error);
 static void put(struct migrate_monitor *mm);
 static void timer_closed(uv_handle_t *handle);
@@ -73,6 +51,9 @@ migrate_monitor_start(struct op *op, struct op_ticket *ticket,
         now -= (uint64_t)(age_us / 1000);
     }
     mm->core = monitor_create(&options, now);
+    if (m->settings.holds_downtime) {
+        monitor_hold_downtime(mm->core, options.downtime_ms);
+    }
     mm->n_pending = 1; /* The timer's. */
     uv_timer_init(m->agent->loop, &mm->timer);
     mm->timer.data = mm;
@@ -136,6 +117,12 @@ void
 migrate_monitor_force_complete(struct migrate_monitor *mm)
 {
     monitor_force_complete(mm->core);
+}
+
+void
+migrate_monitor_hold_downtime(struct migrate_monitor *mm, unsigned ms)
+{
+    monitor_hold_downtime(mm->core, ms);
 }
 
 void
@@ -245,16 +232,20 @@ round_run(struct migrate_monitor *mm)
     }
 }
 
-static void
-action_done(void *aux, struct error *error)
+void
+migrate_monitor_done(struct migrate_monitor *mm, struct error *error)
 {
-    struct migrate_monitor *mm = aux;
-
     if (error) {
         log_warn(NULL, "migration of '%s': %s", mm->uuid, error_message(error));
         error_free(error);
     }
     put(mm);
+}
+
+static void
+action_done(void *aux, struct error *error)
+{
+    migrate_monitor_done(aux, error);
 }
 
 /* Pausing, so that it completes.  A guest that somebody else paused is left to
@@ -265,7 +256,7 @@ static void
 suspend_done(void *aux, struct error *error)
 {
     struct migrate_monitor *mm = aux;
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
 
     if (error && m) {
         m->paused_here = false;
@@ -278,7 +269,7 @@ suspend_noted(void *aux, struct error *error)
 {
     struct migrate_monitor *mm = aux;
 
-    if (error || !migration_of(mm)) {
+    if (error || !migrate_monitor_migration(mm)) {
         suspend_done(mm, error);
     } else {
         driver_suspend(mm->agent->driver, mm->uuid, suspend_done, mm);
@@ -289,7 +280,7 @@ static void
 suspend_asked(void *aux, struct error *error, struct guest *guest)
 {
     struct migrate_monitor *mm = aux;
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
     bool runs = guest && guest->power_state == POWER_RUNNING;
 
     guest_free(guest);
@@ -314,7 +305,7 @@ static void
 postcopy_done(void *aux, struct error *error)
 {
     struct migrate_monitor *mm = aux;
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
 
     if (!error) {
         monitor_note_postcopy(mm->core);
@@ -348,12 +339,12 @@ static void
 postcopy_resume(void *aux, struct error *error, struct guest *guest)
 {
     struct migrate_monitor *mm = aux;
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
     struct migrate_request *request = NULL;
 
     if (!error && m) {
         error = migrate_plan_request(m->agent->conf, m->dest, m->instance,
-                                     m->data, guest, &request);
+                                     m->data, &m->settings, guest, &request);
     }
     guest_free(guest);
     if (error || !m) {
@@ -398,19 +389,14 @@ static void
 act(struct migrate_monitor *mm, const struct monitor_output *out)
 {
     struct driver *driver = mm->agent->driver;
-    const struct migration *m = migration_of(mm);
+    const struct migration *m = migrate_monitor_migration(mm);
 
-    if (out->actions & MONITOR_SET_DOWNTIME) {
-        mm->n_pending++;
-        driver_migrate_set_downtime(driver, mm->uuid, out->downtime_ms,
-                                    action_done, mm);
-    }
+    migrate_adjust(mm, out);
     if (out->actions & MONITOR_ABORT) {
         log_warn(m ? op_log(op_ticket_op(mm->ticket)) : NULL,
-                 "migration does not complete in time: aborting");
-        monitor_note_abort(mm->core);
-        mm->n_pending++;
-        driver_migrate_abort(driver, mm->uuid, action_done, mm);
+                 "migration does not %s: aborting",
+                 out->n_stalled ? "converge" : "complete in time");
+        mm->abort_wanted = true;
     }
     if (is_abort_due(mm)) {
         mm->n_pending++;
@@ -516,7 +502,7 @@ instance_progress_saved(void *aux, struct error *error, struct object *instance)
 static void
 save_progress(struct migrate_monitor *mm)
 {
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
 
     if (!m || mm->is_saving) {
         return;
@@ -549,7 +535,7 @@ static void
 conclude_stats(void *aux, struct error *error, const struct job_stats *stats)
 {
     struct migrate_monitor *mm = aux;
-    struct migration *m = migration_of(mm);
+    struct migration *m = migrate_monitor_migration(mm);
 
     mm->final = error ? mm->last : *stats;
     error_free(error); /* Without numbers the outcome is still the outcome. */
@@ -597,8 +583,8 @@ tell(struct migrate_monitor *mm)
     op_ticket_done(ticket, error);
 }
 
-static struct migration *
-migration_of(const struct migrate_monitor *mm)
+struct migration *
+migrate_monitor_migration(const struct migrate_monitor *mm)
 {
     struct op *op = mm->ticket ? op_ticket_op(mm->ticket) : NULL;
 
@@ -641,20 +627,24 @@ timer_closed(uv_handle_t *handle)
 static struct monitor_options
 core_options(const struct migration *m)
 {
-    const struct conf_libvirt *conf = &m->agent->conf->libvirt;
+    const struct conf *conf = m->agent->conf;
+    const struct conf_libvirt *libvirt = &conf->libvirt;
     int memory_mb = (int)object_int(m->instance, "memory_mb");
+    double data_gb = migrate_data_gb(memory_mb, m->disks);
 
     return (struct monitor_options){
-        .data_gb = migrate_data_gb(memory_mb, m->disks),
-        .downtime_ms = (unsigned)conf->live_migration_downtime,
-        .downtime_steps = (unsigned)conf->live_migration_downtime_steps,
-        .downtime_delay_s = (unsigned)conf->live_migration_downtime_delay,
-        .completion_timeout_s_per_gb =
-            (unsigned)conf->live_migration_completion_timeout,
+        .data_gb = data_gb,
+        .downtime_ms = migrate_settings_downtime_ms(&m->settings, conf),
+        .downtime_steps = (unsigned)libvirt->live_migration_downtime_steps,
+        .downtime_delay_s = (unsigned)libvirt->live_migration_downtime_delay,
+        .completion_timeout_s =
+            migrate_settings_timeout_s(&m->settings, conf, data_gb),
         .timeout_forces_complete =
-            str_eq(conf->live_migration_timeout_action, "force_complete"),
+            migrate_settings_timeout_forces(&m->settings, conf),
         .permit_postcopy = m->flags & MIGRATE_POSTCOPY,
-        .save_interval_s = (unsigned)conf->live_migration_monitor_interval,
+        .permit_throttle = m->flags & MIGRATE_THROTTLE,
+        .convergence = migrate_settings_convergence(&m->settings, conf),
+        .save_interval_s = (unsigned)libvirt->live_migration_monitor_interval,
     };
 }
 

@@ -33,14 +33,18 @@ migrate_plan_uris(const struct conf *conf, const char *dest,
 
 unsigned
 migrate_plan_flags(const struct conf *conf, const struct object *data,
-                   size_t n_disks, const char *vm_state)
+                   const struct migrate_settings *settings, size_t n_disks,
+                   const char *vm_state)
 {
+    struct convergence policy = migrate_settings_convergence(settings, conf);
     const struct conf_libvirt *libvirt = &conf->libvirt;
     struct migrate_rules_options options = {
         .tunnelled = libvirt->live_migration_tunnelled,
         .native_tls = libvirt->live_migration_with_native_tls,
         .permit_post_copy = libvirt->live_migration_permit_post_copy,
         .permit_auto_converge = libvirt->live_migration_permit_auto_converge,
+        .has_policy = policy.n_steps > 0,
+        .throttles = convergence_actions(&policy) & CONVERGENCE_THROTTLE,
     };
 
     return migrate_rules_flags(&options, migrate_data_block_migration(data),
@@ -50,6 +54,7 @@ migrate_plan_flags(const struct conf *conf, const struct object *data,
 struct error *
 migrate_plan_request(const struct conf *conf, const char *dest,
                      const struct object *instance, const struct object *data,
+                     const struct migrate_settings *settings,
                      const struct guest *guest, struct migrate_request **ret)
 {
     CLEANUP(migrate_request_free_at)
@@ -61,7 +66,7 @@ migrate_plan_request(const struct conf *conf, const char *dest,
         return error;
     }
     request->uuid = xstrdup(guest->uuid);
-    request->bandwidth_mib_s = (unsigned)conf->libvirt.live_migration_bandwidth;
+    request->bandwidth_mib_s = migrate_settings_bandwidth(settings, conf);
     request->vnc_listen =
         xstrdup_null(migrate_data_graphics_listen_addr_vnc(data));
     request->spice_listen =
@@ -76,7 +81,7 @@ migrate_plan_request(const struct conf *conf, const char *dest,
         !conf->libvirt.live_migration_tunnelled) {
         request->disks = migrate_rules_disks(guest, &request->n_disks);
     }
-    request->flags = migrate_plan_flags(conf, data, request->n_disks,
+    request->flags = migrate_plan_flags(conf, data, settings, request->n_disks,
                                         object_string(instance, "vm_state"));
     request->n_parallel = migrate_rules_n_parallel(
         (unsigned)conf->libvirt.live_migration_parallel_connections,

@@ -6,6 +6,7 @@
  *
  * Threads: no shared state. */
 
+#include "agent/migrate_settings.h"
 #include "conf/conf.h"
 #include "drivers/driver.h"
 #include "rpc/object.h"
@@ -18,12 +19,14 @@ struct error *migrate_plan_uris(const struct conf *conf, const char *dest,
 
 /* Of enum migrate_flag; 'n_disks' are to be copied. */
 unsigned migrate_plan_flags(const struct conf *conf, const struct object *data,
+                            const struct migrate_settings *settings,
                             size_t n_disks, const char *vm_state);
 
 /* What the hypervisor is told to do with 'guest'; the caller's. */
 struct error *migrate_plan_request(const struct conf *conf, const char *dest,
                                    const struct object *instance,
                                    const struct object *data,
+                                   const struct migrate_settings *settings,
                                    const struct guest *guest,
                                    struct migrate_request **ret) WARN_UNUSED;
 

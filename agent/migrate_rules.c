@@ -42,8 +42,12 @@ migrate_rules_flags(const struct migrate_rules_options *options,
     if (options->permit_post_copy) {
         /* A guest that does not run dirties nothing: it needs no help. */
         flags |= str_eq(vm_state, "paused") ? 0 : MIGRATE_POSTCOPY;
-    } else if (options->permit_auto_converge) {
+    } else if (options->permit_auto_converge && !options->has_policy) {
         flags |= MIGRATE_AUTO_CONVERGE;
+    }
+    if (options->throttles && options->permit_auto_converge &&
+        !str_eq(vm_state, "paused")) {
+        flags |= MIGRATE_THROTTLE;
     }
     return flags;
 }

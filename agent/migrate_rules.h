@@ -13,6 +13,7 @@
 struct migrate_rules_options {
     bool tunnelled, native_tls;
     bool permit_post_copy, permit_auto_converge;
+    bool has_policy, throttles; /* live_migration_convergence, a step of it. */
 };
 unsigned migrate_rules_flags(const struct migrate_rules_options *options,
                              bool block_migration, size_t n_disks,

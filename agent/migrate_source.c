@@ -93,6 +93,7 @@ migrate_source_start(
     m->record = steal(&request->record);
     m->data = steal(&request->data);
     m->dest = xstrdup(request->dest);
+    migrate_settings_copy(&m->settings, request->settings);
     if (other && !str_eq(op_key(other), object_string(m->record, "uuid"))) {
         migration_free(m);
         accepted(aux, NULL,
@@ -195,6 +196,49 @@ migrate_source_force_complete(struct op *op, const struct json *context)
     return NULL;
 }
 
+struct set_call {
+    attach_done *done;
+    void *aux;
+};
+
+static void
+settings_saved(void *aux, struct error *error)
+{
+    struct set_call *call = aux;
+
+    call->done(call->aux, error);
+    free(call);
+}
+
+void
+migrate_source_set(struct op *op, const struct migrate_settings *settings,
+                   attach_done *done, void *aux)
+{
+    struct migration *m = op_data(op);
+    AUTO_FREE text = NULL;
+
+    if (op_is_going_back(op) || op_is_committed(op) ||
+        (m->monitor && migrate_monitor_is_postcopy(m->monitor))) {
+        done(aux, too_late(m, "too late to change it", "set"));
+        return;
+    }
+    migrate_settings_change(&m->settings, settings);
+    if (settings->bandwidth_mib_s >= 0) {
+        m->bandwidth_is_due = true;
+    }
+    if (settings->downtime_ms >= 0 && m->monitor) {
+        migrate_monitor_hold_downtime(m->monitor,
+                                      (unsigned)settings->downtime_ms);
+    }
+    AUTO_JSON json = migrate_settings_format(&m->settings);
+    text = json_print(json, NULL);
+    log_info(op_log(op), "settings are now %s", text);
+    struct set_call *call = xzalloc(sizeof *call);
+    call->done = done;
+    call->aux = aux;
+    op_save(op, settings_saved, call);
+}
+
 void
 migrate_source_event(struct agent *agent, const struct driver_event *event)
 {
@@ -232,6 +276,11 @@ migration_set_status(struct op *op, const char *status,
 
     log_info(op_log(op), "migration is %s", status);
     object_set_string(m->record, "status", status);
+    if (m->agent->local) {
+        /* Nova's record has no room for them; ours has. */
+        object_set(m->record, "settings",
+                   migrate_settings_format(&m->settings));
+    }
     records->ops->migration_save(records->state, m->context, m->record,
                                  status_saved, ticket);
 }
@@ -533,6 +582,8 @@ migration_save(const void *data)
     json_set_bool(json, "was_prepared", m->was_prepared);
     json_set_bool(json, "announced", m->announced);
     json_set_bool(json, "paused_here", m->paused_here);
+    json_set(json, "settings", migrate_settings_format(&m->settings));
+    json_set_bool(json, "bandwidth_is_due", m->bandwidth_is_due);
     return json;
 }
 
@@ -549,9 +600,14 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     m->was_prepared = json_bool_of(json, "was_prepared");
     m->announced = json_bool_of(json, "announced");
     m->paused_here = json_bool_of(json, "paused_here");
+    m->bandwidth_is_due = json_bool_of(json, "bandwidth_is_due");
 
     struct error *error =
-        object_parse(json_get(json, "instance"), "Instance", &m->instance);
+        migrate_settings_parse(json_get(json, "settings"), &m->settings);
+    if (!error) {
+        error =
+            object_parse(json_get(json, "instance"), "Instance", &m->instance);
+    }
     if (!error) {
         error =
             object_parse(json_get(json, "migration"), "Migration", &m->record);
@@ -588,6 +644,7 @@ migration_free(void *data)
     object_free(m->record);
     object_free(m->data);
     json_free(m->stats);
+    migrate_settings_close(&m->settings);
     free(m->dest);
     free(m->disks);
     free(m);

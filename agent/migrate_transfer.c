@@ -29,10 +29,11 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
     struct migrate_request *request = NULL;
 
     if (!error && m) {
-        error = m->is_cancelled
-                    ? error_new(ERR_CANCELLED, "aborted before the transfer")
-                    : migrate_plan_request(m->agent->conf, m->dest, m->instance,
-                                           m->data, guest, &request);
+        error =
+            m->is_cancelled
+                ? error_new(ERR_CANCELLED, "aborted before the transfer")
+                : migrate_plan_request(m->agent->conf, m->dest, m->instance,
+                                       m->data, &m->settings, guest, &request);
     }
     guest_free(guest);
     if (error || !m) {
@@ -40,6 +41,7 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
         return;
     }
     m->flags = request->flags;
+    m->bandwidth_is_due = false; /* The job begins with it. */
     log_info(op_log(op), "transfer to '%s' starts, %zu disks",
              request->dest_uri, request->n_disks);
     m->monitor = migrate_monitor_start(op, ticket, request);
@@ -60,7 +62,8 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
 
-    m->flags = migrate_plan_flags(m->agent->conf, m->data, m->disks ? 1 : 0,
+    m->flags = migrate_plan_flags(m->agent->conf, m->data, &m->settings,
+                                  m->disks ? 1 : 0,
                                   object_string(m->instance, "vm_state"));
     log_info(op_log(op), "transfer to '%s' is taken up again", m->dest);
     m->monitor = migrate_monitor_start(op, ticket, NULL);

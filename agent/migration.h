@@ -22,6 +22,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_settings.h"
 
 struct migrate_monitor;
 
@@ -37,6 +38,8 @@ struct migration {
     bool was_prepared;       /* It came as far as asking the destination. */
     bool announced;          /* _rollback.start is out. */
     bool paused_here;        /* By us, to force its completion. */
+    struct migrate_settings settings;
+    bool bandwidth_is_due; /* The running job has another. */
 
     /* Not in the journal. */
     bool is_cancelled; /* Before the transfer had a monitor. */
@@ -48,11 +51,13 @@ struct migration {
 
 extern const struct op_type migrate_source_type;
 
-/* What the conductor casts. All but 'dest' are taken. */
+/* What the conductor casts, and 'settings', which may be null: as configured.
+ * All but these and 'dest' are taken. */
 struct migrate_source_request {
     struct json *context;
     struct object *instance, *record, *data;
     const char *dest;
+    const struct migrate_settings *settings;
 };
 
 /* Starts the operation, whose key is the migration's UUID.  'accepted' as in
@@ -77,6 +82,13 @@ void migrate_source_abort(struct op *op, const struct json *context,
 struct error *
 migrate_source_force_complete(struct op *op,
                               const struct json *context) WARN_UNUSED;
+
+/* Changes bandwidth and accepted pause, if 'settings' sets them, of one that
+ * waits, runs or is about to.  'done' is called when that is in the journal; a
+ * running job is told in the monitor's next round.
+ * ERR_INVALID_MIGRATION_STATE if it is too late. */
+void migrate_source_set(struct op *op, const struct migrate_settings *settings,
+                        attach_done *done, void *aux);
 
 /* The hypervisor said something of this guest. */
 void migrate_source_event(struct agent *agent,
@@ -116,6 +128,8 @@ void migrate_monitor_stop(struct migrate_monitor *monitor); /* Null is fine. */
 void migrate_monitor_abort(struct migrate_monitor *monitor, attach_done *done,
                            void *aux);
 void migrate_monitor_force_complete(struct migrate_monitor *monitor);
+void migrate_monitor_hold_downtime(struct migrate_monitor *monitor,
+                                   unsigned ms);
 void migrate_monitor_event(struct migrate_monitor *monitor,
                            const struct driver_event *event);
 const struct job_stats *

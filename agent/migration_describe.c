@@ -67,6 +67,7 @@ describe_record(struct json *json, const struct object *record)
     copy_field(json, "type", record, "migration_type");
     copy_field(json, "source", record, "source_compute");
     copy_field(json, "dest", record, "dest_compute");
+    copy_field(json, "settings", record, "settings");
     for (size_t i = 0; i < N_ELEMENTS(from_stats); i++) {
         json_set(json, from_stats[i],
                  json_copy(json_get(stats, from_stats[i])));
@@ -92,6 +93,7 @@ migration_describe(struct agent *agent, const struct object *record)
     if (!m) {
         return json;
     }
+    json_set(json, "settings", migrate_settings_format(&m->settings));
     json_set_string(json, "step", op_step_name(op));
     json_set_bool(json, "going_back", op_is_going_back(op));
     json_set_int(json, "total_ms",

@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 
+#include "agent/converge.h"
+#include "agent/downtime.h"
+
 #define ROUND_MS 500u      /* Between two questions, as Nova has it. */
 #define ROUND_LAST_MS 100u /* When the end is near. */
 #define END_IS_NEAR_MS 2000
@@ -13,6 +16,9 @@
 #define RESUME_MAX_MS 60000u
 #define LOG_MS 30000u
 #define GIB 1073741824.0
+
+#define POLICY_ACTIONS \
+    (MONITOR_SET_DOWNTIME | MONITOR_THROTTLE | MONITOR_POSTCOPY | MONITOR_ABORT)
 
 /* What is known of a pause that grows. */
 struct pause {
@@ -26,7 +32,8 @@ struct monitor {
 
     uint64_t saved_ms, logged_ms;
     bool was_saved, was_logged;
-    int downtime_step; /* -1: none was set. */
+    struct downtime downtime;
+    struct converge converge;
 
     bool force_wanted, is_forced;
     bool abort_noted, is_postcopy;
@@ -39,12 +46,16 @@ struct monitor {
     uint64_t now_ms; /* Of the last round. */
 };
 
-static void run_job(struct monitor *monitor, struct monitor_output *ret);
+static void run_job(struct monitor *monitor, const struct job_stats *stats,
+                    struct monitor_output *ret);
 static void run_force(struct monitor *monitor, struct monitor_output *ret);
 static void run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
                         struct monitor_output *ret);
-static void run_downtime(struct monitor *monitor, uint64_t elapsed_ms,
-                         struct monitor_output *ret);
+static unsigned run_policy(struct monitor *monitor,
+                           const struct job_stats *stats,
+                           struct monitor_output *ret);
+static void set_downtime(struct monitor *monitor, uint64_t elapsed_ms,
+                         unsigned due, struct monitor_output *ret);
 static bool is_due(uint64_t now_ms, bool *was, uint64_t *last_ms,
                    uint64_t interval_ms);
 static void settle(struct monitor *monitor, const struct monitor_input *input,
@@ -73,7 +84,21 @@ monitor_create(const struct monitor_options *options, uint64_t start_ms)
 
     monitor->options = *options;
     monitor->start_ms = start_ms;
-    monitor->downtime_step = -1;
+    struct downtime_options downtime = {
+        .max_ms = options->downtime_ms,
+        .n_steps = options->downtime_steps,
+        .delay_ms = (uint64_t)(options->downtime_delay_s * options->data_gb) *
+                    UINT64_C(1000),
+    };
+    struct convergence policy = options->convergence;
+    downtime.has_policy = policy.n_steps > 0;
+    convergence_drop(&policy,
+                     (options->permit_postcopy ? 0 : CONVERGENCE_POSTCOPY) |
+                         (options->permit_throttle ? 0 : CONVERGENCE_THROTTLE));
+    downtime.policy_raises =
+        convergence_actions(&policy) & CONVERGENCE_DOWNTIME;
+    downtime_init(&monitor->downtime, &downtime);
+    converge_init(&monitor->converge, &policy);
     return monitor;
 }
 
@@ -99,7 +124,7 @@ monitor_run(struct monitor *monitor, uint64_t now_ms,
         /* The job goes on, even if the call was lost with a connection.  A
          * bounded one is none of ours. */
         if (input->stats.type == JOB_UNBOUNDED) {
-            run_job(monitor, ret);
+            run_job(monitor, &input->stats, ret);
         }
     } else if (input->call_returned) {
         settle(monitor, input, ret);
@@ -133,16 +158,22 @@ monitor_is_postcopy(const struct monitor *monitor)
     return monitor->is_postcopy;
 }
 
-int
-monitor_downtime_step(const struct monitor *monitor)
+void
+monitor_hold_downtime(struct monitor *monitor, unsigned ms)
 {
-    return monitor->downtime_step;
+    downtime_hold(&monitor->downtime, ms);
 }
 
 void
-monitor_set_downtime_step(struct monitor *monitor, int step)
+monitor_leave_downtime(struct monitor *monitor)
 {
-    monitor->downtime_step = step;
+    downtime_leave(&monitor->downtime);
+}
+
+bool
+monitor_is_own_downtime(const struct monitor *monitor, unsigned ms)
+{
+    return downtime_is_own(&monitor->downtime, ms);
 }
 
 unsigned
@@ -160,6 +191,12 @@ monitor_interval_ms(const struct monitor *monitor,
         return ROUND_LAST_MS;
     }
     return ROUND_MS;
+}
+
+uint64_t
+monitor_timeout_s(unsigned s_per_gb, double data_gb)
+{
+    return (uint64_t)(s_per_gb * data_gb);
 }
 
 double
@@ -207,7 +244,8 @@ monitor_progress(const struct job_stats *stats)
 /* While the job runs. */
 
 static void
-run_job(struct monitor *monitor, struct monitor_output *ret)
+run_job(struct monitor *monitor, const struct job_stats *stats,
+        struct monitor_output *ret)
 {
     uint64_t now = monitor->now_ms;
     uint64_t elapsed_ms = now > monitor->start_ms ? now - monitor->start_ms : 0;
@@ -228,8 +266,13 @@ run_job(struct monitor *monitor, struct monitor_output *ret)
         return;
     }
     run_timeout(monitor, elapsed_ms, ret);
+    unsigned due = run_policy(monitor, stats, ret);
     run_force(monitor, ret);
-    run_downtime(monitor, elapsed_ms, ret);
+    set_downtime(monitor, elapsed_ms, due, ret);
+    if (due && ret->actions & POLICY_ACTIONS) {
+        ret->n_stalled = monitor->converge.n_stalled;
+        ret->best_left = monitor->converge.best;
+    }
 }
 
 static void
@@ -248,8 +291,7 @@ static void
 run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
             struct monitor_output *ret)
 {
-    uint64_t limit_s = (uint64_t)(monitor->options.completion_timeout_s_per_gb *
-                                  monitor->options.data_gb);
+    uint64_t limit_s = monitor->options.completion_timeout_s;
 
     if (limit_s == 0 || elapsed_ms <= limit_s * 1000 || monitor->abort_noted) {
         return;
@@ -262,27 +304,41 @@ run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
     }
 }
 
-/* Step i is due once more than D * i seconds have passed; what was missed is
- * skipped.  In whole numbers: d/s + (d - d/s)/s * i, rounded down once. */
+/* What is due of the policy.  A guest that was stopped to force the end writes
+ * no more, and an abort is on its way: the policy then has no say. */
+static unsigned
+run_policy(struct monitor *monitor, const struct job_stats *stats,
+           struct monitor_output *ret)
+{
+    if (monitor->is_forced || monitor->force_wanted || monitor->abort_noted) {
+        return 0;
+    }
+    unsigned due = converge_run(&monitor->converge, stats);
+    if (due & CONVERGENCE_ABORT) {
+        due = CONVERGENCE_ABORT; /* The rest would be in vain. */
+        monitor->abort_noted = true;
+        ret->actions |= MONITOR_ABORT;
+    }
+    if (due & CONVERGENCE_THROTTLE) {
+        ret->actions |= MONITOR_THROTTLE;
+    }
+    if (due & CONVERGENCE_POSTCOPY) {
+        ret->actions |= MONITOR_POSTCOPY;
+    }
+    return due;
+}
+
 static void
-run_downtime(struct monitor *monitor, uint64_t elapsed_ms,
+set_downtime(struct monitor *monitor, uint64_t elapsed_ms, unsigned due,
              struct monitor_output *ret)
 {
-    const struct monitor_options *o = &monitor->options;
-    uint64_t delay_ms =
-        (uint64_t)(o->downtime_delay_s * o->data_gb) * UINT64_C(1000);
-    uint64_t s = o->downtime_steps, d = o->downtime_ms;
+    bool is_by_hand = monitor->downtime.wanted_ms > 0;
+    unsigned ms = downtime_run(&monitor->downtime, elapsed_ms,
+                               due & CONVERGENCE_DOWNTIME);
 
-    if (elapsed_ms == 0 || s == 0) {
-        return;
-    }
-    uint64_t step = delay_ms ? (elapsed_ms - 1) / delay_ms : s;
-    if (step > s) {
-        step = s;
-    }
-    if ((int)step > monitor->downtime_step) {
-        monitor->downtime_step = (int)step;
-        ret->downtime_ms = (unsigned)((d * s + d * (s - 1) * step) / (s * s));
+    if (ms) {
+        ret->downtime_ms = ms;
+        ret->downtime_is_by_hand = is_by_hand;
         ret->actions |= MONITOR_SET_DOWNTIME;
     }
 }

@@ -12,14 +12,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "conf/convergence.h"
 #include "drivers/driver.h"
 
 struct monitor_options {
     double data_gb;
     unsigned downtime_ms, downtime_steps, downtime_delay_s;
-    unsigned completion_timeout_s_per_gb; /* 0: none. */
-    bool timeout_forces_complete;         /* Else it aborts. */
-    bool permit_postcopy; /* The migration was started with the flag. */
+    uint64_t completion_timeout_s; /* 0: none. */
+    bool timeout_forces_complete;  /* Else it aborts. */
+    /* The migration was started so that it can be switched to post-copy, and
+     * that its guest can be throttled. */
+    bool permit_postcopy, permit_throttle;
+    struct convergence convergence; /* Steps not permitted are left out. */
     unsigned save_interval_s;
 };
 
@@ -42,7 +46,7 @@ struct monitor_input {
 
 /* What to do now; several at once. */
 enum monitor_action {
-    MONITOR_SET_DOWNTIME = 1 << 0, /* 'downtime_ms' */
+    MONITOR_SET_DOWNTIME = 1 << 0, /* 'downtime_ms', 'downtime_is_by_hand' */
     MONITOR_SAVE_PROGRESS = 1 << 1,
     MONITOR_LOG_PROGRESS = 1 << 2,
     MONITOR_ABORT = 1 << 3,
@@ -53,6 +57,7 @@ enum monitor_action {
     MONITOR_ASK_PEER = 1 << 7,
     /* Post-copy broke: try to go on with it (MIGRATE_POSTCOPY_RESUME). */
     MONITOR_RESUME_POSTCOPY = 1 << 8,
+    MONITOR_THROTTLE = 1 << 9,
 };
 
 enum monitor_outcome {
@@ -68,6 +73,11 @@ struct monitor_output {
     unsigned actions; /* Of enum monitor_action. */
     enum monitor_outcome outcome;
     unsigned downtime_ms;
+    bool downtime_is_by_hand; /* Set it, whatever the job has now. */
+    /* Not 0: the policy asks for the actions, after so many iterations without
+     * gain, of which the best left so much memory. */
+    unsigned n_stalled;
+    int64_t best_left;
 };
 
 struct monitor;
@@ -86,13 +96,20 @@ void monitor_note_abort(struct monitor *monitor);
 void monitor_note_postcopy(struct monitor *monitor);
 bool monitor_is_postcopy(const struct monitor *monitor);
 
-/* Last downtime step that was set; to go on with after a restart. */
-int monitor_downtime_step(const struct monitor *monitor);
-void monitor_set_downtime_step(struct monitor *monitor, int step);
+/* The accepted pause: 'ms' is wanted by somebody, from now on and instead of
+ * any other; or what the job has was not set here, and stays. */
+void monitor_hold_downtime(struct monitor *monitor, unsigned ms);
+void monitor_leave_downtime(struct monitor *monitor);
+
+/* Could an earlier run of the agent have set this? */
+bool monitor_is_own_downtime(const struct monitor *monitor, unsigned ms);
 
 /* The next round is due after this many ms. */
 unsigned monitor_interval_ms(const struct monitor *monitor,
                              const struct job_stats *stats);
+
+/* The limit in seconds; 0: none. */
+uint64_t monitor_timeout_s(unsigned s_per_gb, double data_gb);
 
 /* data_gb of a guest: RAM and the files of 'disk_bytes'. */
 double monitor_data_gb(int memory_mb, const int64_t *disk_bytes, size_t n);

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/un.h>
 
+#include "conf/convergence.h"
 #include "conf/value.h"
 
 /* Letters, digits and the characters of 'more'; at least one. */
@@ -63,6 +64,31 @@ check_inbound_addr(const struct conf *conf)
     const char *address = conf->libvirt.live_migration_inbound_addr;
 
     return address ? check_host_name(address) : NULL;
+}
+
+static struct error *
+check_convergence(const struct conf *conf)
+{
+    const struct conf_libvirt *libvirt = &conf->libvirt;
+    struct convergence convergence = {0};
+    struct error *error =
+        convergence_parse(libvirt->live_migration_convergence, &convergence);
+    unsigned actions = convergence_actions(&convergence);
+
+    if (error) {
+        return error;
+    }
+    if (actions & CONVERGENCE_THROTTLE &&
+        !libvirt->live_migration_permit_auto_converge) {
+        return error_new(ERR_CONFIG, "has a step throttle, which needs "
+                                     "live_migration_permit_auto_converge");
+    }
+    if (actions & CONVERGENCE_POSTCOPY &&
+        !libvirt->live_migration_permit_post_copy) {
+        return error_new(ERR_CONFIG, "has a step postcopy, which needs "
+                                     "live_migration_permit_post_copy");
+    }
+    return NULL;
 }
 
 static struct error *
@@ -309,6 +335,7 @@ static const struct rule {
     {"libvirt", "live_migration_uri", check_migration_uri},
     {"libvirt", "live_migration_inbound_addr", check_inbound_addr},
     {"libvirt", "live_migration_tunnelled", check_tunnelled},
+    {"libvirt", "live_migration_convergence", check_convergence},
     {"vnc", "server_listen", check_vnc_listen},
     {"spice", "server_listen", check_spice_listen},
     {"serial_console", "proxyclient_address", check_serial_address},

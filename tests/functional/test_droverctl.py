@@ -212,6 +212,38 @@ def test_migrate_prints_the_uuid_and_does_not_wait(pair):
              == 'cancelled', 20, 'it is cancelled')
 
 
+def test_a_migration_has_settings_of_its_own_and_they_can_be_changed(pair):
+    hosta, _ = pair
+    name = guest_names(hosta)[0]
+    hosta.ctl('fake', 'hang', 'transfer')
+    hosta.ctl('migrate', name, 'hostb', '--bandwidth', '5', '--downtime',
+              '700', '--completion-timeout', '900', '--timeout-action',
+              'force_complete', '--convergence', '3:downtime,9:abort')
+    expected = {'bandwidth': 5, 'downtime': 700, 'completion_timeout': 900,
+                'timeout_action': 'force_complete',
+                'convergence': '3:downtime,9:abort'}
+    shown = hosta.ctl_json('migration', 'show', name)
+    assert shown['settings'] == expected
+    changed = hosta.ctl_json('migration', 'set', name, '--bandwidth', '0')
+    expected['bandwidth'] = 0
+    assert changed['settings'] == expected
+    text = hosta.ctl('migration', 'show', name).stdout
+    assert re.search(r'^Bandwidth +0 MiB/s$', text, re.M)
+    assert re.search(r'^Convergence +3:downtime,9:abort$', text, re.M)
+    hosta.ctl('fake', 'release')
+    wait_for(lambda: hosta.ctl_json('migration', 'show',
+                                    name)['status'] == 'completed', 30,
+             'it is completed')
+    assert hosta.ctl_json('migration', 'show', name)['settings'] == expected
+    fails(hosta.ctl('migration', 'set', shown['uuid'], '--downtime', '9',
+                    check=False), 'is completed')
+    name = guest_names(hosta)[0]
+    fails(hosta.ctl('migrate', name, '--convergence', '1:nothing',
+                    check=False), 'convergence must be')
+    fails(hosta.ctl('migrate', name, '--convergence', '1:postcopy',
+                    check=False), 'live_migration_permit_post_copy')
+
+
 def test_check_moves_nothing(pair):
     hosta, hostb = pair
     name = guest_names(hosta)[0]
@@ -489,6 +521,10 @@ def test_a_second_agent_does_not_take_the_socket(pair, droverd):
     (('migrate', 'a', 'b', 'c'), "'migrate' takes fewer arguments"),
     (('migrate', 'a', '--shared', '--block-migrate'), 'exclude each other'),
     (('migrate', 'a', '--check', '--watch'), 'exclude each other'),
+    (('migrate', 'a', '--bandwidth', '1.5'), "'1.5' is no number"),
+    (('migration', 'set', 'a'), 'needs --bandwidth or --downtime'),
+    (('migration', 'set', 'a', '--convergence', 'nova'),
+     "'migration set' takes no --convergence"),
     (('host', 'list', '--watch'), "'host list' takes no --watch"),
     (('--timeout', 'soon', 'host', 'list'), "--timeout 'soon'"),
     (('--timeout', '-1', 'host', 'list'), "--timeout '-1'"),

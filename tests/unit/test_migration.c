@@ -338,7 +338,7 @@ test_lost_answer_of_migrate_is_completed_by_evidence(void **state)
 }
 
 static void
-test_guest_that_shuts_down_in_the_middle_did_not_move(void **state)
+test_47_guest_that_shuts_down_in_the_middle_did_not_move(void **state)
 {
     struct two_agents *ta = *state;
 
@@ -615,7 +615,7 @@ is_paused_here(struct two_agents *ta)
 }
 
 static void
-test_force_complete_pauses_the_guest_and_it_arrives_running(void **state)
+test_53_force_complete_pauses_the_guest_and_it_arrives_running(void **state)
 {
     struct two_agents *ta = *state;
 
@@ -636,7 +636,7 @@ test_force_complete_pauses_the_guest_and_it_arrives_running(void **state)
 }
 
 static void
-test_guest_that_was_paused_to_complete_runs_again_after_an_abort(void **state)
+test_53_guest_that_was_paused_to_complete_runs_again_after_abort(void **state)
 {
     struct two_agents *ta = *state;
 
@@ -702,6 +702,300 @@ test_agent_that_dies_when_it_pauses_leaves_no_guest_paused(void **state)
     ta_rest(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta_status(ta), "failed");
+}
+
+/* Settings of one migration. */
+
+static struct json *
+settings_args(const struct two_agents *ta, const char *what, const char *text)
+{
+    struct json *args = json_object(), *settings = NULL;
+
+    assert_null(json_parse(text, strlen(text), &settings));
+    json_set_string(args, what, ta->uuid);
+    json_set(args, "settings", settings);
+    return args;
+}
+
+static void
+migrate_with(struct two_agents *ta, const char *settings)
+{
+    struct error *error = NULL;
+    AUTO_JSON migration UNUSED = ta_api(
+        ta, A, "migrate", settings_args(ta, "instance", settings), &error);
+
+    assert_null(error);
+}
+
+static enum error_code
+set(struct two_agents *ta, const char *settings)
+{
+    struct error *error = NULL;
+    AUTO_JSON migration =
+        ta_api(ta, A, "migration_set", settings_args(ta, "migration", settings),
+               &error);
+    AUTO_ERROR owned = error;
+
+    assert_true(owned ||
+                json_has(json_get(migration, "settings"), "downtime") ||
+                json_has(json_get(migration, "settings"), "bandwidth"));
+    return error_code(owned);
+}
+
+/* MiB a second that the transfer has. */
+static int64_t
+rate(struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+
+    if (!m || !m->monitor) {
+        return -1;
+    }
+    const struct job_stats *stats = migrate_monitor_stats(m->monitor);
+    int64_t bps = stats->disk_bps > 0 ? stats->disk_bps : stats->memory_bps;
+    return bps >> 20;
+}
+
+struct number {
+    bool is_known;
+    unsigned value;
+};
+
+static void
+number_known(void *aux, struct error *error, unsigned value)
+{
+    struct number *number = aux;
+
+    assert_null(error);
+    *number = (struct number){true, value};
+}
+
+static unsigned
+downtime(struct two_agents *ta)
+{
+    struct number number = {0};
+
+    driver_migrate_get_downtime(ta->hosts[A].observer, ta->uuid, number_known,
+                                &number);
+    ta_until(ta, number.is_known);
+    return number.value;
+}
+
+static void
+pass(struct two_agents *ta, unsigned s)
+{
+    uint64_t until_ms = ta_now_ms() + s * UINT64_C(1000);
+
+    ta_until(ta, ta_now_ms() > until_ms);
+}
+
+static void
+test_settings_of_a_migration_hold(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    migrate_with(ta, "{\"bandwidth\": 640, \"downtime\": 1000, "
+                     "\"completion_timeout\": 700}");
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(rate(ta), 640);
+    pass(ta, 2);
+    assert_int_equal(downtime(ta), 100); /* The first of ten steps. */
+    pass(ta, 320);
+    assert_int_equal(downtime(ta), 190); /* The next one, after 300 s. */
+    assert_string_equal(ta_status(ta), "running");
+    pass(ta, 400);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "cancelled");
+    AUTO_OBJECT record = ta_migration(ta, A);
+    assert_int_equal(
+        json_int_of(object_get(record, "settings"), "completion_timeout"), 700);
+}
+
+static void
+test_a_running_migration_can_be_changed(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(set(ta, "{\"bandwidth\": 77, \"downtime\": 123}"), 0);
+    ta_until(ta, rate(ta) == 77);
+    pass(ta, 2);
+    assert_int_equal(downtime(ta), 123);
+    pass(ta, 700); /* Steps of the schedule are due. */
+    assert_int_equal(downtime(ta), 123);
+    assert_int_equal(rate(ta), 77);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+/* A slow one, and time goes on beside it. */
+static void
+migrate_slowly(struct two_agents *ta, const char *settings)
+{
+    ta_leave_migrations(true);
+    migrate_with(ta, settings);
+    ta_until(ta, is_moving(ta));
+}
+
+static void
+end_slow_one(struct two_agents *ta)
+{
+    assert_int_equal(set(ta, "{\"bandwidth\": 1000}"), 0);
+    ta_until(ta, rate(ta) > 100);
+    ta_leave_migrations(false);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+test_settings_of_a_migration_hold_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1, \"downtime\": 1000}");
+    pass(ta, 2);
+    assert_int_equal(downtime(ta), 100);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 400);
+    assert_int_equal(downtime(ta), 190);
+    /* What was set by hand is kept, too. */
+    assert_int_equal(set(ta, "{\"downtime\": 123}"), 0);
+    pass(ta, 2);
+    assert_int_equal(downtime(ta), 123);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 700);
+    assert_int_equal(downtime(ta), 123);
+    end_slow_one(ta);
+}
+
+static void
+test_a_queued_migration_can_be_changed(void **state)
+{
+    struct two_agents *ta = *state;
+    bool has_slot = false;
+    struct slot *slot =
+        slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "queue"));
+    assert_int_equal(set(ta, "{\"bandwidth\": 78}"), 0);
+    assert_int_equal(set(ta, "{\"downtime\": 124}"), 0);
+    slot_release(slot);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(rate(ta), 78);
+    pass(ta, 700);
+    assert_int_equal(downtime(ta), 124);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+/* It was in the journal, and the hypervisor was not told yet. */
+static void
+test_a_change_that_was_not_told_yet_is_told_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+    assert_int_equal(set(ta, "{\"bandwidth\": 2}"), 0);
+    ta_crash(ta, A); /* Before the next round. */
+    ta_up(ta, A);
+    ta_until(ta, rate(ta) == 2);
+    end_slow_one(ta);
+}
+
+static void
+set_past(void *aux, struct error *error)
+{
+    assert_null(error);
+    *(bool *)aux = true;
+}
+
+static void
+test_30_pause_set_past_the_agent_is_not_overwritten(void **state)
+{
+    struct two_agents *ta = *state;
+    bool is_done = false;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 2);
+    assert_int_equal(downtime(ta), 50);
+    driver_migrate_set_downtime(ta->hosts[A].observer, ta->uuid, 66, set_past,
+                                &is_done);
+    ta_until(ta, is_done);
+    pass(ta, 700);
+    assert_int_equal(downtime(ta), 66);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+test_32_query_that_fails_ten_times_aborts_nothing(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    ta_steer(ta, A, "fail job_get HYPERVISOR_UNAVAILABLE 10");
+    pass(ta, 20);
+    assert_string_equal(ta_status(ta), "running");
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+}
+
+static void
+test_what_can_not_be_changed_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(set(ta, "{}"), ERR_VALUE);
+    assert_int_equal(set(ta, "{\"downtime\": 0}"), ERR_VALUE);
+    assert_int_equal(set(ta, "{\"timeout_action\": \"abort\"}"), ERR_VALUE);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    AUTO_OBJECT record = ta_migration(ta, A);
+    struct json *args = settings_args(ta, "migration", "{\"bandwidth\": 1}");
+    json_set_string(args, "migration", object_string(record, "uuid"));
+    struct error *error = NULL;
+    AUTO_JSON result UNUSED = ta_api(ta, A, "migration_set", args, &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_INVALID_MIGRATION_STATE);
+}
+
+static void
+test_policy_of_a_migration_needs_permission(void **state)
+{
+    struct two_agents *ta = *state;
+    struct error *error = NULL;
+    AUTO_JSON result UNUSED = ta_api(
+        ta, A, "migrate",
+        settings_args(ta, "instance", "{\"convergence\": \"1:postcopy\"}"),
+        &error);
+    AUTO_ERROR owned = error;
+
+    assert_int_equal(error_code(owned), ERR_VALUE);
+    assert_is_at_a_alone(ta);
 }
 
 static void
@@ -1011,7 +1305,7 @@ main(void)
         TEST(test_failed_transfer_is_rolled_back),
         TEST(test_transfer_that_does_not_start_is_rolled_back),
         TEST(test_lost_answer_of_migrate_is_completed_by_evidence),
-        TEST(test_guest_that_shuts_down_in_the_middle_did_not_move),
+        TEST(test_47_guest_that_shuts_down_in_the_middle_did_not_move),
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_restarted_source_takes_up_the_transfer_again),
         TEST(test_restarted_destination_still_waits_for_the_guest),
@@ -1024,10 +1318,19 @@ main(void)
         TEST(test_abort_while_the_destination_prepares),
         TEST(test_abort_of_a_running_transfer),
         TEST(test_abort_of_a_migration_that_is_over_is_refused),
-        TEST(test_force_complete_pauses_the_guest_and_it_arrives_running),
-        TEST(test_guest_that_was_paused_to_complete_runs_again_after_an_abort),
+        TEST(test_53_force_complete_pauses_the_guest_and_it_arrives_running),
+        TEST(test_53_guest_that_was_paused_to_complete_runs_again_after_abort),
         TEST(test_guest_that_its_user_paused_stays_paused_after_an_abort),
         TEST(test_agent_that_dies_when_it_pauses_leaves_no_guest_paused),
+        TEST(test_settings_of_a_migration_hold),
+        TEST(test_settings_of_a_migration_hold_after_a_restart),
+        TEST(test_a_running_migration_can_be_changed),
+        TEST(test_a_queued_migration_can_be_changed),
+        TEST(test_a_change_that_was_not_told_yet_is_told_after_a_restart),
+        TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
+        TEST(test_32_query_that_fails_ten_times_aborts_nothing),
+        TEST(test_what_can_not_be_changed_is_refused),
+        TEST(test_policy_of_a_migration_needs_permission),
         TEST(test_force_complete_without_a_migration_is_refused),
         TEST(test_take_over_is_answered_twice_the_same),
         TEST(test_take_over_of_a_guest_that_is_not_here_fails),

@@ -13,7 +13,7 @@ static const struct monitor_options defaults = {
     .downtime_ms = 500,
     .downtime_steps = 10,
     .downtime_delay_s = 75,
-    .completion_timeout_s_per_gb = 800,
+    .completion_timeout_s = 1600,
     .save_interval_s = 5,
 };
 
@@ -40,6 +40,12 @@ run_running(struct monitor *monitor, uint64_t now_ms)
     struct monitor_input input = {.stats = running};
 
     return run_input(monitor, now_ms, &input);
+}
+
+static void
+set_policy(struct monitor_options *options, const char *text)
+{
+    assert_null(convergence_parse(text, &options->convergence));
 }
 
 /* The call has failed and there is no job. */
@@ -153,7 +159,7 @@ check_downtime_row(const struct downtime_row *row)
     options.downtime_ms = row->d;
     options.downtime_steps = row->s;
     options.downtime_delay_s = row->t;
-    options.completion_timeout_s_per_gb = 0;
+    options.completion_timeout_s = 0;
 
     CLEANUP(monitor_free_at)
     struct monitor *monitor = monitor_create(&options, 7000);
@@ -168,14 +174,13 @@ check_downtime_row(const struct downtime_row *row)
         /* Strictly later than D * i: the round after. */
         assert_int_equal(ms, n * row->delay_s * UINT64_C(1000) + 500);
         assert_int_equal(out.downtime_ms, row->ms[n]);
-        assert_int_equal(monitor_downtime_step(monitor), n);
         n++;
     }
     assert_int_equal(n, row->s + 1);
 }
 
 static void
-test_downtime_grows_as_in_the_table(void **state)
+test_27_downtime_grows_as_in_the_table(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(downtime_rows); i++) {
@@ -198,19 +203,62 @@ test_missed_downtime_steps_are_skipped(void **state)
 }
 
 static void
-test_downtime_goes_on_after_a_restart(void **state)
+test_downtime_that_was_set_by_hand_stays(void **state)
 {
     (void)state;
     CLEANUP(monitor_free_at)
     struct monitor *monitor = monitor_create(&defaults, 0);
 
-    monitor_set_downtime_step(monitor, 4);
-    struct monitor_output out = run_running(monitor, 700 * 1000);
-    assert_false(out.actions & MONITOR_SET_DOWNTIME);
-    out = run_running(monitor, 751 * 1000);
+    struct monitor_output out = run_running(monitor, 500);
     assert_true(out.actions & MONITOR_SET_DOWNTIME);
-    assert_int_equal(out.downtime_ms, 275);
-    assert_int_equal(monitor_downtime_step(monitor), 5);
+    assert_false(out.downtime_is_by_hand);
+    monitor_hold_downtime(monitor, 120);
+    out = run_running(monitor, 1000);
+    assert_true(out.actions & MONITOR_SET_DOWNTIME);
+    assert_true(out.downtime_is_by_hand);
+    assert_int_equal(out.downtime_ms, 120);
+    for (uint64_t s = 2; s < 1590; s++) {
+        out = run_running(monitor, s * 1000);
+        assert_false(out.actions & MONITOR_SET_DOWNTIME);
+    }
+}
+
+static void
+test_downtime_that_somebody_else_set_stays(void **state)
+{
+    (void)state;
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&defaults, 0);
+
+    monitor_leave_downtime(monitor);
+    for (uint64_t s = 1; s < 1590; s++) {
+        assert_false(run_running(monitor, s * 1000).actions &
+                     MONITOR_SET_DOWNTIME);
+    }
+}
+
+static void
+test_own_downtimes_are_known_again(void **state)
+{
+    (void)state;
+    struct monitor_options options = defaults;
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+
+    assert_true(monitor_is_own_downtime(monitor, 50));
+    assert_true(monitor_is_own_downtime(monitor, 275));
+    assert_true(monitor_is_own_downtime(monitor, 500));
+    assert_true(monitor_is_own_downtime(monitor, 300)); /* QEMU's own. */
+    assert_false(monitor_is_own_downtime(monitor, 100));
+    assert_false(monitor_is_own_downtime(monitor, 1000));
+
+    set_policy(&options, "1:downtime");
+    CLEANUP(monitor_free_at)
+    struct monitor *other = monitor_create(&options, 0);
+    assert_true(monitor_is_own_downtime(other, 200));
+    assert_true(monitor_is_own_downtime(other, 500));
+    assert_false(monitor_is_own_downtime(other, 275));
+    assert_false(monitor_is_own_downtime(other, 800));
 }
 
 static void
@@ -322,7 +370,7 @@ test_a_bounded_job_is_none_of_ours(void **state)
 /* Time-out. */
 
 static void
-test_timeout_aborts_once(void **state)
+test_28_timeout_aborts_once(void **state)
 {
     (void)state;
     CLEANUP(monitor_free_at)
@@ -344,7 +392,7 @@ test_timeout_grows_with_the_guest(void **state)
     (void)state;
     struct monitor_options options = defaults;
 
-    options.data_gb = 13;
+    options.completion_timeout_s = monitor_timeout_s(800, 13);
     CLEANUP(monitor_free_at)
     struct monitor *monitor = monitor_create(&options, 0);
     assert_false(run_running(monitor, 10400000).actions & MONITOR_ABORT);
@@ -357,7 +405,7 @@ test_timeout_can_be_off(void **state)
     (void)state;
     struct monitor_options options = defaults;
 
-    options.completion_timeout_s_per_gb = 0;
+    options.completion_timeout_s = 0;
     CLEANUP(monitor_free_at)
     struct monitor *monitor = monitor_create(&options, 0);
     assert_false(run_running(monitor, UINT64_C(1) << 40).actions &
@@ -365,7 +413,7 @@ test_timeout_can_be_off(void **state)
 }
 
 static void
-test_timeout_may_force_completion(void **state)
+test_29_timeout_may_force_completion_once(void **state)
 {
     (void)state;
     struct monitor_options options = defaults;
@@ -400,10 +448,188 @@ test_no_timeout_after_an_abort_or_in_postcopy(void **state)
                      MONITOR_SAVE_PROGRESS | MONITOR_LOG_PROGRESS);
 }
 
+/* The policy.  Iteration 'n' begins with 'left' bytes to send. */
+
+static struct monitor_output
+run_iteration(struct monitor *monitor, int64_t n, int64_t left)
+{
+    struct monitor_input input = {.stats = running};
+
+    input.stats.iteration = n;
+    input.stats.memory_remaining = left;
+    return run_input(monitor, (uint64_t)n * 1000, &input);
+}
+
+static const unsigned policy_actions =
+    MONITOR_THROTTLE | MONITOR_POSTCOPY | MONITOR_ABORT | MONITOR_SUSPEND;
+
+static struct monitor_options
+policy_options(const char *text)
+{
+    struct monitor_options options = defaults;
+
+    set_policy(&options, text);
+    options.permit_postcopy = options.permit_throttle = true;
+    return options;
+}
+
+static void
+test_policy_takes_its_steps_in_turn(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned actions, downtime_ms; /* 0: not set. */
+    } turns[] = {
+        {0, 50}, /* The first iteration begins, */
+        {0, 0},  /* is over, and is what the others are compared with. */
+        {0, 0},   {0, 100},
+        {0, 200}, {MONITOR_THROTTLE, 400},
+        {0, 500}, {MONITOR_POSTCOPY, 0},
+        {0, 0},   {MONITOR_ABORT, 0},
+        {0, 0},
+    };
+    struct monitor_options options =
+        policy_options("2:downtime,4:throttle,6:postcopy,8:abort");
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+
+    for (size_t i = 0; i < N_ELEMENTS(turns); i++) {
+        struct monitor_output out = run_iteration(monitor, (int64_t)i + 1, 500);
+        assert_int_equal(out.actions & policy_actions, turns[i].actions);
+        assert_int_equal(out.downtime_ms, turns[i].downtime_ms);
+        assert_int_equal(out.n_stalled > 0,
+                         turns[i].actions || (i > 0 && out.downtime_ms));
+    }
+    assert_int_equal(settle(monitor, ended_badly(), GUEST_ACTIVE, -1),
+                     MONITOR_CANCELLED);
+}
+
+static void
+test_policy_without_downtime_accepts_the_longest_at_once(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("9:abort");
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+
+    assert_int_equal(run_iteration(monitor, 1, 500).downtime_ms, 500);
+    for (int64_t i = 2; i < 9; i++) {
+        assert_int_equal(run_iteration(monitor, i, 500).downtime_ms, 0);
+    }
+}
+
+static void
+test_policy_leaves_out_what_is_not_permitted(void **state)
+{
+    (void)state;
+    struct monitor_options options =
+        policy_options("1:throttle,1:postcopy,2:abort");
+
+    options.permit_postcopy = options.permit_throttle = false;
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+    run_iteration(monitor, 1, 500);
+    run_iteration(monitor, 2, 500);
+    assert_int_equal(run_iteration(monitor, 3, 500).actions & policy_actions,
+                     0);
+    assert_int_equal(run_iteration(monitor, 4, 500).actions & policy_actions,
+                     MONITOR_ABORT);
+}
+
+static void
+test_policy_keeps_still_once_the_end_is_forced(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("1:abort");
+
+    options.permit_postcopy = false;
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+    run_iteration(monitor, 1, 500);
+    run_iteration(monitor, 2, 500);
+    monitor_force_complete(monitor);
+    /* Also in the round in which both would be due. */
+    assert_int_equal(run_iteration(monitor, 3, 500).actions & policy_actions,
+                     MONITOR_SUSPEND);
+    for (int64_t i = 4; i < 20; i++) {
+        assert_int_equal(
+            run_iteration(monitor, i, 500).actions & policy_actions, 0);
+    }
+}
+
+static void
+test_policy_keeps_still_after_an_abort_and_in_postcopy(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("1:throttle,1:postcopy");
+    CLEANUP(monitor_free_at)
+    struct monitor *aborted = monitor_create(&options, 0);
+    CLEANUP(monitor_free_at)
+    struct monitor *switched = monitor_create(&options, 0);
+
+    monitor_note_abort(aborted);
+    monitor_note_postcopy(switched);
+    for (int64_t i = 1; i < 9; i++) {
+        assert_int_equal(
+            run_iteration(aborted, i, 500).actions & policy_actions, 0);
+        assert_int_equal(
+            run_iteration(switched, i, 500).actions & policy_actions, 0);
+    }
+}
+
+static void
+test_policy_leaves_the_timeout_alone(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("1000:downtime");
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+    struct monitor_output out;
+
+    for (int64_t i = 1; i <= 1600; i++) {
+        out = run_iteration(monitor, i, 500);
+        assert_false(out.actions & MONITOR_ABORT);
+    }
+    out = run_iteration(monitor, 1601, 400);
+    assert_true(out.actions & MONITOR_ABORT);
+    assert_int_equal(out.n_stalled, 0); /* It is not for want of gain. */
+}
+
+static void
+test_policy_raises_no_downtime_that_was_set_by_hand(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("1:downtime");
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+
+    monitor_hold_downtime(monitor, 60);
+    assert_int_equal(run_iteration(monitor, 1, 500).downtime_ms, 60);
+    for (int64_t i = 2; i < 20; i++) {
+        assert_int_equal(run_iteration(monitor, i, 500).downtime_ms, 0);
+    }
+}
+
+static void
+test_novas_schedule_has_no_policy(void **state)
+{
+    (void)state;
+    struct monitor_options options = policy_options("nova");
+    CLEANUP(monitor_free_at)
+    struct monitor *monitor = monitor_create(&options, 0);
+
+    assert_int_equal(run_iteration(monitor, 1, 500).downtime_ms, 50);
+    for (int64_t i = 2; i < 150; i++) {
+        struct monitor_output out = run_iteration(monitor, i, 500);
+        assert_int_equal(out.actions & policy_actions, 0);
+        assert_int_equal(out.downtime_ms, 0);
+    }
+}
+
 /* Force-complete. */
 
 static void
-test_force_complete_pauses_without_postcopy(void **state)
+test_53_force_complete_pauses_without_postcopy(void **state)
 {
     (void)state;
     CLEANUP(monitor_free_at)
@@ -464,7 +690,7 @@ test_a_forced_migration_is_still_aborted_in_time(void **state)
 /* While the call is out nothing is decided. */
 
 static void
-test_gone_is_not_done(void **state)
+test_47_gone_is_not_done(void **state)
 {
     (void)state;
     static const enum error_code errors[] = {
@@ -511,7 +737,7 @@ test_an_ended_job_waits_for_the_call(void **state)
 }
 
 static void
-test_errors_of_the_query_are_ridden_out(void **state)
+test_32_errors_of_the_query_are_ridden_out(void **state)
 {
     (void)state;
     CLEANUP(monitor_free_at)
@@ -657,7 +883,7 @@ test_who_asked_for_the_end_is_told(void **state)
 }
 
 static void
-test_an_abort_that_came_too_late_changes_nothing(void **state)
+test_52_an_abort_that_came_too_late_changes_nothing(void **state)
 {
     (void)state;
     CLEANUP(monitor_free_at)
@@ -769,32 +995,44 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_downtime_grows_as_in_the_table),
+        cmocka_unit_test(test_27_downtime_grows_as_in_the_table),
         cmocka_unit_test(test_missed_downtime_steps_are_skipped),
-        cmocka_unit_test(test_downtime_goes_on_after_a_restart),
+        cmocka_unit_test(test_downtime_that_was_set_by_hand_stays),
+        cmocka_unit_test(test_downtime_that_somebody_else_set_stays),
+        cmocka_unit_test(test_own_downtimes_are_known_again),
         cmocka_unit_test(test_downtime_waits_for_the_job),
         cmocka_unit_test(test_data_gb_has_floors),
         cmocka_unit_test(test_progress_is_novas),
         cmocka_unit_test(test_rounds_are_closer_when_the_end_is_near),
         cmocka_unit_test(test_progress_is_saved_at_once_and_then_in_intervals),
         cmocka_unit_test(test_a_bounded_job_is_none_of_ours),
-        cmocka_unit_test(test_timeout_aborts_once),
+        cmocka_unit_test(test_28_timeout_aborts_once),
         cmocka_unit_test(test_timeout_grows_with_the_guest),
         cmocka_unit_test(test_timeout_can_be_off),
-        cmocka_unit_test(test_timeout_may_force_completion),
+        cmocka_unit_test(test_29_timeout_may_force_completion_once),
         cmocka_unit_test(test_no_timeout_after_an_abort_or_in_postcopy),
-        cmocka_unit_test(test_force_complete_pauses_without_postcopy),
+        cmocka_unit_test(test_policy_takes_its_steps_in_turn),
+        cmocka_unit_test(
+            test_policy_without_downtime_accepts_the_longest_at_once),
+        cmocka_unit_test(test_policy_leaves_out_what_is_not_permitted),
+        cmocka_unit_test(test_policy_keeps_still_once_the_end_is_forced),
+        cmocka_unit_test(
+            test_policy_keeps_still_after_an_abort_and_in_postcopy),
+        cmocka_unit_test(test_policy_leaves_the_timeout_alone),
+        cmocka_unit_test(test_policy_raises_no_downtime_that_was_set_by_hand),
+        cmocka_unit_test(test_novas_schedule_has_no_policy),
+        cmocka_unit_test(test_53_force_complete_pauses_without_postcopy),
         cmocka_unit_test(test_force_complete_switches_to_postcopy_once),
         cmocka_unit_test(test_a_forced_migration_is_not_forced_again_by_time),
         cmocka_unit_test(test_a_forced_migration_is_still_aborted_in_time),
-        cmocka_unit_test(test_gone_is_not_done),
+        cmocka_unit_test(test_47_gone_is_not_done),
         cmocka_unit_test(test_an_ended_job_waits_for_the_call),
-        cmocka_unit_test(test_errors_of_the_query_are_ridden_out),
+        cmocka_unit_test(test_32_errors_of_the_query_are_ridden_out),
         cmocka_unit_test(test_a_job_that_goes_on_outlives_its_call),
         cmocka_unit_test(test_outcome_is_decided_by_evidence),
         cmocka_unit_test(test_libvirts_word_that_it_went_is_evidence),
         cmocka_unit_test(test_who_asked_for_the_end_is_told),
-        cmocka_unit_test(test_an_abort_that_came_too_late_changes_nothing),
+        cmocka_unit_test(test_52_an_abort_that_came_too_late_changes_nothing),
         cmocka_unit_test(test_postcopy_is_not_rolled_back_on_a_guess),
         cmocka_unit_test(test_unknown_is_asked_again_at_growing_intervals),
         cmocka_unit_test(test_answers_that_do_not_come_do_not_make_it_spin),
