@@ -112,7 +112,7 @@ def test_guest_without_a_disk_moves(lab, pair):
     assert_alive_on(guest, 'hostb')
 
 
-def test_paused_guest_stays_paused(lab, pair):
+def test_33_paused_guest_stays_paused(lab, pair):
     hosta, hostb = pair
     guest = boot(lab, hosta)
     lab.hosta.virsh('suspend', guest.name)
@@ -200,7 +200,7 @@ def test_abort_in_the_middle(lab, droverd):
     assert guest.states() == {'hosta': 'running', 'hostb': None}
 
 
-def test_force_complete_ends_what_cannot_converge(lab, droverd):
+def test_53_force_complete_ends_what_cannot_converge(lab, droverd):
     slow = {'libvirt': {'live_migration_bandwidth': 16}}
     hosta = droverd('hosta', on=lab.hosta, settings=slow)
     droverd('hostb', on=lab.hostb)

@@ -97,7 +97,7 @@ tree=$work/initrd
 mkdir -p "$tree"/{bin,dev,lib,mnt,proc,run,sys}
 install -m 755 "$here/init" "$tree/init"
 install -m 755 "$busybox" "$tree/bin/busybox"
-for applet in sh cat dd insmod mkfifo mount sleep tr; do
+for applet in sh cat dd insmod mkfifo mount poweroff sleep tr; do
     ln -s busybox "$tree/bin/$applet"
 done
 

@@ -99,15 +99,17 @@ class Guest:
 
     def __init__(self, lab, host, name, memory=128, vcpus=1, dirty=None,
                  disk='qcow2', disk_mib=24, backing=False, persistent=True,
-                 machine='q35', cache='none'):
+                 machine='q35', cache='none', words=''):
         """disk: 'qcow2', 'raw' or None; backing: it is an overlay over an
-        image, as Nova's are; dirty: MiB that it rewrites without pause."""
+        image, as Nova's are; dirty: MiB that it rewrites without pause;
+        words: more for its kernel's command line."""
         self.lab = lab
         self.name = name
         self.uuid = str(uuids.uuid4())
         self.memory, self.vcpus, self.dirty = memory, vcpus, dirty
         self.disk, self.disk_mib, self.backing = disk, disk_mib, backing
         self.persistent, self.machine, self.cache = persistent, machine, cache
+        self.words = words
         self.serial = lab.directory / 'serial' / (name + '.log')
         self.serial.unlink(missing_ok=True)
         self.ticks = Ticks(self.serial)
@@ -174,7 +176,8 @@ class Guest:
             'virt': self.lab.virt_type, 'name': self.name, 'uuid': self.uuid,
             'memory': self.memory, 'vcpus': self.vcpus,
             'machine': self.machine, 'boot': self.lab.boot_directory,
-            'dirty': ' dirty=%d' % self.dirty if self.dirty else '',
+            'dirty': ((' dirty=%d' % self.dirty if self.dirty else '') +
+                      (' ' + self.words if self.words else '')),
             'disk': disk, 'serial': self.serial}
 
     def define(self, host):

@@ -1,0 +1,259 @@
+"""Real guests whose migrations are steered, changed, or disturbed.
+
+Numbers in names are those of the acceptance points.  What has to do with the
+emulation of a processor by QEMU is told in test_migration.py.
+"""
+
+import pytest
+
+from harness.wait import wait_for
+from test_agent import status, wait_status
+from test_migration import assert_alive_on, boot, files, wait_adopted
+
+pytestmark = pytest.mark.libvirt
+
+OVER = ('completed', 'failed', 'cancelled')
+
+
+@pytest.fixture
+def permissive(lab, droverd):
+    """Two agents that permit whatever ends a migration."""
+    permit = {'libvirt': {'live_migration_permit_post_copy': True,
+                          'live_migration_permit_auto_converge': True,
+                          'live_migration_downtime_delay': 3}}
+    return tuple(droverd(host.name, on=host, settings=permit)
+                 for host in (lab.hosta, lab.hostb))
+
+
+@pytest.fixture
+def pair(lab, droverd):
+    quick = {'libvirt': {'live_migration_downtime_delay': 3}}
+    return tuple(droverd(host.name, on=host, settings=quick)
+                 for host in (lab.hosta, lab.hostb))
+
+
+def shown(agent, guest):
+    return agent.ctl_json('migration', 'show', guest.name)
+
+
+def wait_moving(agent, guest):
+    """Until memory is on its way."""
+    wait_for(lambda: shown(agent, guest)['memory_processed'], 60,
+             lambda: 'memory is on its way: %s' % shown(agent, guest))
+
+
+def wait_logged(agent, text, deadline=60):
+    wait_for(lambda: text in agent.log.read_text(errors='replace'), deadline,
+             '"%s" in the log' % text)
+
+
+def wait_over(agent, guest, wanted, deadline=90):
+    wait_status(agent, guest.name, *OVER, deadline=deadline)
+    assert status(agent, guest.name) == wanted
+
+
+def assert_only_on(guest, host):
+    assert_alive_on(guest, host)
+    assert sorted(filter(None, guest.states().values())) == ['running']
+
+
+# ---- A guest that changes its memory faster than the link carries it -----------
+
+def end_by(policy, agent, guest, dest, outcome, *settings):
+    """Moves the guest under the policy; returns what the log says of it."""
+    size = agent.log.stat().st_size
+    uuid = agent.ctl('migrate', guest.name, dest, '--convergence', policy,
+                     *settings).stdout.strip()
+    wait_status(agent, uuid, *OVER, deadline=120)
+    assert status(agent, uuid) == outcome
+    log = agent.log.read_bytes()[size:].decode(errors='replace')
+    return [line.split('were left:')[1].strip() for line in log.splitlines()
+            if 'no gain in' in line]
+
+
+def test_policies_abort_or_accept_a_longer_pause(lab, permissive):
+    hosta, _ = permissive
+    guest = boot(lab, hosta, disk=None, dirty=32)
+    said = end_by('2:abort', hosta, guest, 'hostb', 'cancelled',
+                  '--bandwidth', '16')
+    assert said == ['abort']
+    assert_only_on(guest, 'hosta')
+    said = end_by('1:downtime', hosta, guest, 'hostb', 'completed',
+                  '--bandwidth', '16', '--downtime', '6000')
+    assert set(said) == {'longer pause'}
+    assert_only_on(guest, 'hostb')
+
+
+def test_policies_throttle_or_switch_to_post_copy(lab, permissive):
+    hosta, hostb = permissive
+    guest = boot(lab, hosta, disk=None, dirty=32)
+    said = end_by('1:throttle', hosta, guest, 'hostb', 'completed',
+                  '--bandwidth', '32')
+    assert set(said) == {'throttling'}
+    assert_only_on(guest, 'hostb')
+    wait_adopted(hostb, guest)
+    said = end_by('1:postcopy', hostb, guest, 'hosta', 'completed',
+                  '--bandwidth', '16')
+    assert said == ['post-copy']
+    assert_only_on(guest, 'hosta')
+
+
+def test_28_time_out_aborts(lab, pair):
+    hosta, hostb = pair
+    guest = boot(lab, hosta, dirty=8)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4', '--completion-timeout', '2')
+    wait_over(hosta, guest, 'cancelled')
+    assert_only_on(guest, 'hosta')
+    assert [g['vm_state'] for g in hosta.ctl_json('instance', 'list')
+            if g['name'] == guest.name] == ['active']
+    wait_for(lambda: files(lab.hostb, guest) == [], 20, 'no files on hostb')
+    assert shown(hosta, guest)['settings'] == {'bandwidth': 4,
+                                               'completion_timeout': 2}
+
+
+@pytest.mark.parametrize('postcopy', [False, True])
+def test_29_time_out_forces_completion(lab, droverd, postcopy):
+    settings = {'libvirt': {'live_migration_permit_post_copy': postcopy}}
+    hosta = droverd('hosta', on=lab.hosta, settings=settings)
+    droverd('hostb', on=lab.hostb)
+    guest = boot(lab, hosta, disk=None, dirty=32)
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '24',
+              '--completion-timeout', '2', '--timeout-action',
+              'force_complete')
+    wait_over(hosta, guest, 'completed')
+    assert_only_on(guest, 'hostb')
+
+
+# ---- Changed on the way --------------------------------------------------------
+
+def test_30_what_virsh_sets_stays_and_migration_set_changes_it(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta, disk=None, dirty=16)
+
+    def has(query, value):
+        answer = lab.hosta.virsh(query, guest.name).split()
+        return answer and answer[0] == str(value)
+
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '6')
+    wait_moving(hosta, guest)
+    lab.hosta.virsh('migrate-setspeed', guest.name, '5')
+    lab.hosta.virsh('migrate-setmaxdowntime', guest.name, '77')
+    wait_logged(hosta, 'somebody set a pause of 77 ms')
+    assert has('migrate-getspeed', 5)
+    assert has('migrate-getmaxdowntime', 77)
+
+    hosta.ctl('migration', 'set', guest.name, '--bandwidth', '7',
+              '--downtime', '88')
+    wait_for(lambda: has('migrate-getspeed', 7), 20, 'the new bandwidth')
+    wait_for(lambda: has('migrate-getmaxdowntime', 88), 20, 'the new pause')
+    assert shown(hosta, guest)['settings'] == {
+        'bandwidth': 7, 'downtime': 88, 'holds_downtime': True}
+
+    hosta.ctl('migration', 'set', guest.name, '--bandwidth', '0',
+              '--downtime', '5000')
+    wait_over(hosta, guest, 'completed')
+    assert_only_on(guest, 'hostb')
+
+
+# ---- Guests that end or begin anew in the middle --------------------------------
+
+def ended(agent, guest):
+    wait_for(lambda: [g for g in agent.ctl_json('instance', 'list')
+                      if (g['name'], g['host'], g['vm_state'],
+                          g['task_state']) ==
+                      (guest.name, agent.host, 'stopped', None)], 30,
+             lambda: '%s is stopped on %s: %s' % (
+                 guest.name, agent.host, agent.ctl_json('instance', 'list')))
+
+
+def test_47_guest_that_shuts_down_has_not_moved(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta, words='off=nmi')
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    lab.hosta.virsh('qemu-monitor-command', guest.name, '--hmp', 'nmi')
+    wait_over(hosta, guest, 'failed')
+    ended(hosta, guest)
+    assert guest.states() == {'hosta': 'shut off', 'hostb': None}
+    assert 'disk' in files(lab.hosta, guest)
+    wait_for(lambda: files(lab.hostb, guest) == [], 20, 'no files on hostb')
+
+
+def test_47_guest_that_crashes_has_not_moved(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    lab.hosta.run('sh', '-c', 'kill -9 $(cat /run/libvirt/qemu/%s.pid)' %
+                  guest.name)
+    wait_over(hosta, guest, 'failed')
+    ended(hosta, guest)
+    assert guest.states() == {'hosta': 'shut off', 'hostb': None}
+    assert 'disk' in files(lab.hosta, guest)
+    wait_for(lambda: files(lab.hostb, guest) == [], 20, 'no files on hostb')
+
+
+def test_guest_that_reboots_in_the_middle_moves(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta, disk=None)
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    lab.hosta.virsh('qemu-monitor-command', guest.name, '--hmp',
+                    'system_reset')
+    hosta.ctl('migration', 'set', guest.name, '--bandwidth', '0',
+              '--downtime', '3000')
+    wait_over(hosta, guest, 'completed')
+    assert_only_on(guest, 'hostb')
+
+
+def test_61_libvirtd_of_the_source_restarted_in_the_middle(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    lab.hosta.libvirtd('kill')
+    lab.hosta.libvirtd('start')
+    wait_status(hosta, guest.name, *OVER, deadline=90)
+    moved = status(hosta, guest.name) == 'completed'
+    assert_only_on(guest, 'hostb' if moved else 'hosta')
+    away = lab.hosta if moved else lab.hostb
+    wait_for(lambda: files(away, guest) == [], 30, 'no files are left')
+
+
+# ---- Abort and force-complete ----------------------------------------------------
+
+def test_52_abort_that_races_completion(lab, pair):
+    hosta, hostb = pair
+    guest = boot(lab, hosta, disk=None)
+    here, there = hosta, hostb
+    for left in (16, 0):
+        here.ctl('migrate', guest.name, there.host, '--bandwidth', '48')
+        wait_for(lambda: status(here, guest.name) in OVER or
+                 shown(here, guest)['memory_processed'] and
+                 shown(here, guest)['memory_remaining'] <= left << 20, 60,
+                 '%d MiB are left' % left)
+        here.ctl('migration', 'abort', guest.name, check=False)
+        wait_status(here, guest.name, 'completed', 'cancelled', deadline=60)
+        if status(here, guest.name) == 'completed':
+            here, there = there, here
+        assert_only_on(guest, here.host)
+        wait_for(lambda: [g for g in here.ctl_json('instance', 'list')
+                          if g['name'] == guest.name and
+                          not g['task_state']], 20, 'it is free again')
+
+
+def test_53_abort_after_force_complete_resumes_the_guest(lab, pair):
+    hosta, _ = pair
+    guest = boot(lab, hosta, disk=None, dirty=32)
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '1')
+    wait_moving(hosta, guest)
+    hosta.ctl('migration', 'force-complete', guest.name)
+    wait_for(lambda: lab.hosta.state_of(guest.name) == 'paused', 30,
+             'the guest is paused')
+    hosta.ctl('migration', 'abort', guest.name)
+    wait_over(hosta, guest, 'cancelled')
+    assert_only_on(guest, 'hosta')
