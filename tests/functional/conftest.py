@@ -50,11 +50,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_protocol(item, nextitem):
-    """Gives a test in the lab a second chance if its guest panicked.
+    """Gives a test in the lab a second chance if its guest broke down.
 
     QEMU's emulation of a processor loses pages now and then that a guest
-    writes while it is migrated, with plain virsh as well.  Nothing of the
-    agent's is in that way; with KVM a panic is a failure.
+    writes while it is migrated, with plain virsh as well: it panics, or says
+    nothing any more.  Nothing of the agent's is in that way; with KVM it is a
+    failure.
     """
     if part_of(item) == 'here' or os.environ['DROVER_LAB_VIRT'] == 'kvm':
         return None
@@ -62,7 +63,7 @@ def pytest_runtest_protocol(item, nextitem):
     guests.panics.clear()
     reports = runtestprotocol(item, nextitem=nextitem, log=False)
     if guests.panics and any(report.failed for report in reports):
-        print('\nthe guest panicked under emulation, once more: %s (%s)' % (
+        print('\nthe guest broke down under emulation, once more: %s (%s)' % (
             item.nodeid, guests.panics[0]))
         item.config.drover_counts.update(counts)
         item.drover_failed = item.drover_passed = False

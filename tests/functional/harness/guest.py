@@ -14,8 +14,10 @@ from xml.sax.saxutils import quoteattr
 from .process import run
 from .wait import wait_for
 
-# What guests said when they panicked, since somebody cleared it.
+# What guests said when they broke down, since somebody cleared it.
 panics = []
+LAST_WORDS = ('Kernel panic', 'Oops:', 'BUG:', 'general protection fault',
+              'segfault at')
 
 Tick = collections.namedtuple('Tick', 'arrival number uptime')
 
@@ -53,7 +55,7 @@ class Ticks:
             self.ticks.append(Tick(now, int(words[1]), float(words[2])))
         elif line:
             self.lines.append(line)
-            if 'Kernel panic' in line:
+            if any(words in line for words in LAST_WORDS):
                 panics.append(line)
 
     def close(self):
@@ -74,9 +76,13 @@ class Ticks:
     def wait_more(self, count=5, deadline=60.0):
         """Waits until the guest has ticked 'count' more times."""
         start = self.last
-        wait_for(lambda: self.last >= start + count, deadline,
-                 lambda: 'tick %d (last %d; %s)' % (
-                     start + count, self.last, self.lines[-5:]))
+
+        def stands_still():
+            panics.append('no tick after %d' % self.last)
+            return 'tick %d (last %d; %s)' % (
+                start + count, self.last, self.lines[-5:])
+
+        wait_for(lambda: self.last >= start + count, deadline, stands_still)
 
     def faults(self):
         """What must never happen: ticks lost, repeated, a disk gone bad.
