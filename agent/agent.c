@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
+#include "agent/drain.h"
 #include "agent/handlers.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
@@ -19,7 +20,7 @@ LOG_MODULE(agent);
 
 static const struct op_type *const op_types[] = {
     &migrate_source_type, &incoming_type, &incoming_arrival_type,
-    &conduct_type,        NULL,
+    &conduct_type,        &drain_type,    NULL,
 };
 
 struct start_call {
@@ -124,6 +125,7 @@ agent_gone(struct completion *c)
     slots_free(agent->outgoing);
     instance_queue_free(agent->queue);
     worker_pool_free(agent->parsers);
+    json_free(agent->last_drain);
     free(agent->node);
     free(agent);
 }

@@ -57,7 +57,8 @@ struct agent {
     struct notifier *notifier;
     struct notify *notify;
 
-    uv_timer_t *sync; /* Of adopt_regularly(). */
+    uv_timer_t *sync;        /* Of adopt_regularly(). */
+    struct json *last_drain; /* How it ended (agent/drain.h); null: none. */
 
     int64_t started_us; /* Wall time. */
     bool stopping;

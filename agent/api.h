@@ -9,7 +9,14 @@
  * host_show           -                          {host, node, driver, version,
  *     hypervisor_type, hypervisor_version, libvirt_version, hypervisor_up,
  *     arch, cpu_model, cpu_xml, n_cpus, memory_mb, memory_free_mb,
- *     disk_total_gb, disk_free_gb, n_instances, uptime_s}
+ *     disk_total_gb, disk_free_gb, n_instances, uptime_s, drain (phase that
+ *     keeps guests out, or null)}
+ * migrate_once        uuid (of the migration), instance, dest
+ *                     -> migration; asked for twice it is one
+ * drain_plan          to (names; null: any)      see agent/drain_survey.h
+ * drain_start         plan                       see drain_describe()
+ * drain_resume        plan                       the same
+ * drain_stop, drain_restore, drain_end, drain_show   the same
  * instance_list       -                          [instance summary]
  * instance_show       instance (name, UUID or the beginning of one)
  *                     -> summary + disks: [{target, path, format,

@@ -3,6 +3,7 @@
 #include "agent/api_methods.h"
 
 #include "agent/base/clock.h"
+#include "agent/drain.h"
 
 /* What droverctl sees of a host and of its agent. */
 
@@ -24,6 +25,7 @@ host_known(void *aux, struct error *error, struct host_info *host)
     set_text(json, "version", PACKAGE_VERSION);
     set_text(json, "availability_zone", agent->conf->availability_zone);
     json_set_bool(json, "hypervisor_up", !error);
+    json_set_string(json, "drain", drain_bars(agent));
     json_set_int(json, "uptime_s",
                  (clock_wall_us() - agent->started_us) / 1000000);
     json_set_int(json, "n_instances",

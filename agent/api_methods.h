@@ -21,6 +21,14 @@
     API_METHOD(migration_set, ARG("migration"), ARG("settings"))          \
     API_METHOD(migration_abort, ARG("migration"))                         \
     API_METHOD(migration_force_complete, ARG("migration"))                \
+    API_METHOD(migrate_once, ARG("uuid"), ARG("instance"), ARG("dest"))   \
+    API_METHOD(drain_plan, OPTIONAL("to"))                                \
+    API_METHOD(drain_start, ARG("plan"))                                  \
+    API_METHOD(drain_resume, ARG("plan"))                                 \
+    API_METHOD(drain_stop, NO_ARGS)                                       \
+    API_METHOD(drain_restore, NO_ARGS)                                    \
+    API_METHOD(drain_end, NO_ARGS)                                        \
+    API_METHOD(drain_show, NO_ARGS)                                       \
     API_METHOD(op_list, NO_ARGS)                                          \
     API_METHOD(fake, ARG("command"))                                      \
     API_METHOD(fault_set, ARG("name"), ARG("action"))                     \

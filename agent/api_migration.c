@@ -8,6 +8,7 @@
 #include "agent/conduct.h"
 #include "agent/migration.h"
 #include "agent/placement.h"
+#include "rpc/uuid.h"
 
 /* Starting. */
 
@@ -133,6 +134,7 @@ api_migrate(struct api_call *call)
         .context = api_context(call),
         .instance = instance,
         .dest = api_text(call, "dest"),
+        .uuid = api_text(call, "uuid"), /* Of migrate_once only. */
         .block_migration = block,
         .disk_over_commit = over_commit,
         .settings = &settings,
@@ -188,6 +190,9 @@ struct lookup {
     void (*found)(struct api_call *call, struct object *record); /* Takes. */
 };
 
+static void lookup_ended(struct lookup *lookup, struct error *error,
+                         struct object *found);
+
 static bool
 is_meant(const struct lookup *lookup, const struct object *record)
 {
@@ -221,6 +226,13 @@ lookup_known(void *aux, struct error *error, struct object **records, size_t n)
                                         api_agent(lookup->call)->conf->host),
                               "migration_id", lookup->name);
     }
+    lookup_ended(lookup, error, found);
+}
+
+/* Takes all. */
+static void
+lookup_ended(struct lookup *lookup, struct error *error, struct object *found)
+{
     if (error) {
         api_fail(lookup->call, error);
     } else {
@@ -229,6 +241,30 @@ lookup_known(void *aux, struct error *error, struct object **records, size_t n)
     free(lookup->name);
     free(lookup->instance_uuid);
     free(lookup);
+}
+
+static void
+list_all(struct lookup *lookup)
+{
+    struct records *records = api_agent(lookup->call)->records;
+
+    records->ops->migration_list(records->state, api_context(lookup->call),
+                                 NULL, lookup_known, lookup);
+}
+
+/* By its UUID it is found without looking at all; the UUID may be an
+ * instance's. */
+static void
+lookup_got(void *aux, struct error *error, struct object *record)
+{
+    struct lookup *lookup = aux;
+
+    if (error_code(error) == ERR_MIGRATION_NOT_FOUND) {
+        error_free(error);
+        list_all(lookup);
+        return;
+    }
+    lookup_ended(lookup, error, record);
 }
 
 static void
@@ -254,8 +290,13 @@ look_up(struct api_call *call,
     if (instance) {
         lookup->instance_uuid = xstrdup(object_string(instance, "uuid"));
     }
-    agent->records->ops->migration_list(
-        agent->records->state, api_context(call), NULL, lookup_known, lookup);
+    if (uuid_is_valid(name)) {
+        agent->records->ops->migration_get(agent->records->state,
+                                           api_context(call), 0, name,
+                                           lookup_got, lookup);
+        return;
+    }
+    list_all(lookup);
 }
 
 static void

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/drain.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -62,6 +63,13 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
         error_set_arg(error, "instance_id", uuid);
         error_set_arg(error, "host", agent->conf->host);
         finish(check, error);
+        return;
+    }
+    const char *drain = drain_bars(agent);
+    if (drain) {
+        finish(check, error_new(ERR_MIGRATION_PRE_CHECK,
+                                "host '%s' takes no guests: it is %s",
+                                agent->conf->host, drain));
         return;
     }
     driver_guest_get(agent->driver, uuid, presence_known, check);

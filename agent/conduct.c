@@ -11,6 +11,8 @@
 
 LOG_MODULE(conduct);
 
+#define CONDUCT_KEY "conduct:%s"
+
 struct conduct {
     struct agent *agent;
     struct json *context;
@@ -38,7 +40,8 @@ static struct error *conduct_load(void *aux, const struct json *json,
                                   void **ret_data);
 static void conduct_free(void *data);
 static void conduct_finished(struct op *op, const struct error *error);
-static struct object *new_record(const struct agent *, const struct object *);
+static struct object *new_record(const struct agent *agent,
+                                 const struct conduct_request *request);
 
 static const struct step conduct_steps[] = {
     {.name = "claim", .run = claim_run, .undo = claim_undo},
@@ -92,15 +95,23 @@ conduct_start(struct agent *agent, const struct conduct_request *request,
     c->agent = agent;
     c->context = json_copy(request->context);
     c->instance = object_copy(request->instance);
-    c->record = new_record(agent, request->instance);
+    c->record = new_record(agent, request);
     c->wanted = xstrdup_null(request->dest);
     c->block_migration = request->block_migration;
     c->disk_over_commit = request->disk_over_commit;
     migrate_settings_copy(&c->settings, request->settings);
     call->done = done;
     call->aux = aux;
-    AUTO_FREE key = xasprintf("conduct:%s", object_string(c->record, "uuid"));
+    AUTO_FREE key = xasprintf(CONDUCT_KEY, object_string(c->record, "uuid"));
     op_start(agent->ops, &conduct_type, key, log, c, conduct_accepted, call);
+}
+
+bool
+conduct_is_under_way(struct agent *agent, const char *uuid)
+{
+    AUTO_FREE key = xasprintf(CONDUCT_KEY, uuid);
+
+    return op_find(agent->ops, key);
 }
 
 /* The claim: of two who want to move it one gets the task state. */
@@ -380,12 +391,14 @@ conduct_finished(struct op *op, const struct error *error)
 }
 
 static struct object *
-new_record(const struct agent *agent, const struct object *instance)
+new_record(const struct agent *agent, const struct conduct_request *request)
 {
+    const struct object *instance = request->instance;
     struct object *record = object_create("Migration", "1.7");
     char uuid[UUID_SIZE];
 
-    object_set_string(record, "uuid", uuid_generate_text(uuid));
+    object_set_string(record, "uuid",
+                      request->uuid ? request->uuid : uuid_generate_text(uuid));
     object_set_string(record, "instance_uuid", object_string(instance, "uuid"));
     object_set_string(record, "instance_name",
                       object_string(instance, "display_name"));

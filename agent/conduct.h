@@ -13,6 +13,7 @@
 extern const struct op_type conduct_type;
 
 struct conduct_request {
+    const char *uuid; /* Of the migration; null: a new one. */
     const struct json *context;
     const struct object *instance;
     const char *dest;                        /* Null: whoever will do. */
@@ -23,11 +24,14 @@ struct conduct_request {
 
 /* 'done' is called when the migration is on its way, with its record (the
  * callee's), or with why it is not; then nothing is left of it but a record in
- * status "error". */
+ * status "error".  A UUID that was used before: ERR_INVALID. */
 void conduct_start(struct agent *agent, const struct conduct_request *request,
                    const struct log_context *log,
                    void (*done)(void *aux, struct error *error,
                                 struct object *record),
                    void *aux);
+
+/* The migration of that UUID is being started. */
+bool conduct_is_under_way(struct agent *agent, const char *uuid);
 
 #endif
