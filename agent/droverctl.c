@@ -47,6 +47,12 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
+    {"to", required_argument, NULL, VERB_OPTION | OPTION_TO},
+    {"plan", no_argument, NULL, VERB_OPTION | OPTION_PLAN},
+    {"yes", no_argument, NULL, VERB_OPTION | OPTION_YES},
+    {"stop", no_argument, NULL, VERB_OPTION | OPTION_STOP},
+    {"resume", no_argument, NULL, VERB_OPTION | OPTION_RESUME},
+    {"end", no_argument, NULL, VERB_OPTION | OPTION_END},
     {"block-migrate", no_argument, NULL, VERB_OPTION | OPTION_BLOCK_MIGRATE},
     {"shared", no_argument, NULL, VERB_OPTION | OPTION_SHARED},
     {"disk-over-commit", no_argument, NULL,
@@ -408,7 +414,7 @@ run(struct command_line *line)
     }
     bus_close(tool);
     conf_free(tool->conf);
-    return error || ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+    return error || ferror(stdout) ? EXIT_FAILURE : tool->exit_status;
 }
 
 static void

@@ -9,7 +9,9 @@
  *   droverctl_print.c     how things are shown
  *   droverctl_table.c     tables
  *   droverctl_agent.c     status, op, fake, fault
- *   droverctl_host.c      host
+ *   droverctl_host.c      host list, host show
+ *   droverctl_drain.c     host drain, host restore
+ *   droverctl_drain_watch.c  how a drain goes
  *   droverctl_instance.c  instance; which host has one
  *   droverctl_migration.c migration; which host moves one
  *   droverctl_migrate.c   migrate
@@ -39,11 +41,18 @@ struct tool {
     const char *values[VERB_OPTIONS_MAX]; /* Of them: tool_value(). */
     char *const *args;                    /* What follows the verb. */
     int n_args;
+    int exit_status;   /* When there is no error. */
     struct conf *conf; /* Null until it is needed. */
     struct bus *bus;   /* The same. */
 };
 
 enum verb_option {
+    OPTION_TO = 1 << 16,
+    OPTION_PLAN = 1 << 17,
+    OPTION_YES = 1 << 18,
+    OPTION_STOP = 1 << 19,
+    OPTION_RESUME = 1 << 20,
+    OPTION_END = 1 << 21,
     OPTION_BLOCK_MIGRATE = 1 << 0,
     OPTION_SHARED = 1 << 1,
     OPTION_DISK_OVER_COMMIT = 1 << 2,
@@ -61,7 +70,14 @@ enum verb_option {
      OPTION_CHECK | OPTION_WATCH | SET_OPTIONS | OPTION_COMPLETION_TIMEOUT | \
      OPTION_TIMEOUT_ACTION | OPTION_CONVERGENCE)
 
+#define DRAIN_OPTIONS                                                     \
+    (OPTION_TO | OPTION_PLAN | OPTION_YES | OPTION_STOP | OPTION_RESUME | \
+     OPTION_END | OPTION_WATCH)
+
 #define ANY_NUMBER 1000
+
+/* It is done, but not all of it. */
+#define EXIT_PARTLY 3
 
 /* Every verb once: function, words, arguments as they are shown, how many
  * there may be, options of its own, what it is for.  Each is in droverctl(8),
@@ -72,6 +88,10 @@ enum verb_option {
          "list the hosts")                                                     \
     VERB(host_show, "host show", "[HOST]", 0, 1, 0,                            \
          "show a host")                                                        \
+    VERB(host_drain, "host drain", "HOST", 1, 1, DRAIN_OPTIONS,                \
+         "move all guests of a host elsewhere")                                \
+    VERB(host_restore, "host restore", "HOST", 1, 1, OPTION_YES,               \
+         "bring back the guests that a drain moved")                           \
     VERB(instance_list, "instance list", "", 0, 0, 0,                          \
          "list the instances of all hosts")                                    \
     VERB(instance_show, "instance show", "INSTANCE", 1, 1, 0,                  \
@@ -189,6 +209,10 @@ struct json *migrate_settings_of(const struct tool *tool);
  * does not end well. */
 struct error *watch_migration(struct tool *tool, const struct json *instance,
                               const struct json *migration) WARN_UNUSED;
+
+/* Shows how the drain of 'host' goes until there is nothing more to wait for,
+ * and sets the exit status by how it ended. */
+struct error *watch_drain(struct tool *tool, const char *host) WARN_UNUSED;
 
 /* ---- Showing ------------------------------------------------------------- */
 

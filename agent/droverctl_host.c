@@ -40,8 +40,10 @@ verb_host_list(struct tool *tool)
         AUTO_FREE disk = of_total(host, "disk_free_gb", "disk_total_gb", GIB);
 
         table_add_member(table, host, "host");
-        table_add_format(table, "%s%s", text_of(host, "driver"),
-                         is_up ? "" : " (down)");
+        const char *drain = json_string_of(host, "drain");
+        table_add_format(table, "%s%s%s%s%s", text_of(host, "driver"),
+                         is_up ? "" : " (down)", drain ? " (" : "",
+                         drain ? drain : "", drain ? ")" : "");
         table_add_member(table, host, "n_instances");
         table_add_member(table, host, "n_cpus");
         table_add(table, memory);
@@ -144,4 +146,7 @@ print_host(const struct json *host)
     print_field("Memory free", "%s", memory);
     print_field("Disk free", "%s", disk);
     print_member("Instances", host, "n_instances");
+    if (json_string_of(host, "drain")) {
+        print_member("Takes none", host, "drain");
+    }
 }
