@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/drain.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
 
@@ -227,6 +228,7 @@ adopt_guest(struct agent *agent, const struct guest *guest)
     }
     if (records_local_adopt(agent->local, guest, agent->node)) {
         log_info(NULL, "guest '%s' (%s) is adopted", guest->name, guest->uuid);
+        drain_guest_came(agent);
     }
 }
 

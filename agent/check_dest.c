@@ -65,11 +65,9 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
         finish(check, error);
         return;
     }
-    const char *drain = drain_bars(agent);
-    if (drain) {
-        finish(check, error_new(ERR_MIGRATION_PRE_CHECK,
-                                "host '%s' takes no guests: it is %s",
-                                agent->conf->host, drain));
+    struct error *drained = drain_check_incoming(agent);
+    if (drained) {
+        finish(check, drained);
         return;
     }
     driver_guest_get(agent->driver, uuid, presence_known, check);

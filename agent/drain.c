@@ -159,6 +159,17 @@ drain_describe(struct agent *agent)
     return drain ? describe(drain) : json_copy(agent->last_drain);
 }
 
+struct error *
+drain_check_incoming(struct agent *agent)
+{
+    const char *drain = drain_bars(agent);
+
+    return drain ? error_new(ERR_MIGRATION_PRE_CHECK,
+                             "host '%s' takes no guests: it is %s",
+                             agent->conf->host, drain)
+                 : NULL;
+}
+
 const char *
 drain_bars(struct agent *agent)
 {
@@ -167,6 +178,17 @@ drain_bars(struct agent *agent)
     return drain && !drain->state.is_returning && !drain->is_given_up
                ? drain_phase_name(drain_state_phase(&drain->state))
                : NULL;
+}
+
+void
+drain_guest_came(struct agent *agent)
+{
+    struct drain *drain = find(agent);
+
+    if (drain && drain->ticket && drain->is_surveyed) {
+        drain->is_surveyed = false;
+        drain_drive(drain);
+    }
 }
 
 /* ---- The operation ------------------------------------------------------- */

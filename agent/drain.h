@@ -51,8 +51,14 @@ struct error *drain_end(struct agent *agent) WARN_UNUSED;
  * Null: none.  The caller's. */
 struct json *drain_describe(struct agent *agent);
 
-/* Why no guest may come here: the phase of the drain; null: it may. */
+/* Why no guest may come here, ERR_MIGRATION_PRE_CHECK; null: it may. */
+struct error *drain_check_incoming(struct agent *agent) WARN_UNUSED;
+
+/* The same as a word for people: the phase of the drain; or null. */
 const char *drain_bars(struct agent *agent);
+
+/* A guest has come all the same: it was on its way, or did not ask. */
+void drain_guest_came(struct agent *agent);
 
 /* ---- For the files of this module ---------------------------------------- */
 

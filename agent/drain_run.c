@@ -52,6 +52,7 @@ static struct drain_move *request_close(struct drain_request *request,
                                         struct drain **ret_drain);
 static void look_again(struct drain *drain);
 static void listed(void *aux, struct error *error, struct guest_list *list);
+static bool is_one_coming(const struct guest_list *list);
 static void compare(struct drain *drain, const struct guest_list *list);
 static void end(struct drain *drain);
 static void note_phase(struct drain *drain, enum drain_phase phase);
@@ -419,7 +420,8 @@ listed(void *aux, struct error *error, struct guest_list *list)
     if (drain) {
         drain->is_listing = false;
     }
-    if (drain && drain->ticket && !drain->agent->stopping && !error) {
+    if (drain && drain->ticket && !drain->agent->stopping && !error &&
+        !is_one_coming(list)) {
         drain->is_surveyed = true;
         compare(drain, list);
         drain_save(drain);
@@ -427,6 +429,18 @@ listed(void *aux, struct error *error, struct guest_list *list)
     }
     error_free(error);
     guest_list_free(list);
+}
+
+/* It was let in before: what becomes of it is waited for. */
+static bool
+is_one_coming(const struct guest_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->guests[i]->presence == GUEST_INCOMING) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool

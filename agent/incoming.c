@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/adopt.h"
+#include "agent/drain.h"
 #include "agent/migrate_plan.h"
 #include "rpc/uuid.h"
 
@@ -180,7 +181,13 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
                  void *aux)
 {
     struct incoming *in = incoming_create(agent, request);
+    struct error *error = drain_check_incoming(agent);
 
+    if (error) {
+        incoming_free(in);
+        done(aux, error, NULL);
+        return;
+    }
     in->prepared = done;
     in->prepared_aux = aux;
     if (!find(agent, uuid_of(in))) {
@@ -802,6 +809,9 @@ incoming_finished(struct op *op, const struct error *error)
         in->ended = NULL;
     }
     adopt_again(in->agent, uuid_of(in));
+    if (!error) {
+        drain_guest_came(in->agent);
+    }
 }
 
 static struct op *

@@ -429,6 +429,82 @@ test_one_that_came_another_way_is_noticed(void **state)
 }
 
 static void
+test_one_that_comes_when_all_is_done_is_noticed(void **state)
+{
+    struct two_agents *ta = *state;
+
+    begin(ta);
+    finish(ta, "drained");
+    ta_steer(ta, A, "guest-add latecomer 64 1 16");
+    ta_until(ta, count(ta, "stuck") == 1);
+    assert_phase(ta, "partly drained");
+    tell(ta, "drain_end");
+}
+
+/* The UUID of a guest that is made there. */
+static char *
+add_guest(struct two_agents *ta, int host, const char *name)
+{
+    char *uuid = xstrdup(ta_steer(ta, host, "guest-add %s 64 1 16", name));
+
+    uuid[strcspn(uuid, "\n")] = '\0';
+    ta_rest(ta);
+    return uuid;
+}
+
+static const char *
+status_of(struct two_agents *ta, int host, const char *uuid)
+{
+    struct json *args = json_object();
+
+    json_set_string(args, "migration", uuid);
+    AUTO_JSON json = api(ta, host, "migration_show", args);
+    free(ta->status);
+    ta->status = xstrdup(json_string_of(json, "status"));
+    return ta->status;
+}
+
+static void
+test_one_that_was_on_its_way_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_FREE uuid = add_guest(ta, B, "traveller");
+
+    ta_steer(ta, B, "hang transfer");
+    json_free(api(ta, B, "migrate", migrate_args(uuid, "hosta")));
+    ta_until(ta, str_eq(status_of(ta, B, uuid), "running"));
+    begin(ta);
+    ta_until(ta, count(ta, "moved") == N_GUESTS);
+    assert_false(is_over(ta));
+    ta_steer(ta, B, "release");
+    finish(ta, "partly drained");
+    assert_int_equal(count(ta, "stuck"), 1);
+    assert_int_equal(n_guests(ta, A), 1);
+    tell(ta, "drain_end");
+}
+
+/* It was checked before the drain, and waits for its turn at the source. */
+static void
+test_one_that_was_let_in_but_has_not_begun_stays_away(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_FREE first = add_guest(ta, B, "first");
+    AUTO_FREE second = add_guest(ta, B, "second");
+
+    ta_steer(ta, B, "hang transfer");
+    json_free(api(ta, B, "migrate", migrate_args(first, "hostc")));
+    ta_until(ta, str_eq(status_of(ta, B, first), "running"));
+    json_free(api(ta, B, "migrate", migrate_args(second, "hosta")));
+    begin(ta);
+    finish(ta, "drained");
+    ta_steer(ta, B, "release");
+    ta_until(ta, str_eq(status_of(ta, B, second), "failed"));
+    assert_phase(ta, "drained");
+    assert_int_equal(n_guests(ta, A), 0);
+    tell(ta, "drain_end");
+}
+
+static void
 test_plans_that_are_none_are_refused(void **state)
 {
     struct two_agents *ta = *state;
@@ -694,6 +770,9 @@ main(void)
         TEST(test_an_abort_is_not_overruled),
         TEST(test_who_was_moved_on_stays_there),
         TEST(test_one_that_came_another_way_is_noticed),
+        TEST(test_one_that_comes_when_all_is_done_is_noticed),
+        TEST(test_one_that_was_on_its_way_is_waited_for),
+        TEST(test_one_that_was_let_in_but_has_not_begun_stays_away),
         TEST(test_plans_that_are_none_are_refused),
         TEST(test_an_empty_host_is_drained_at_once),
         TEST(test_a_migration_that_is_asked_for_twice_is_one),
