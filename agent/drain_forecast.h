@@ -1,17 +1,25 @@
 #ifndef DROVER_AGENT_DRAIN_FORECAST_H
 #define DROVER_AGENT_DRAIN_FORECAST_H
 
-/* What moving one guest of a plan will take, as far as it can be said without
- * waiting for a measurement.
+/* What moving one guest of a plan is expected to take.
  *
  * Threads: the loop. */
 
 #include "agent/agent.h"
 
-/* {rate_mib_s, seconds}: the link's rate and the time for the guest's memory
- * and 'disk_bytes' once over it; null where the rate is not known.  The
- * caller's. */
-struct json *drain_forecast(const struct agent *agent,
-                            const struct guest *guest, int64_t disk_bytes);
+struct drain_forecast_request {
+    const struct guest *guest; /* Of this host. */
+    const char *dest;
+    int64_t disk_bytes; /* To be copied; 0: none. */
+};
+
+/* 'forecast', the callee's, is {text, total_ms, link_rate (bytes/s)}, and more
+ * that is not looked at here; null is what is not known.  'done' is called
+ * once, now or later.  The request is borrowed for the call only. */
+typedef void drain_forecast_done(void *aux, struct json *forecast);
+void drain_forecast(struct agent *agent,
+                    const struct drain_forecast_request *request,
+                    const struct json *context, const struct log_context *log,
+                    drain_forecast_done *done, void *aux);
 
 #endif

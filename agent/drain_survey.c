@@ -13,6 +13,7 @@
 LOG_MODULE(drain);
 
 #define CHECKS_AT_ONCE 4
+#define FORECASTS_AT_ONCE 8
 
 struct survey_guest {
     struct guest *guest;
@@ -22,6 +23,8 @@ struct survey_guest {
     bool *accepted;   /* Of each host: it said yes. */
     bool is_copied;   /* Its disks, as the latest check said. */
     bool is_checking; /* By one host at a time. */
+    bool is_foretold; /* Or being. */
+    struct json *forecast;
 };
 
 struct survey_host {
@@ -42,7 +45,7 @@ struct survey {
     struct drain_refusal *refusals;
     size_t n_refusals, n_refusals_room;
     struct drain_choice *choices;
-    unsigned n_checking;
+    unsigned n_checking, n_foretelling;
     struct error *error; /* Why it ends when the checks are back. */
     drain_survey_done *done;
     void *aux;
@@ -73,6 +76,10 @@ static void start_check(struct survey *s, size_t guest, size_t host);
 static void checked(void *aux, struct json **result, struct error *error);
 static void refuse(struct survey *s, size_t guest, size_t host,
                    struct error *error);
+static void foretell_more(struct survey *s);
+static void foretell(struct survey *s, size_t guest);
+static void foretold(void *aux, struct json *forecast);
+static int64_t copied_bytes(const struct survey_guest *g);
 static struct json *describe(const struct survey *s);
 static struct json *describe_hosts(const struct survey *s);
 static struct json *describe_guests(const struct survey *s);
@@ -310,7 +317,7 @@ check_more(struct survey *s)
         }
     }
     if (!s->n_checking) {
-        finish(s);
+        foretell_more(s);
     }
 }
 
@@ -389,6 +396,58 @@ refuse(struct survey *s, size_t guest, size_t host, struct error *error)
         (struct drain_refusal){guest, host, steal(&text)};
 }
 
+/* The plan stands; what is missing is how long it will take. */
+static void
+foretell_more(struct survey *s)
+{
+    s->n_foretelling++; /* Answers may come at once. */
+    for (size_t i = 0; i < s->n_guests && !s->error; i++) {
+        if (s->n_foretelling <= FORECASTS_AT_ONCE &&
+            s->choices[i].host != DRAIN_NOWHERE && !s->guests[i].is_foretold) {
+            foretell(s, i);
+        }
+    }
+    if (--s->n_foretelling == 0) {
+        finish(s);
+    }
+}
+
+static void
+foretell(struct survey *s, size_t guest)
+{
+    struct survey_guest *g = &s->guests[guest];
+    struct drain_forecast_request request = {
+        .guest = g->guest,
+        .dest = s->hosts[s->choices[guest].host].name,
+        .disk_bytes = copied_bytes(g),
+    };
+    struct check *check = xzalloc(sizeof *check);
+
+    *check = (struct check){.survey = s, .guest = guest};
+    g->is_foretold = true;
+    s->n_foretelling++;
+    drain_forecast(s->agent, &request, s->context, &s->log, foretold, check);
+}
+
+static void
+foretold(void *aux, struct json *forecast)
+{
+    struct check *check = aux;
+    struct survey *s = check->survey;
+
+    s->guests[check->guest].forecast = forecast;
+    free(check);
+    if (--s->n_foretelling == 0) {
+        foretell_more(s);
+    }
+}
+
+static int64_t
+copied_bytes(const struct survey_guest *g)
+{
+    return g->is_copied ? migrate_rules_disk_need(g->guest, false) : 0;
+}
+
 static struct json *
 describe(const struct survey *s)
 {
@@ -440,19 +499,17 @@ describe_guests(const struct survey *s)
         const struct survey_guest *g = &s->guests[i];
         const struct drain_choice *choice = &s->choices[i];
         bool moves = choice->host != DRAIN_NOWHERE;
-        int64_t disk =
-            g->is_copied ? migrate_rules_disk_need(g->guest, false) : 0;
         struct json *json = json_object();
 
         json_set_string(json, "uuid", g->guest->uuid);
         json_set_string(json, "name", g->name);
         json_set_int(json, "memory_mb", g->guest->memory_mb);
-        json_set(json, "disk_mb", moves ? json_int(disk >> 20) : json_null());
+        json_set(json, "disk_mb",
+                 moves ? json_int(copied_bytes(g) >> 20) : json_null());
         json_set_string(json, "dest",
                         moves ? s->hosts[choice->host].name : NULL);
         json_set_string(json, "reason", choice->reason);
-        json_set(json, "forecast",
-                 moves ? drain_forecast(s->agent, g->guest, disk) : NULL);
+        json_set(json, "forecast", json_copy(g->forecast));
         json_append(list, json);
     }
     return list;
@@ -469,6 +526,7 @@ finish(struct survey *s)
         free(s->guests[i].name);
         free(s->guests[i].stuck);
         free(s->guests[i].accepted);
+        json_free(s->guests[i].forecast);
     }
     for (size_t i = 0; i < s->n_hosts; i++) {
         json_free(s->hosts[i].json);

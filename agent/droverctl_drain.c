@@ -202,22 +202,23 @@ print_guests(const struct json *plan)
 {
     static const struct table_column columns[] = {
         {"GUEST", false}, {"MEMORY", true}, {"DISK", true},
-        {"TO", false},    {"TIME", true},   {"WHY NOT", false},
+        {"TO", false},    {"TIME", true},   {"REMARK", false},
     };
     AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
 
     json_for_each (guest, json_get(plan, "guests")) {
-        int64_t s = number_of(json_get(guest, "forecast"), "seconds");
+        const struct json *forecast = json_get(guest, "forecast");
+        const char *reason = json_string_of(guest, "reason");
         AUTO_FREE memory = memory_text(guest, "memory_mb");
         AUTO_FREE disk = memory_text(guest, "disk_mb");
-        AUTO_FREE time = duration_text(s < 0 ? -1 : s * 1000);
+        AUTO_FREE time = duration_text(number_of(forecast, "total_ms"));
 
         table_add_member(table, guest, "name");
         table_add(table, memory);
         table_add(table, disk);
         table_add_member(table, guest, "dest");
         table_add(table, time);
-        table_add_member(table, guest, "reason");
+        table_add(table, reason ? reason : json_string_of(forecast, "text"));
     }
     print_table(table);
 }
