@@ -41,6 +41,8 @@ struct watch {
     int line_percent;
     uint64_t line_ms;
 
+    struct json *printed; /* The latest of --json; null: none. */
+
     uint64_t final_since_ms; /* 0: it is not. */
 };
 
@@ -62,6 +64,7 @@ static int percent_of(const struct watch *w, struct amount amount);
 static void show(struct watch *w);
 static void show_bar(struct watch *w, const char *numbers, const char *state);
 static void show_line(struct watch *w, const char *numbers, const char *state);
+static void show_json(struct watch *w);
 static char *numbers_text(const struct watch *w);
 static char *state_text(const struct watch *w);
 static void clear_bar(struct watch *w);
@@ -121,6 +124,7 @@ static void
 watch_close(struct watch *w)
 {
     json_free(w->now);
+    json_free(w->printed);
     free(w->uuid);
     free(w->state);
 }
@@ -293,7 +297,7 @@ show_line(struct watch *w, const char *numbers, const char *state)
     w->line_percent = w->percent;
     w->line_ms = now_ms;
     if (w->tool->as_json) {
-        print_json(w->now);
+        show_json(w);
         return;
     }
     AUTO_FREE elapsed = duration_text((int64_t)(now_ms - w->start_ms));
@@ -301,6 +305,17 @@ show_line(struct watch *w, const char *numbers, const char *state)
     printf("%s  %3d%%  %s  %s  %s\n", name, w->percent, numbers, state,
            elapsed);
     fflush(stdout);
+}
+
+/* Not what was printed last. */
+static void
+show_json(struct watch *w)
+{
+    if (!w->printed || !json_equal(w->printed, w->now)) {
+        print_json(w->now);
+        json_free(w->printed);
+        w->printed = json_copy(w->now);
+    }
 }
 
 /* The caller's. */
@@ -352,7 +367,7 @@ conclude(struct watch *w)
     AUTO_FREE host = current_host(w);
 
     if (w->tool->as_json) {
-        print_json(w->now);
+        show_json(w);
     } else {
         print_summary(w, host);
     }
