@@ -11,6 +11,8 @@
  *     arch, cpu_model, cpu_xml, n_cpus, memory_mb, memory_free_mb,
  *     disk_total_gb, disk_free_gb, n_instances, uptime_s, drain (phase that
  *     keeps guests out, or null)}
+ * host_names          -                          {host, known: [names of
+ *     others that migrations here came from or went to]}
  * migrate_once        uuid (of the migration), instance, dest
  *                     -> migration; asked for twice it is one
  * drain_plan          to (names; null: any)      see agent/drain_survey.h

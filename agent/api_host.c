@@ -2,6 +2,8 @@
 
 #include "agent/api_methods.h"
 
+#include <stdlib.h>
+
 #include "agent/base/clock.h"
 #include "agent/drain.h"
 
@@ -56,4 +58,52 @@ void
 api_host_show(struct api_call *call)
 {
     driver_host_get(api_agent(call)->driver, host_known, call);
+}
+
+static void
+add_name(struct json *names, const char *name, const char *own)
+{
+    if (!name || str_eq(name, own)) {
+        return;
+    }
+    json_for_each (known, names) {
+        if (str_eq(json_get_string(known), name)) {
+            return;
+        }
+    }
+    json_append(names, json_string(name));
+}
+
+static void
+migrations_known(void *aux, struct error *error, struct object **records,
+                 size_t n)
+{
+    struct api_call *call = aux;
+    const char *own = api_agent(call)->conf->host;
+
+    if (error) {
+        api_fail(call, error);
+        return;
+    }
+    struct json *json = json_object();
+    struct json *names = json_array();
+    for (size_t i = 0; i < n; i++) {
+        add_name(names, object_string(records[i], "source_compute"), own);
+        add_name(names, object_string(records[i], "dest_compute"), own);
+        object_free(records[i]);
+    }
+    free(records);
+    set_text(json, "host", own);
+    json_set(json, "known", names);
+    api_reply(call, json);
+}
+
+/* Who is away answers nobody; others remember that he was there. */
+void
+api_host_names(struct api_call *call)
+{
+    struct records *records = api_agent(call)->records;
+
+    records->ops->migration_list(records->state, api_context(call), NULL,
+                                 migrations_known, call);
 }

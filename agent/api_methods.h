@@ -10,6 +10,7 @@
 
 #define API_METHODS                                                       \
     API_METHOD(status, NO_ARGS)                                           \
+    API_METHOD(host_names, NO_ARGS)                                       \
     API_METHOD(host_show, NO_ARGS)                                        \
     API_METHOD(instance_list, NO_ARGS)                                    \
     API_METHOD(instance_show, ARG("instance"))                            \

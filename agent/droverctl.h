@@ -153,10 +153,12 @@ void answers_close(struct answers *answers);
  * answer, is said on standard error. */
 struct error *answers_judge(struct answers *answers) WARN_UNUSED;
 
-/* Nobody has it: 'code' with argument 'arg_name', or that some host did not
- * answer; or else the error that a host answered. */
-struct error *answers_nothing(struct answers *answers, enum error_code code,
-                              const char *arg_name, const char *name);
+/* Nobody has it: 'code' with argument 'arg_name', or which hosts did not
+ * answer, as far as those that did know of them; or else the error that a host
+ * answered. */
+struct error *answers_nothing(struct tool *tool, struct answers *answers,
+                              enum error_code code, const char *arg_name,
+                              const char *name);
 #define AUTO_ANSWERS CLEANUP(answers_close) struct answers
 
 /* Fails if there is no bus, or nobody answers.  '*ret' is to be closed, also

@@ -149,12 +149,64 @@ answers_judge(struct answers *answers)
     return NULL;
 }
 
+/* The names in 'hosts' that are not in 'others', or with null all, as one text;
+ * the caller's, null if there is none. */
+static char *
+join_names(const struct json *hosts, const struct json *others)
+{
+    char *text = NULL;
+
+    json_for_each (host, hosts) {
+        const char *name = json_name(host);
+
+        if (!json_has(others, name)) {
+            char *longer =
+                xasprintf("%s%s%s", text ? text : "", text ? ", " : "", name);
+            free(text);
+            text = longer;
+        }
+    }
+    return text;
+}
+
+/* Who is there, and of whom they know; each an object with the names. */
+static void
+gather_names(struct tool *tool, struct json *there, struct json *known)
+{
+    AUTO_ANSWERS answers;
+    AUTO_ERROR error = bus_gather(tool, "host_names", NULL, &answers);
+
+    json_for_each (answer, error ? NULL : answers.results) {
+        const char *host = json_string_of(answer, "host");
+
+        if (host) {
+            json_set_bool(there, host, true);
+        }
+        json_for_each (name, json_get(answer, "known")) {
+            if (json_is_string(name)) {
+                json_set_bool(known, json_get_string(name), true);
+            }
+        }
+    }
+}
+
 struct error *
-answers_nothing(struct answers *answers, enum error_code code,
-                const char *arg_name, const char *name)
+answers_nothing(struct tool *tool, struct answers *answers,
+                enum error_code code, const char *arg_name, const char *name)
 {
     if (answers->error) {
         return steal(&answers->error);
+    }
+    AUTO_JSON there = json_object();
+    AUTO_JSON known = json_object();
+    gather_names(tool, there, known);
+    AUTO_FREE silent = join_names(known, there);
+    if (silent) {
+        AUTO_FREE heard = join_names(there, NULL);
+        return error_new(ERR_TIMEOUT,
+                         "no host that answered (%s) knows '%s', and some did "
+                         "not answer: %s",
+                         heard ? heard : "none", name, silent);
     }
     if (answers->is_incomplete) {
         return error_new(ERR_TIMEOUT,

@@ -82,8 +82,8 @@ instance_find(struct tool *tool, const char *name, struct json **ret)
     }
     size_t n = json_size(answers.results);
     if (n == 0) {
-        return answers_nothing(&answers, ERR_INSTANCE_NOT_FOUND, "instance_id",
-                               name);
+        return answers_nothing(tool, &answers, ERR_INSTANCE_NOT_FOUND,
+                               "instance_id", name);
     }
     *ret = choose(answers.results);
     return *ret ? NULL : ambiguous(name, answers.results);

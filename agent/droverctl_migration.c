@@ -95,7 +95,7 @@ migration_find(struct tool *tool, const char *name, struct json **ret)
     AUTO_JSON known = json_copy(answers.results);
     drop_doubles(&known);
     if (json_size(known) == 0) {
-        return answers_nothing(&answers, ERR_MIGRATION_NOT_FOUND,
+        return answers_nothing(tool, &answers, ERR_MIGRATION_NOT_FOUND,
                                "migration_id", name);
     }
     if (is_of_several(known)) {

@@ -170,6 +170,17 @@ def test_an_instance_that_nobody_has_is_told(pair):
               'droverctl: Migration nobody could not be found.')
 
 
+def test_a_host_that_is_away_is_named(pair):
+    hosta, hostb = pair
+    name = guest_names(hosta)[0]
+    hosta.ctl('migrate', name, 'hostb', '--watch')
+    hostb.stop()
+    for words in (('instance', 'show', name), ('migrate', name)):
+        done = fails(hosta.ctl(*words, check=False), 'did not answer: hostb',
+                     'answered (hosta)')
+        assert 'could not be found' not in done.stderr
+
+
 def test_a_name_on_two_hosts_is_ambiguous(droverd, tmp_path):
     pair = []
     for host in ('hosta', 'hostb'):
@@ -289,6 +300,7 @@ def test_watch_as_json_prints_documents(pair):
     assert len({document['uuid'] for document in documents}) == 1
     assert documents[-1]['status'] == 'completed'
     assert documents[-1]['downtime_ms'] is not None
+    assert all(one != next for one, next in zip(documents, documents[1:]))
 
 
 def test_watch_draws_a_bar_on_a_terminal(pair, watched):
