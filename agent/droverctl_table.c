@@ -11,6 +11,12 @@
 #define GAP "  "
 #define ELLIPSIS "\xe2\x80\xa6"
 
+/* A column wider than a UUID has very long cells, and may be made narrower, so
+ * that this much of the last one can be seen. */
+#define LONG 36
+#define SHORT 16
+#define LAST 12
+
 struct table {
     const struct table_column *columns;
     size_t n_columns;
@@ -18,6 +24,8 @@ struct table {
     size_t n_cells, room;
 };
 
+static void fit(const struct table *table, unsigned *widths, unsigned width);
+static void print_cell(FILE *out, const char *cell, unsigned width, bool right);
 static char *format_row(const struct table *table, size_t row,
                         const unsigned *widths);
 static unsigned code_point(const char *p, size_t size);
@@ -98,6 +106,9 @@ table_print(const struct table *table, FILE *out, unsigned width)
         unsigned *column = &widths[i % table->n_columns];
         *column = w > *column ? w : *column;
     }
+    if (width) {
+        fit(table, widths, width);
+    }
     for (size_t row = 0; row < table->n_cells; row += table->n_columns) {
         AUTO_FREE line = format_row(table, row, widths);
 
@@ -166,6 +177,51 @@ text_fitting(const char *s, unsigned width)
     return (size_t)(s - start);
 }
 
+/* The widest give way.  The last column has whatever is left. */
+static void
+fit(const struct table *table, unsigned *widths, unsigned width)
+{
+    size_t last = table->n_columns - 1, widest;
+    unsigned need = widths[last] < LAST ? widths[last] : LAST;
+    bool *may_shrink = xcalloc(table->n_columns, sizeof *may_shrink);
+
+    for (size_t i = 0; i < last; i++) {
+        need += widths[i] + (unsigned)strlen(GAP);
+        may_shrink[i] = widths[i] > LONG;
+    }
+    for (; need > width; need--) {
+        widest = last;
+        for (size_t i = 0; i < last; i++) {
+            if (may_shrink[i] && widths[i] > SHORT &&
+                (widest == last || widths[i] > widths[widest])) {
+                widest = i;
+            }
+        }
+        if (widest == last) {
+            break;
+        }
+        widths[widest]--;
+    }
+    free(may_shrink);
+}
+
+static void
+print_cell(FILE *out, const char *cell, unsigned width, bool right)
+{
+    unsigned w = text_width(cell);
+
+    if (w > width) {
+        size_t size = text_fitting(cell, width - 1);
+        AUTO_FREE part = xstrndup(cell, size);
+        fprintf(out, "%s" ELLIPSIS "%*s", part,
+                (int)(width - 1 - text_width(part)), "");
+    } else if (right) {
+        fprintf(out, "%*s%s", (int)(width - w), "", cell);
+    } else {
+        fprintf(out, "%s%*s", cell, (int)(width - w), "");
+    }
+}
+
 /* The caller's; without blanks at its end. */
 static char *
 format_row(const struct table *table, size_t row, const unsigned *widths)
@@ -175,14 +231,9 @@ format_row(const struct table *table, size_t row, const unsigned *widths)
     FILE *out = open_memstream(&line, &size);
 
     for (size_t i = 0; i < table->n_columns && row + i < table->n_cells; i++) {
-        const char *cell = table->cells[row + i];
-        int pad = (int)(widths[i] - text_width(cell));
-
-        if (table->columns[i].right) {
-            fprintf(out, "%*s%s" GAP, pad, "", cell);
-        } else {
-            fprintf(out, "%s%*s" GAP, cell, pad, "");
-        }
+        print_cell(out, table->cells[row + i], widths[i],
+                   table->columns[i].right);
+        fputs(GAP, out);
     }
     fclose(out);
     while (size > 0 && line[size - 1] == ' ') {

@@ -35,7 +35,8 @@ void table_add_format(struct table *table, const char *fmt, ...)
 void table_add_member(struct table *table, const struct json *object,
                       const char *name);
 
-/* Header and rows, no line wider than 'width' columns; 0: no limit. */
+/* Header and rows, no line wider than 'width' columns; 0: no limit.  Very long
+ * names are cut, so that the columns behind them are seen. */
 void table_print(const struct table *table, FILE *out, unsigned width);
 
 /* Columns that 's', which must be clean, takes on a terminal. */

@@ -112,6 +112,42 @@ test_a_line_is_cut_to_the_width_between_characters(void **state)
 }
 
 static void
+test_a_very_long_name_leaves_room_for_the_others(void **state)
+{
+    (void)state;
+    AUTO_TABLE table = table_create(columns, 3);
+
+    table_add(table, "0123456789012345678901234567890123456789");
+    table_add(table, "12");
+    table_add(table, "what it is about, at some length");
+    table_add(table, "0123456789012345678901234567\xe6\x97\xa5x56789");
+    table_add(table, "7");
+    table_add(table, "short");
+    AUTO_FREE text = printed(table, 50);
+    assert_string_equal(
+        text, "NAME                            SIZE  WHAT\n"
+              "01234567890123456789012345678\xe2\x80\xa6    12  "
+              "what it is \xe2\x80\xa6\n"
+              "0123456789012345678901234567\xe2\x80\xa6      7  short\n");
+    AUTO_FREE narrow = printed(table, 20);
+    assert_non_null(strstr(narrow, "\n012345678901234\xe2\x80\xa6"));
+}
+
+static void
+test_a_uuid_is_never_cut_for_others(void **state)
+{
+    static const char uuid[] = "2f1f4b3e-2b5c-4f0e-9a55-0a1c7f3b6d10";
+    (void)state;
+    AUTO_TABLE table = table_create(columns, 3);
+
+    table_add(table, uuid);
+    table_add(table, "12");
+    table_add(table, "what it is about, at some length");
+    AUTO_FREE text = printed(table, 44);
+    assert_non_null(strstr(text, uuid));
+}
+
+static void
 test_a_name_can_do_nothing_to_the_terminal(void **state)
 {
     (void)state;
@@ -140,6 +176,8 @@ main(void)
         cmocka_unit_test(test_what_is_missing_is_a_dash),
         cmocka_unit_test(test_width_is_what_is_seen),
         cmocka_unit_test(test_a_line_is_cut_to_the_width_between_characters),
+        cmocka_unit_test(test_a_very_long_name_leaves_room_for_the_others),
+        cmocka_unit_test(test_a_uuid_is_never_cut_for_others),
         cmocka_unit_test(test_a_name_can_do_nothing_to_the_terminal),
     };
 
