@@ -9,6 +9,7 @@
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
+#include "agent/placement.h"
 
 LOG_MODULE(drain);
 
@@ -73,7 +74,8 @@ static char *why_barred(const struct survey *s, const struct json *host);
 static void plan(struct survey *s);
 static void check_more(struct survey *s);
 static void start_check(struct survey *s, size_t guest, size_t host);
-static void checked(void *aux, struct json **result, struct error *error);
+static void checked(void *aux, struct error *error, char *dest,
+                    struct object *data, struct json *rules);
 static void refuse(struct survey *s, size_t guest, size_t host,
                    struct error *error);
 static void foretell_more(struct survey *s);
@@ -325,45 +327,42 @@ static void
 start_check(struct survey *s, size_t guest, size_t host)
 {
     struct check *check = xzalloc(sizeof *check);
-    struct json *args = json_object();
+    struct placement_request request = {
+        .context = s->context,
+        .instance = s->guests[guest].instance,
+        .dest = s->hosts[host].name,
+        .block_migration = -1,
+        .disk_over_commit = -1,
+    };
 
     *check = (struct check){s, guest, host};
     s->guests[guest].is_checking = true;
     s->n_checking++;
-    json_set(args, "instance",
-             json_copy(object_json(s->guests[guest].instance)));
-    json_set_null(args, "block_migration");
-    json_set_null(args, "disk_over_commit");
-    json_set_null(args, "migration");
-    json_set_null(args, "limits");
-    peer_call(s->agent, s->hosts[host].name,
-              "check_can_live_migrate_destination", args, s->context, PEER_LONG,
-              checked, check);
+    placement_find(s->agent, &request, &s->log, checked, check);
 }
 
 static void
-checked(void *aux, struct json **result, struct error *error)
+checked(void *aux, struct error *error, char *dest, struct object *data,
+        struct json *rules)
 {
     struct check *check = aux;
     struct survey *s = check->survey;
     struct survey_guest *g = &s->guests[check->guest];
-    AUTO_OBJECT data = NULL;
 
     s->n_checking--;
     g->is_checking = false;
-    if (!error) {
-        error = migrate_data_parse(*result, &data);
-    }
     if (error) {
         refuse(s, check->guest, check->host, error);
-        free(check);
         plan(s);
-        return;
+    } else {
+        g->accepted[check->host] = true;
+        g->is_copied = migrate_data_block_migration(data);
+        check_more(s);
     }
-    g->accepted[check->host] = true;
-    g->is_copied = migrate_data_block_migration(data);
     free(check);
-    check_more(s);
+    free(dest);
+    object_free(data);
+    json_free(rules);
 }
 
 /* Takes 'error'.  What is the guest's own fault is the same at every host. */
