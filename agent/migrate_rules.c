@@ -220,19 +220,29 @@ migrate_rules_check_disk(const char *uuid, int64_t available_mb,
 struct error *
 migrate_rules_check_devices(const struct guest *guest)
 {
-    if (guest->has_hostdev) {
-        return error_new(ERR_MIGRATION_PRE_CHECK,
-                         "instance %s has a device of its host (hostdev), "
-                         "which can't move",
-                         guest->uuid);
+    static const struct {
+        enum guest_tie tie;
+        const char *text;
+    } ties[] = {
+#define GUEST_TIE(NAME, TEXT) {GUEST_TIE_##NAME, TEXT},
+        GUEST_TIES
+#undef GUEST_TIE
+    };
+    AUTO_FREE list = NULL;
+
+    for (size_t i = 0; i < N_ELEMENTS(ties); i++) {
+        if (guest->ties & ties[i].tie) {
+            char *longer = xasprintf("%s%s%s", list ? list : "",
+                                     list ? ", and " : "", ties[i].text);
+            free(list);
+            list = longer;
+        }
     }
-    if (guest->has_shared_fs) {
-        return error_new(ERR_MIGRATION_PRE_CHECK,
-                         "instance %s has a directory of its host "
-                         "(filesystem, by 9p or virtiofs), which can't move",
-                         guest->uuid);
-    }
-    return NULL;
+    return list ? error_new(ERR_MIGRATION_PRE_CHECK,
+                            "instance %s has %s, which can't move; detach it "
+                            "first",
+                            guest->uuid, list)
+                : NULL;
 }
 
 /* Destinations. */

@@ -64,7 +64,7 @@ int64_t migrate_rules_disk_need(const struct guest *guest, bool over_commit);
 struct error *migrate_rules_check_disk(const char *uuid, int64_t available_mb,
                                        int64_t need_bytes) WARN_UNUSED;
 
-/* ERR_MIGRATION_PRE_CHECK, with the device named, if the guest has one that
+/* ERR_MIGRATION_PRE_CHECK, with the devices named, if the guest has some that
  * can't move. */
 struct error *
 migrate_rules_check_devices(const struct guest *guest) WARN_UNUSED;

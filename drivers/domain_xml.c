@@ -19,7 +19,15 @@ static void parse_disks(const xmlNode *devices, struct guest *guest);
 static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
 static char *source_path(const xmlNode *holder, bool *ret_is_block);
 static bool has_tcp_serial(const xmlNode *devices);
-static bool has_host_filesystem(const xmlNode *devices);
+static char *named_cpu(xmlDoc *doc, const xmlNode *domain);
+static int last_pinned_cpu(const xmlNode *domain);
+static int last_node(const xmlNode *domain);
+static int last_of_set(const xmlNode *node, const char *attribute, int last);
+static int64_t hugepage_kib(const xmlNode *domain);
+static void parse_cells(const xmlNode *host, struct host_info *info);
+static void add_hugepages(const xmlNode *pages, struct host_info *info);
+static int64_t page_kib(const xmlNode *page);
+static bool has_loader(const struct host_info *info, const char *path);
 static int topology_number(const xmlNode *topology, const char *name);
 
 struct error *
@@ -51,9 +59,13 @@ domain_xml_parse(const char *xml, size_t size, struct guest **ret)
                          guest->uuid);
     }
     guest->has_nvram = xml_child(xml_child(domain, "os"), "nvram");
-    guest->has_hostdev = xml_child(devices, "hostdev");
-    guest->has_shared_fs = has_host_filesystem(devices);
     guest->has_serial_tcp = has_tcp_serial(devices);
+    guest->loader = xml_text(xml_child(xml_child(domain, "os"), "loader"));
+    guest->ties = domain_ties(domain);
+    guest->cpu_xml = named_cpu(doc, domain);
+    guest->last_cpu = last_pinned_cpu(domain);
+    guest->last_node = last_node(domain);
+    guest->hugepage_kib = hugepage_kib(domain);
     parse_disks(devices, guest);
 
     *ret = steal(&guest);
@@ -86,6 +98,28 @@ domain_xml_parse_host(const char *xml, size_t size, struct host_info *info)
     info->n_sockets = topology_number(topology, "sockets");
     info->n_cores = topology_number(topology, "cores");
     info->n_threads = topology_number(topology, "threads");
+    parse_cells(host, info);
+    return NULL;
+}
+
+struct error *
+domain_xml_parse_loaders(const char *xml, size_t size, struct host_info *info)
+{
+    AUTO_XML doc = NULL;
+    struct error *error = xml_parse(xml, size, "domainCapabilities", &doc);
+    if (error) {
+        return error;
+    }
+
+    const xmlNode *os = xml_child(xmlDocGetRootElement(doc), "os");
+    xml_for_each (value, xml_child(os, "loader"), "value") {
+        AUTO_FREE path = xml_text(value);
+        if (path && !has_loader(info, path)) {
+            info->loaders = xrealloc(info->loaders, (info->n_loaders + 1) *
+                                                        sizeof *info->loaders);
+            info->loaders[info->n_loaders++] = steal(&path);
+        }
+    }
     return NULL;
 }
 
@@ -229,12 +263,130 @@ has_tcp_serial(const xmlNode *devices)
     return false;
 }
 
-/* A directory of this host's; what is block or file backed is storage. */
-static bool
-has_host_filesystem(const xmlNode *devices)
+/* The hypervisor replaces "like my host" by what that came to; a CPU that is
+ * just passed through has no name. */
+static char *
+named_cpu(xmlDoc *doc, const xmlNode *domain)
 {
-    xml_for_each (node, devices, "filesystem") {
-        if (!xml_has_attr(node, "type") || xml_attr_is(node, "type", "mount")) {
+    xmlNode *cpu = xml_child(domain, "cpu");
+
+    return xml_attr_is(cpu, "mode", "custom") && xml_child(cpu, "model")
+               ? xml_format_node(doc, cpu)
+               : NULL;
+}
+
+/* Of vCPUs, emulator and I/O threads. */
+static int
+last_pinned_cpu(const xmlNode *domain)
+{
+    static const char *const pins[] = {"vcpupin", "emulatorpin", "iothreadpin"};
+    const xmlNode *tune = xml_child(domain, "cputune");
+    int last = last_of_set(xml_child(domain, "vcpu"), "cpuset", -1);
+
+    for (size_t i = 0; i < N_ELEMENTS(pins); i++) {
+        xml_for_each (pin, tune, pins[i]) {
+            last = last_of_set(pin, "cpuset", last);
+        }
+    }
+    return last;
+}
+
+static int
+last_node(const xmlNode *domain)
+{
+    const xmlNode *tune = xml_child(domain, "numatune");
+    int last = last_of_set(xml_child(tune, "memory"), "nodeset", -1);
+
+    xml_for_each (cell, tune, "memnode") {
+        last = last_of_set(cell, "nodeset", last);
+    }
+    return last;
+}
+
+/* The highest number of a set like "0-3,^2,8", if it is higher than 'last'. */
+static int
+last_of_set(const xmlNode *node, const char *attribute, int last)
+{
+    AUTO_FREE set = xml_attr(node, attribute);
+
+    for (char *at = set, *word; at && (word = strsep(&at, ",-"));) {
+        int n = (int)xml_number(word, INT_MAX); /* -1 for what is left out. */
+        last = n > last ? n : last;
+    }
+    return last;
+}
+
+/* Of several sizes the first: each guest node has its own. */
+static int64_t
+hugepage_kib(const xmlNode *domain)
+{
+    const xmlNode *huge =
+        xml_child(xml_child(domain, "memoryBacking"), "hugepages");
+    const xmlNode *page = xml_child(huge, "page");
+
+    if (!huge) {
+        return 0;
+    }
+    return page ? page_kib(page) : -1;
+}
+
+static void
+parse_cells(const xmlNode *host, struct host_info *info)
+{
+    const xmlNode *cells = xml_child(xml_child(host, "topology"), "cells");
+
+    xml_for_each (cell, cells, "cell") {
+        info->n_nodes++;
+        xml_for_each (pages, cell, "pages") {
+            add_hugepages(pages, info);
+        }
+    }
+}
+
+/* The smallest size is that of ordinary pages, and comes first. */
+static void
+add_hugepages(const xmlNode *pages, struct host_info *info)
+{
+    int64_t size_kib = page_kib(pages);
+    bool is_known = size_kib < 64;
+
+    for (size_t i = 0; i < info->n_hugepages; i++) {
+        is_known |= info->hugepages[i].size_kib == size_kib;
+    }
+    if (!is_known) {
+        info->hugepages = xrealloc(
+            info->hugepages, (info->n_hugepages + 1) * sizeof *info->hugepages);
+        info->hugepages[info->n_hugepages++] =
+            (struct host_hugepages){.size_kib = size_kib};
+    }
+}
+
+/* libvirt writes KiB.  What is no size is the default one. */
+static int64_t
+page_kib(const xmlNode *page)
+{
+    static const struct {
+        const char *name;
+        int64_t kib;
+    } units[] = {{"KiB", 1},       {"k", 1},       {"M", 1 << 10},
+                 {"MiB", 1 << 10}, {"G", 1 << 20}, {"GiB", 1 << 20}};
+    AUTO_FREE size = xml_attr(page, "size");
+    AUTO_FREE unit = xml_attr(page, "unit");
+
+    for (size_t i = 0; i < N_ELEMENTS(units); i++) {
+        if (str_eq(unit ? unit : "KiB", units[i].name)) {
+            int64_t n = xml_number(size, INT_MAX);
+            return n > 0 ? n * units[i].kib : -1;
+        }
+    }
+    return -1;
+}
+
+static bool
+has_loader(const struct host_info *info, const char *path)
+{
+    for (size_t i = 0; i < info->n_loaders; i++) {
+        if (str_eq(info->loaders[i], path)) {
             return true;
         }
     }

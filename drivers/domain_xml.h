@@ -21,9 +21,19 @@ struct host_info;
 struct error *domain_xml_parse(const char *xml, size_t size,
                                struct guest **ret) WARN_UNUSED;
 
-/* Architecture, CPU and topology of the host, from <capabilities>.  Sets
- * these members of 'info' and no other.  ERR_VALUE. */
+/* Architecture, CPU, NUMA nodes and sizes of huge pages (none of them free)
+ * of the host, from <capabilities>.  Sets these members of 'info' and no
+ * other.  ERR_VALUE. */
 struct error *domain_xml_parse_host(const char *xml, size_t size,
                                     struct host_info *info) WARN_UNUSED;
+
+/* Adds the firmware files of <domainCapabilities> that 'info' does not have
+ * yet.  ERR_VALUE. */
+struct error *domain_xml_parse_loaders(const char *xml, size_t size,
+                                       struct host_info *info) WARN_UNUSED;
+
+/* domain_ties.c: what ties the <domain> to its host, of enum guest_tie. */
+struct _xmlNode;
+unsigned domain_ties(const struct _xmlNode *domain);
 
 #endif

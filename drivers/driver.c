@@ -38,6 +38,8 @@ LOG_MODULE(driver);
     ENTRY(migrate_throttle)      \
     ENTRY(migrate_postcopy)      \
     ENTRY(job_get)               \
+    ENTRY(dirty_rate_start)      \
+    ENTRY(dirty_rate_get)        \
     ENTRY(suspend)               \
     ENTRY(resume)                \
     ENTRY(persist)               \
@@ -81,6 +83,7 @@ struct call {
         driver_presence_done *presence;
         driver_job_done *job;
         driver_number_done *number;
+        driver_dirty_rate_done *dirty_rate;
     } done;
     void *aux;
 
@@ -101,6 +104,7 @@ struct call {
     enum guest_presence ret_presence;
     struct job_stats ret_job;
     unsigned ret_number;
+    struct dirty_rate ret_dirty_rate;
 };
 
 struct event_call {
@@ -279,6 +283,14 @@ deliver_number(struct call *c)
     c->done.number(c->aux, steal(&c->error), c->ret_number);
 }
 
+static void
+deliver_dirty_rate(struct call *c)
+{
+    struct error *error = steal(&c->error);
+
+    c->done.dirty_rate(c->aux, error, error ? NULL : &c->ret_dirty_rate);
+}
+
 /* The table's entries, on a worker: OP(ARGUMENTS) of the call 'c'. */
 #define RUN(OP, ...)                                                  \
     static void run_##OP(struct call *c)                              \
@@ -304,6 +316,8 @@ RUN(migrate_set_bandwidth, c->text, c->number)
 RUN(migrate_throttle, c->text)
 RUN(migrate_postcopy, c->text)
 RUN(job_get, c->text, c->completed, &c->ret_job)
+RUN(dirty_rate_start, c->text, c->number)
+RUN(dirty_rate_get, c->text, &c->ret_dirty_rate)
 RUN(suspend, c->text)
 RUN(resume, c->text)
 RUN(persist, c->text)
@@ -520,6 +534,31 @@ driver_job_get(struct driver *driver, const char *uuid, bool completed,
     c->done.job = done;
     c->text = xstrdup(uuid);
     c->completed = completed;
+    call_submit(c);
+}
+
+void
+driver_dirty_rate_start(struct driver *driver, const char *uuid,
+                        unsigned seconds, driver_done *done, void *aux)
+{
+    struct call *c =
+        call_create(driver, run_dirty_rate_start, deliver_plain, aux);
+
+    c->done.plain = done;
+    c->text = xstrdup(uuid);
+    c->number = seconds;
+    call_submit(c);
+}
+
+void
+driver_dirty_rate_get(struct driver *driver, const char *uuid,
+                      driver_dirty_rate_done *done, void *aux)
+{
+    struct call *c =
+        call_create(driver, run_dirty_rate_get, deliver_dirty_rate, aux);
+
+    c->done.dirty_rate = done;
+    c->text = xstrdup(uuid);
     call_submit(c);
 }
 

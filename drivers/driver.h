@@ -57,6 +57,40 @@ enum guest_presence {
     GUEST_POSTCOPY_FAILED,
 };
 
+/* What ties a guest to the host that it runs on, and what a person calls
+ * that. */
+#define GUEST_TIES                                                          \
+    GUEST_TIE(HOSTDEV, "a device of its host (hostdev, or an interface or " \
+                       "disk that is one)")                                 \
+    GUEST_TIE(VDPA, "a vDPA device of its host (vdpa, vhostvdpa)")          \
+    GUEST_TIE(VHOST_USER_DISK, "a disk of another process (vhostuser)")     \
+    GUEST_TIE(SHARED_FS, "a directory of its host (filesystem, by 9p or "   \
+                         "virtiofs)")                                       \
+    GUEST_TIE(SHMEM, "memory that it shares with others there (shmem)")     \
+    GUEST_TIE(PMEM, "memory in a file of its host (memory, of model "       \
+                    "nvdimm or virtio-pmem)")                               \
+    GUEST_TIE(TPM, "the TPM of its host (tpm, passthrough)")                \
+    GUEST_TIE(INPUT, "an input device of its host (input, passthrough "     \
+                     "or evdev)")                                           \
+    GUEST_TIE(CHARDEV, "a port of its host (serial, parallel, console or "  \
+                       "channel of type dev)")                              \
+    GUEST_TIE(SMARTCARD, "a smart card of its host (smartcard)")            \
+    GUEST_TIE(GL, "graphics that are drawn by its host (accel3d)")          \
+    GUEST_TIE(ENCRYPTED, "memory that only its host can read "              \
+                         "(launchSecurity)")
+
+enum guest_tie_bit {
+#define GUEST_TIE(NAME, TEXT) GUEST_TIE_BIT_##NAME,
+    GUEST_TIES
+#undef GUEST_TIE
+        GUEST_N_TIES
+};
+enum guest_tie {
+#define GUEST_TIE(NAME, TEXT) GUEST_TIE_##NAME = 1 << GUEST_TIE_BIT_##NAME,
+    GUEST_TIES
+#undef GUEST_TIE
+};
+
 struct guest {
     char *uuid, *name;
     char *title; /* Null: none. */
@@ -64,8 +98,14 @@ struct guest {
     enum power_state power_state;
     enum guest_presence presence;
     bool persistent;
-    bool has_nvram, has_hostdev, has_shared_fs; /* Matter to migration. */
-    bool has_serial_tcp;
+    bool has_nvram, has_serial_tcp;
+    unsigned ties;        /* Of enum guest_tie. */
+    char *cpu_xml;        /* <cpu> of a named model; null: its host's. */
+    char *loader;         /* Firmware in a file, as UEFI is; null: none. */
+    int last_cpu;         /* Highest host CPU of its pins; -1: none. */
+    int last_node;        /* Highest NUMA node of the host's; -1: none. */
+    int64_t hugepage_kib; /* 0: none; -1: of the host's default size. */
+    int n_snapshots;      /* Only guest_get() counts them; else 0. */
     struct guest_disk *disks;
     size_t n_disks;
 };
@@ -93,6 +133,13 @@ struct host_info {
     int64_t disk_total_gb, disk_free_gb; /* Where instances_path is. */
     int64_t disk_available_least_gb; /* Free if all disks grew to the full. */
     int n_guests_active;
+    int n_nodes; /* NUMA nodes; 0: not known. */
+    struct host_hugepages {
+        int64_t size_kib, n_free;
+    } * hugepages; /* The host's default size first. */
+    size_t n_hugepages;
+    char **loaders; /* Firmware files that the hypervisor knows. */
+    size_t n_loaders;
 };
 void host_info_free(struct host_info *info);
 CLEANUP_FUNC(struct host_info, host_info_free)
@@ -163,6 +210,18 @@ struct job_stats {
     int64_t disk_total, disk_processed, disk_remaining;       /* bytes */
     int64_t memory_bps, disk_bps; /* bytes a second */
     int64_t iteration, dirty_rate_pages, page_size, auto_converge_percent;
+};
+
+/* How much of its memory a guest rewrites, as the hypervisor sampled it. */
+enum dirty_rate_state {
+    DIRTY_RATE_NONE, /* Nothing was measured. */
+    DIRTY_RATE_MEASURING,
+    DIRTY_RATE_MEASURED,
+};
+struct dirty_rate {
+    enum dirty_rate_state state;
+    unsigned period_s;   /* Over this time ... */
+    int64_t bytes_per_s; /* ... different pages of it, on average. */
 };
 
 /* What a driver tells unasked; posted to the loop by the front. */
@@ -281,6 +340,13 @@ struct driver_ops {
     /* 'completed': the last ended job's.  Any time. */
     struct error *(*job_get)(void *state, const char *uuid, bool completed,
                              struct job_stats *ret);
+    /* Begins to measure for 'seconds' (1 to 60) and returns at once.
+     * ERR_NOT_IMPLEMENTED if the hypervisor can't. Any time, as the next. */
+    struct error *(*dirty_rate_start)(void *state, const char *uuid,
+                                      unsigned seconds);
+    /* How that goes, or went. */
+    struct error *(*dirty_rate_get)(void *state, const char *uuid,
+                                    struct dirty_rate *ret);
     struct error *(*suspend)(void *state, const char *uuid);
     struct error *(*resume)(void *state, const char *uuid);
 
@@ -345,6 +411,8 @@ typedef void driver_job_done(void *aux, struct error *error,
                              const struct job_stats *stats);
 typedef void driver_number_done(void *aux, struct error *error,
                                 unsigned number);
+typedef void driver_dirty_rate_done(void *aux, struct error *error,
+                                    const struct dirty_rate *rate);
 
 void driver_host_get(struct driver *, driver_host_done *done, void *aux);
 void driver_host_uptime(struct driver *, driver_text_done *done, void *aux);
@@ -383,6 +451,10 @@ void driver_migrate_postcopy(struct driver *, const char *uuid,
                              driver_done *done, void *aux);
 void driver_job_get(struct driver *, const char *uuid, bool completed,
                     driver_job_done *done, void *aux);
+void driver_dirty_rate_start(struct driver *, const char *uuid,
+                             unsigned seconds, driver_done *done, void *aux);
+void driver_dirty_rate_get(struct driver *, const char *uuid,
+                           driver_dirty_rate_done *done, void *aux);
 void driver_suspend(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
 void driver_resume(struct driver *, const char *uuid, driver_done *done,

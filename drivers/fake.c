@@ -88,6 +88,7 @@ fake_close(void *state)
     if (fake_store_release(store)) {
         fake_migrations_free(store);
     }
+    fake_dirty_rates_free(fake);
     disk_roots_close(&fake->roots);
     free(fake->host);
     free(fake);
@@ -136,7 +137,7 @@ fake_host_get(void *state, struct host_info **ret)
     info->cpu_xml = xstrdup("<cpu><arch>x86_64</arch><model>Fake</model>"
                             "<vendor>drover</vendor></cpu>");
     info->n_cpus = info->n_cores = HOST_CPUS;
-    info->n_sockets = info->n_threads = 1;
+    info->n_sockets = info->n_threads = info->n_nodes = 1;
     info->memory_mb = HOST_MEMORY_MB;
     info->memory_free_mb = HOST_MEMORY_MB - memory_mb;
     info->disk_total_gb = HOST_DISK_GB;
@@ -528,6 +529,8 @@ const struct driver_ops drover_driver = {
     .migrate_set_bandwidth = fake_migrate_set_bandwidth,
     .migrate_postcopy = fake_migrate_postcopy,
     .job_get = fake_job_get,
+    .dirty_rate_start = fake_dirty_rate_start,
+    .dirty_rate_get = fake_dirty_rate_get,
     .suspend = fake_suspend,
     .resume = fake_resume,
     .persist = fake_persist,

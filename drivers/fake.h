@@ -50,6 +50,8 @@
     FAKE_OP(migrate_set_bandwidth) \
     FAKE_OP(migrate_postcopy)      \
     FAKE_OP(job_get)               \
+    FAKE_OP(dirty_rate_start)      \
+    FAKE_OP(dirty_rate_get)        \
     FAKE_OP(suspend)               \
     FAKE_OP(resume)                \
     FAKE_OP(persist)               \
@@ -81,6 +83,7 @@ struct fake {
     bool loses_answer;        /* Of the next migration. */
     atomic_bool is_connected; /* Read without the mutex. */
     struct fake_fault faults[FAKE_N_OPS];
+    struct fake_dirty_rate *dirty_rates; /* Measured here so far. */
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
 };
@@ -171,6 +174,13 @@ bool fake_is_postcopy(struct fake_store *store, const char *host,
 void fake_postcopy_visit(struct fake_store *store, const char *host,
                          void (*visit)(void *aux, const char *uuid), void *aux);
 void fake_migrations_free(struct fake_store *store);
+
+/* fake_dirty_rate.c: entries again. */
+struct error *fake_dirty_rate_start(void *state, const char *uuid,
+                                    unsigned seconds);
+struct error *fake_dirty_rate_get(void *state, const char *uuid,
+                                  struct dirty_rate *ret);
+void fake_dirty_rates_free(struct fake *fake);
 
 /* fake_steer.c */
 struct error *fake_steer(void *state, const char *text, char **ret);

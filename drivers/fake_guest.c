@@ -92,6 +92,7 @@ fake_guest_present(const struct fake_guest *guest, enum guest_presence presence)
     ret->power_state = guest->power_state;
     ret->presence = presence;
     ret->persistent = guest->persistent;
+    ret->last_cpu = ret->last_node = -1;
     if (guest->disk_mb) {
         struct guest_disk *disk = xzalloc(sizeof *disk);
 

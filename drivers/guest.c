@@ -27,6 +27,8 @@ guest_free(struct guest *guest)
     free(guest->uuid);
     free(guest->name);
     free(guest->title);
+    free(guest->loader);
+    free(guest->cpu_xml);
     free(guest);
 }
 
@@ -38,6 +40,8 @@ guest_copy(const struct guest *guest)
     copy->uuid = xstrdup_null(guest->uuid);
     copy->name = xstrdup_null(guest->name);
     copy->title = xstrdup_null(guest->title);
+    copy->loader = xstrdup_null(guest->loader);
+    copy->cpu_xml = xstrdup_null(guest->cpu_xml);
     copy->disks = xmemdup(guest->disks, guest->n_disks * sizeof *guest->disks);
     for (size_t i = 0; i < copy->n_disks; i++) {
         struct guest_disk *disk = &copy->disks[i];
@@ -78,6 +82,8 @@ host_info_free(struct host_info *info)
     free(info->cpu_model);
     free(info->cpu_vendor);
     free(info->cpu_xml);
+    free(info->hugepages);
+    text_array_free(info->loaders, info->n_loaders);
     free(info);
 }
 

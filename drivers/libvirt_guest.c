@@ -111,7 +111,14 @@ libvirt_guest_get(void *state, const char *uuid, struct guest **ret)
     AUTO_DOMAIN domain = NULL;
     struct error *error = libvirt_guest_find(state, uuid, &domain);
 
-    return error ? error : read_guest(domain, uuid, ret);
+    if (!error) {
+        error = read_guest(domain, uuid, ret);
+    }
+    if (!error) {
+        int n = virDomainSnapshotNum(domain, 0);
+        (*ret)->n_snapshots = n > 0 ? n : 0;
+    }
+    return error;
 }
 
 struct error *

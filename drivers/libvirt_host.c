@@ -20,6 +20,9 @@ static struct error *read_node(virConnectPtr connection,
                                struct host_info *info);
 static struct error *read_capabilities(virConnectPtr connection,
                                        struct host_info *info);
+static void read_free_hugepages(virConnectPtr connection,
+                                struct host_info *info);
+static void read_loaders(virConnectPtr connection, struct host_info *info);
 static int64_t free_memory_kib(virConnectPtr connection);
 static struct error *read_storage(struct libvirt *state,
                                   struct host_info *info);
@@ -148,9 +151,52 @@ static struct error *
 read_capabilities(virConnectPtr connection, struct host_info *info)
 {
     AUTO_FREE xml = virConnectGetCapabilities(connection);
+    struct error *error = xml ? domain_xml_parse_host(xml, strlen(xml), info)
+                              : libvirt_error(ERR_INTERNAL, NULL);
 
-    return xml ? domain_xml_parse_host(xml, strlen(xml), info)
-               : libvirt_error(ERR_INTERNAL, NULL);
+    if (!error) {
+        read_free_hugepages(connection, info);
+        read_loaders(connection, info);
+    }
+    return error;
+}
+
+/* What can't be counted is not free. */
+static void
+read_free_hugepages(virConnectPtr connection, struct host_info *info)
+{
+    for (size_t i = 0; i < info->n_hugepages; i++) {
+        struct host_hugepages *pages = &info->hugepages[i];
+        unsigned size = (unsigned)pages->size_kib;
+
+        for (int node = 0; node < info->n_nodes; node++) {
+            unsigned long long n = 0;
+            if (virNodeGetFreePages(connection, 1, &size, node, 1, &n, 0) > 0) {
+                pages->n_free += (int64_t)n;
+            }
+        }
+    }
+}
+
+/* Which firmware fits depends on the machine; a hypervisor that does not tell
+ * is not asked again. */
+static void
+read_loaders(virConnectPtr connection, struct host_info *info)
+{
+    static const char *const machines[] = {"q35", "pc"};
+    bool is_x86 = str_eq(info->arch, "x86_64");
+
+    for (size_t i = 0; i < (is_x86 ? N_ELEMENTS(machines) : 1); i++) {
+        AUTO_FREE xml = virConnectGetDomainCapabilities(
+            connection, NULL, info->arch, is_x86 ? machines[i] : NULL, NULL, 0);
+        AUTO_ERROR error =
+            xml ? domain_xml_parse_loaders(xml, strlen(xml), info)
+                : libvirt_error(ERR_INTERNAL, NULL);
+        if (error) {
+            log_debug(NULL, "which firmware there is is not told: %s",
+                      error_message(error));
+        }
+    }
 }
 
 /* Free for guests: what the kernel would give back counts.  0: not known. */

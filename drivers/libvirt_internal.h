@@ -8,6 +8,7 @@
  *   libvirt_event.c       libvirt's event loop, and what its callbacks tell
  *   libvirt_error.c       libvirt's errors as ours
  *   libvirt_host.c        facts of the host
+ *   libvirt_dirty_rate.c  how much guests write
  *   libvirt_guest.c       facts and states of guests
  *   libvirt_job.c         statistics of jobs
  *   libvirt_migrate.c     the move and what steers it
@@ -154,6 +155,12 @@ struct error *libvirt_migrate_set_downtime(void *state, const char *uuid,
 struct error *libvirt_migrate_set_bandwidth(void *state, const char *uuid,
                                             unsigned mib_s);
 struct error *libvirt_migrate_postcopy(void *state, const char *uuid);
+
+/* libvirt_dirty_rate.c */
+struct error *libvirt_dirty_rate_start(void *state, const char *uuid,
+                                       unsigned seconds);
+struct error *libvirt_dirty_rate_get(void *state, const char *uuid,
+                                     struct dirty_rate *ret);
 
 /* libvirt_job.c */
 

@@ -568,6 +568,24 @@ test_guest_without_job_has_none(void **state)
     result_clear(&r);
 }
 
+static void
+test_what_a_guest_writes_is_measured(void **state)
+{
+    struct fixture *f = *state;
+    struct result r = {0};
+
+    AWAIT_OK(f->h, r,
+             driver_dirty_rate_start(f->here, f->uuid, 1, on_plain, &r));
+    AWAIT_UNTIL(f->h, r,
+                driver_dirty_rate_get(f->here, f->uuid, on_dirty_rate, &r),
+                !r.error && r.dirty_rate.state == DIRTY_RATE_MEASURED);
+    assert_int_equal(r.dirty_rate.period_s, 1);
+    assert_true(r.dirty_rate.bytes_per_s >= 0);
+    AWAIT(f->h, r, driver_dirty_rate_start(f->here, NOBODY, 1, on_plain, &r));
+    assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
+    result_clear(&r);
+}
+
 /* Moving it. */
 
 static void
@@ -752,6 +770,7 @@ driver_contract_run(const struct driver_contract *c)
         TEST(test_files_of_an_active_guest_are_kept),
         TEST(test_persistent_guest_stays_so),
         TEST(test_guest_without_job_has_none),
+        TEST(test_what_a_guest_writes_is_measured),
         TEST(test_failed_start_leaves_the_guest_running),
         TEST(test_guest_moves_there_and_back),
         TEST(test_aborted_migration_leaves_the_guest_running),

@@ -101,6 +101,16 @@ on_number(void *aux, struct error *error, unsigned number)
     finish(aux, error)->number = number;
 }
 
+void
+on_dirty_rate(void *aux, struct error *error, const struct dirty_rate *rate)
+{
+    struct result *result = finish(aux, error);
+
+    if (rate) {
+        result->dirty_rate = *rate;
+    }
+}
+
 struct harness *
 harness_create(void)
 {

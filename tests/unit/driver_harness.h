@@ -30,6 +30,7 @@ struct result {
     struct job_stats job;
     bool has_job;
     unsigned number;
+    struct dirty_rate dirty_rate;
 };
 void result_clear(struct result *result);
 
@@ -42,6 +43,8 @@ void on_answer(void *aux, struct error *error, bool answer);
 void on_presence(void *aux, struct error *error, enum guest_presence presence);
 void on_job(void *aux, struct error *error, const struct job_stats *stats);
 void on_number(void *aux, struct error *error, unsigned number);
+void on_dirty_rate(void *aux, struct error *error,
+                   const struct dirty_rate *rate);
 
 struct harness {
     uv_loop_t loop;

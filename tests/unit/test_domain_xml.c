@@ -134,8 +134,11 @@ test_plain_guest(void **state UNUSED)
     assert_int_equal(guest->memory_mb, 192);
     assert_int_equal(guest->n_vcpus, 1);
     assert_false(guest->has_nvram);
-    assert_false(guest->has_hostdev);
-    assert_false(guest->has_shared_fs);
+    assert_int_equal(guest->ties, 0);
+    assert_null(guest->loader);
+    assert_int_equal(guest->last_cpu, -1);
+    assert_int_equal(guest->last_node, -1);
+    assert_int_equal(guest->hugepage_kib, 0);
     assert_false(guest->has_serial_tcp);
     assert_int_equal(guest->n_disks, 1);
 
@@ -179,8 +182,9 @@ test_guest_with_everything(void **state UNUSED)
     assert_string_equal(guest->title, "The rich one");
     assert_int_equal(guest->memory_mb, 2048);
     assert_true(guest->has_nvram);
-    assert_true(guest->has_hostdev);
-    assert_true(guest->has_shared_fs);
+    assert_int_equal(guest->ties, GUEST_TIE_HOSTDEV | GUEST_TIE_SHARED_FS);
+    assert_string_equal(guest->loader, "/usr/share/OVMF/OVMF_CODE.fd");
+    assert_int_equal(guest->hugepage_kib, -1);
     assert_false(guest->has_serial_tcp);
     assert_int_equal(guest->n_disks, 3);
 
@@ -231,6 +235,96 @@ test_source_counts_only_for_its_type(void **state UNUSED)
     for (size_t i = 0; i < guest->n_disks; i++) {
         assert_null(guest->disks[i].path);
     }
+}
+
+static void
+test_each_tie_to_the_host_is_seen(void **state UNUSED)
+{
+    static const struct {
+        const char *device;
+        unsigned ties;
+    } cases[] = {
+        {"<hostdev mode='subsystem' type='usb'/>", GUEST_TIE_HOSTDEV},
+        {"<hostdev mode='subsystem' type='mdev'/>", GUEST_TIE_HOSTDEV},
+        {"<interface type='hostdev'/>", GUEST_TIE_HOSTDEV},
+        {"<interface type='bridge'/>", 0},
+        {"<disk type='nvme'/>", GUEST_TIE_HOSTDEV},
+        {"<interface type='vdpa'/>", GUEST_TIE_VDPA},
+        {"<disk type='vhostvdpa'/>", GUEST_TIE_VDPA},
+        {"<disk type='vhostuser'/>", GUEST_TIE_VHOST_USER_DISK},
+        {"<filesystem type='mount'><driver type='virtiofs'/></filesystem>",
+         GUEST_TIE_SHARED_FS},
+        {"<filesystem/>", GUEST_TIE_SHARED_FS},
+        {"<filesystem type='block'/>", 0},
+        {"<shmem name='x'/>", GUEST_TIE_SHMEM},
+        {"<memory model='nvdimm'/>", GUEST_TIE_PMEM},
+        {"<memory model='virtio-pmem'/>", GUEST_TIE_PMEM},
+        {"<memory model='dimm'/>", 0},
+        {"<tpm><backend type='passthrough'/></tpm>", GUEST_TIE_TPM},
+        {"<tpm><backend type='emulator'/></tpm>", 0},
+        {"<input type='passthrough'/>", GUEST_TIE_INPUT},
+        {"<input type='evdev'/>", GUEST_TIE_INPUT},
+        {"<input type='tablet'/>", 0},
+        {"<serial type='dev'/>", GUEST_TIE_CHARDEV},
+        {"<parallel type='dev'/>", GUEST_TIE_CHARDEV},
+        {"<console type='dev'/>", GUEST_TIE_CHARDEV},
+        {"<channel type='dev'/>", GUEST_TIE_CHARDEV},
+        {"<serial type='pty'/>", 0},
+        {"<smartcard mode='host'/>", GUEST_TIE_SMARTCARD},
+        {"<smartcard mode='host-certificates'/>", GUEST_TIE_SMARTCARD},
+        {"<smartcard mode='passthrough'/>", 0},
+        {"<video><model><acceleration accel3d='yes'/></model></video>",
+         GUEST_TIE_GL},
+        {"<video><model><acceleration accel3d='no'/></model></video>", 0},
+        {"<video><model/></video>", 0},
+        {"<shmem/><shmem/><interface type='vdpa'/>",
+         GUEST_TIE_SHMEM | GUEST_TIE_VDPA},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+        AUTO_FREE xml =
+            xasprintf(MINIMAL("<devices>%s</devices>"), cases[i].device);
+        CLEANUP(guest_free_at) struct guest *guest = parse(xml);
+        if (guest->ties != cases[i].ties) {
+            fail_msg("%s: %#x", cases[i].device, guest->ties);
+        }
+    }
+    CLEANUP(guest_free_at)
+    struct guest *encrypted = parse(MINIMAL("<launchSecurity type='sev'/>"));
+    assert_int_equal(encrypted->ties, GUEST_TIE_ENCRYPTED);
+}
+
+static void
+test_cpus_and_nodes_that_it_is_held_to_are_counted(void **state UNUSED)
+{
+    CLEANUP(guest_free_at)
+    struct guest *guest =
+        parse(MINIMAL("<cputune><vcpupin vcpu='0' cpuset='2'/>"
+                      "<vcpupin vcpu='1' cpuset='0-5,^4'/>"
+                      "<emulatorpin cpuset='1,7'/></cputune>"
+                      "<numatune><memory mode='strict' nodeset='0'/>"
+                      "<memnode cellid='0' nodeset='1-3'/></numatune>"
+                      "<memoryBacking><hugepages>"
+                      "<page size='1' unit='G'/><page size='2048'/>"
+                      "</hugepages></memoryBacking>"));
+
+    assert_int_equal(guest->last_cpu, 7);
+    assert_int_equal(guest->last_node, 3);
+    assert_int_equal(guest->hugepage_kib, 1 << 20);
+}
+
+static void
+test_only_a_named_cpu_is_the_guests(void **state UNUSED)
+{
+    CLEANUP(guest_free_at)
+    struct guest *named =
+        parse(MINIMAL("<cpu mode='custom' match='exact'><model>EPYC</model>"
+                      "</cpu>"));
+    CLEANUP(guest_free_at)
+    struct guest *passed = parse(MINIMAL("<cpu mode='host-passthrough'/>"));
+
+    assert_non_null(strstr(named->cpu_xml, "EPYC"));
+    assert_null(passed->cpu_xml);
 }
 
 static void
@@ -343,6 +437,46 @@ test_host_without_cpu_model_has_none_to_compare(void **state UNUSED)
     assert_null(info->cpu_model);
     assert_null(info->cpu_xml);
     assert_int_equal(info->n_cores, 1);
+}
+
+static void
+test_nodes_and_huge_pages_are_read_from_capabilities(void **state UNUSED)
+{
+    const char *xml = "<capabilities><host><cpu><arch>x86_64</arch></cpu>"
+                      "<topology><cells num='2'>"
+                      "<cell id='0'><pages unit='KiB' size='4'>9</pages>"
+                      "<pages unit='KiB' size='2048'>9</pages></cell>"
+                      "<cell id='1'><pages unit='KiB' size='4'>9</pages>"
+                      "<pages unit='KiB' size='2048'>9</pages>"
+                      "<pages unit='KiB' size='1048576'>9</pages></cell>"
+                      "</cells></topology></host></capabilities>";
+    CLEANUP(host_info_free_at) struct host_info *info = xzalloc(sizeof *info);
+    AUTO_ERROR error = domain_xml_parse_host(xml, strlen(xml), info);
+
+    assert_null(error);
+    assert_int_equal(info->n_nodes, 2);
+    assert_int_equal(info->n_hugepages, 2);
+    assert_int_equal(info->hugepages[0].size_kib, 2048);
+    assert_int_equal(info->hugepages[0].n_free, 0);
+    assert_int_equal(info->hugepages[1].size_kib, 1048576);
+}
+
+static void
+test_firmware_is_listed_once(void **state UNUSED)
+{
+    const char *xml = "<domainCapabilities><os supported='yes'>"
+                      "<loader supported='yes'><value>/a.fd</value>"
+                      "<value>/b.fd</value><enum name='type'>"
+                      "<value>rom</value></enum></loader></os>"
+                      "</domainCapabilities>";
+    CLEANUP(host_info_free_at) struct host_info *info = xzalloc(sizeof *info);
+
+    for (int i = 0; i < 2; i++) {
+        AUTO_ERROR error = domain_xml_parse_loaders(xml, strlen(xml), info);
+        assert_null(error);
+    }
+    assert_int_equal(info->n_loaders, 2);
+    assert_string_equal(info->loaders[1], "/b.fd");
 }
 
 static void
@@ -596,6 +730,11 @@ main(void)
         cmocka_unit_test(test_guest_with_everything),
         cmocka_unit_test(test_what_the_definition_leaves_out_has_defaults),
         cmocka_unit_test(test_source_counts_only_for_its_type),
+        cmocka_unit_test(test_each_tie_to_the_host_is_seen),
+        cmocka_unit_test(test_cpus_and_nodes_that_it_is_held_to_are_counted),
+        cmocka_unit_test(test_only_a_named_cpu_is_the_guests),
+        cmocka_unit_test(test_nodes_and_huge_pages_are_read_from_capabilities),
+        cmocka_unit_test(test_firmware_is_listed_once),
         cmocka_unit_test(test_memory_has_units),
         cmocka_unit_test(test_title_is_not_taken_from_a_stranger),
         cmocka_unit_test(test_hostile_definitions_are_refused),

@@ -103,6 +103,20 @@ test_running_guest_and_its_files_are_safe(void **state UNUSED)
     unload(h);
 }
 
+/* As with a libvirt or a hypervisor that is too old. */
+static void
+test_what_can_not_be_measured_is_told(void **state UNUSED)
+{
+    struct harness *h = load("test:///default");
+    struct driver *d = h->drivers[0];
+    struct result r = {0};
+
+    AWAIT(h, r, driver_dirty_rate_start(d, GUEST, 1, on_plain, &r));
+    assert_error(r.error, ERR_NOT_IMPLEMENTED);
+    result_clear(&r);
+    unload(h);
+}
+
 static void
 test_peer_is_asked(void **state UNUSED)
 {
@@ -158,6 +172,7 @@ main(void)
         cmocka_unit_test(test_connection_is_announced),
         cmocka_unit_test(test_guest_is_suspended_and_resumed),
         cmocka_unit_test(test_running_guest_and_its_files_are_safe),
+        cmocka_unit_test(test_what_can_not_be_measured_is_told),
         cmocka_unit_test(test_peer_is_asked),
         cmocka_unit_test(test_hypervisor_that_is_away_is_unavailable),
     };

@@ -419,22 +419,30 @@ static void
 test_devices_of_the_host_stay(void **state)
 {
     (void)state;
+    static const char *const words[GUEST_N_TIES] = {
+        "hostdev", "vDPA",      "vhostuser", "virtiofs",
+        "shmem",   "nvdimm",    "the TPM",   "evdev",
+        "a port",  "smartcard", "accel3d",   "launchSecurity",
+    };
     static char uuid[] = UUID;
     struct guest guest = {
         .uuid = uuid, .has_nvram = true, .has_serial_tcp = true};
 
     assert_null(migrate_rules_check_devices(&guest));
-
-    guest.has_hostdev = true;
-    AUTO_ERROR hostdev = migrate_rules_check_devices(&guest);
-    assert_int_equal(error_code(hostdev), ERR_MIGRATION_PRE_CHECK);
-    assert_non_null(strstr(error_message(hostdev), "hostdev"));
-
-    guest.has_hostdev = false;
-    guest.has_shared_fs = true;
-    AUTO_ERROR fs = migrate_rules_check_devices(&guest);
-    assert_int_equal(error_code(fs), ERR_MIGRATION_PRE_CHECK);
-    assert_non_null(strstr(error_message(fs), "virtiofs"));
+    for (unsigned i = 0; i < GUEST_N_TIES; i++) {
+        guest.ties = 1u << i;
+        AUTO_ERROR error = migrate_rules_check_devices(&guest);
+        assert_int_equal(error_code(error), ERR_MIGRATION_PRE_CHECK);
+        if (!strstr(error_message(error), words[i])) {
+            fail_msg("%s: no word of %s", error_message(error), words[i]);
+        }
+    }
+    guest.ties = GUEST_TIE_SHMEM | GUEST_TIE_TPM;
+    AUTO_ERROR both = migrate_rules_check_devices(&guest);
+    assert_string_equal(error_message(both),
+                        "instance " UUID " has memory that it shares with "
+                        "others there (shmem), and the TPM of its host (tpm, "
+                        "passthrough), which can't move; detach it first");
 }
 
 /* Destinations. */
