@@ -9,6 +9,7 @@
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
 #include "agent/drain.h"
+#include "agent/forecaster.h"
 #include "agent/handlers.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
@@ -106,6 +107,7 @@ agent_free(struct agent *agent)
     rpc_server_close(agent->server);
     op_engine_close(steal(&agent->ops));
     rpc_client_close(agent->client);
+    forecaster_cancel(agent);
     driver_cancel(agent->driver);
     driver_close(agent->driver);
     store_close(agent->store);

@@ -25,6 +25,7 @@
 #include "rpc/notifier.h"
 #include "rpc/server.h"
 
+struct forecaster;
 struct link;
 struct self_test;
 
@@ -59,6 +60,7 @@ struct agent {
 
     uv_timer_t *sync;        /* Of adopt_regularly(). */
     struct json *last_drain; /* How it ended (agent/drain.h); null: none. */
+    struct forecaster *forecasters; /* Under way. */
 
     int64_t started_us; /* Wall time. */
     bool stopping;

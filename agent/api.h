@@ -10,7 +10,8 @@
  *     hypervisor_type, hypervisor_version, libvirt_version, hypervisor_up,
  *     arch, cpu_model, cpu_xml, n_cpus, memory_mb, memory_free_mb,
  *     disk_total_gb, disk_free_gb, n_instances, uptime_s, drain (phase that
- *     keeps guests out, or null)}
+ *     keeps guests out, or null), n_nodes, hugepages: [{size_kib, n_free}],
+ *     loaders}
  * host_names          -                          {host, known: [names of
  *     others that migrations here came from or went to]}
  * migrate_once        uuid (of the migration), instance, dest
@@ -28,8 +29,18 @@
  * migrate             instance, dest (null: choose), block_migration (null:
  *                     find out), disk_over_commit, check (only check),
  *                     settings (see agent/migrate_settings.h)
- *                     -> migration; with check: {dest, data, rules: [{host,
- *                     ok, reason}]}
+ *                     -> migration; with check: {ok, reason, dest, data,
+ *                     rules: [{host, ok, reason, checks}], forecast}; checks
+ *                     are [{rule, text, outcome ("passed", "failed", "n/a"),
+ *                     reason}], forecast is null unless ok
+ * check_incoming      instance (object), cpu_xml (null: not compared),
+ *                     block_migration, disk_over_commit -> {data, report}:
+ *                     all that a destination checks (agent/check.h)
+ * check_outgoing      instance (object), data -> the same of a source, for
+ *                     the destination that data names
+ * forecast            instance, dest (null: whichever), block_migration (null:
+ *                     with its disks), settings -> see agent/forecaster.h;
+ *                     takes some seconds
  * migration_list      instance (optional)        [migration]
  * migration_show      migration (UUID, beginning of one, or an instance: its
  *                     newest)                    migration

@@ -15,6 +15,28 @@ set_text(struct json *json, const char *name, const char *text)
     json_set(json, name, json_string(text));
 }
 
+/* What some guests need. */
+static void
+set_equipment(struct json *json, const struct host_info *host)
+{
+    struct json *hugepages = json_array();
+    struct json *loaders = json_array();
+
+    for (size_t i = 0; i < host->n_hugepages; i++) {
+        struct json *pages = json_object();
+
+        json_set_int(pages, "size_kib", host->hugepages[i].size_kib);
+        json_set_int(pages, "n_free", host->hugepages[i].n_free);
+        json_append(hugepages, pages);
+    }
+    for (size_t i = 0; i < host->n_loaders; i++) {
+        json_append(loaders, json_string(host->loaders[i]));
+    }
+    json_set_int(json, "n_nodes", host->n_nodes);
+    json_set(json, "hugepages", hugepages);
+    json_set(json, "loaders", loaders);
+}
+
 static void
 host_known(void *aux, struct error *error, struct host_info *host)
 {
@@ -48,6 +70,7 @@ host_known(void *aux, struct error *error, struct host_info *host)
                          agent->conf->reserved_host_memory_mb);
         json_set_int(json, "disk_total_gb", host->disk_total_gb);
         json_set_int(json, "disk_free_gb", host->disk_free_gb);
+        set_equipment(json, host);
     }
     error_free(error);
     host_info_free(host);

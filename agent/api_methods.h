@@ -17,6 +17,11 @@
     API_METHOD(migrate, ARG("instance"), OPTIONAL("dest"),                \
                OPTIONAL("block_migration"), OPTIONAL("disk_over_commit"), \
                OPTIONAL("check"), OPTIONAL("settings"))                   \
+    API_METHOD(check_incoming, ARG("instance"), OPTIONAL("cpu_xml"),      \
+               OPTIONAL("block_migration"), OPTIONAL("disk_over_commit")) \
+    API_METHOD(check_outgoing, ARG("instance"), ARG("data"))              \
+    API_METHOD(forecast, ARG("instance"), OPTIONAL("dest"),               \
+               OPTIONAL("block_migration"), OPTIONAL("settings"))         \
     API_METHOD(migration_list, OPTIONAL("instance"))                      \
     API_METHOD(migration_show, ARG("migration"))                          \
     API_METHOD(migration_set, ARG("migration"), ARG("settings"))          \

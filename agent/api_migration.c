@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "agent/conduct.h"
+#include "agent/forecaster.h"
+#include "agent/migrate_data.h"
 #include "agent/migration.h"
 #include "agent/placement.h"
 #include "rpc/uuid.h"
@@ -25,6 +27,62 @@ started(void *aux, struct error *error, struct object *record)
     object_free(record);
 }
 
+/* On success '*ret' is another, to be closed. */
+static struct error *
+find_settings(const struct api_call *call, struct migrate_settings *ret)
+{
+    const struct conf *conf = api_agent(call)->conf;
+    struct error *error =
+        migrate_settings_parse(json_get(api_args(call), "settings"), ret);
+
+    return error ? error : migrate_settings_check(ret, conf);
+}
+
+struct check_answer {
+    struct api_call *call;
+    struct json *json;
+};
+
+static void
+foreseen(void *aux, struct json *forecast)
+{
+    struct check_answer *answer = aux;
+
+    json_set(answer->json, "forecast", forecast);
+    api_reply(answer->call, answer->json);
+    free(answer);
+}
+
+static void
+foresee(struct api_call *call, struct json *json, const char *dest,
+        bool block_migration)
+{
+    struct check_answer *answer = xzalloc(sizeof *answer);
+    const struct object *instance = NULL;
+    AUTO_SETTINGS settings = MIGRATE_SETTINGS_NONE;
+    struct error *error =
+        api_find_instance(call, api_text(call, "instance"), &instance);
+
+    answer->call = call;
+    answer->json = json;
+    if (!error) {
+        error = find_settings(call, &settings);
+    }
+    if (error) { /* It went in the meantime. */
+        error_free(error);
+        foreseen(answer, NULL);
+        return;
+    }
+    struct forecaster_request request = {
+        .uuid = object_string(instance, "uuid"),
+        .dest = dest,
+        .block_migration = block_migration,
+        .settings = &settings,
+    };
+    forecaster_start(api_agent(call), &request, api_context(call),
+                     api_log(call), foreseen, answer);
+}
+
 static void
 checked(void *aux, struct error *error, char *dest, struct object *data,
         struct json *rules)
@@ -32,16 +90,21 @@ checked(void *aux, struct error *error, char *dest, struct object *data,
     struct api_call *call = aux;
     struct json *json = json_object();
     AUTO_FREE reason = error ? error_text(error) : NULL;
+    AUTO_FREE owned UNUSED = dest;
 
     json_set_bool(json, "ok", !error);
     json_set_string(json, "reason", reason);
     json_set_string(json, "dest", dest);
     json_set(json, "data", data ? object_json_clean(data) : NULL);
     json_set(json, "rules", rules);
+    json_set_null(json, "forecast");
+    if (error) {
+        api_reply(call, json);
+    } else {
+        foresee(call, json, dest, migrate_data_block_migration(data));
+    }
     error_free(error);
     object_free(data);
-    free(dest);
-    api_reply(call, json);
 }
 
 static struct error *
@@ -75,17 +138,6 @@ check_movable(const struct object *instance)
             "method", "os-migrateLive");
     }
     return NULL;
-}
-
-/* On success '*ret' is another, to be closed. */
-static struct error *
-find_settings(const struct api_call *call, struct migrate_settings *ret)
-{
-    const struct conf *conf = api_agent(call)->conf;
-    struct error *error =
-        migrate_settings_parse(json_get(api_args(call), "settings"), ret);
-
-    return error ? error : migrate_settings_check(ret, conf);
 }
 
 void

@@ -8,30 +8,49 @@
 
 #include "agent/agent.h"
 
-/* Field of the migrate data, between drovers without a control plane: the
- * destination's name. */
+/* Fields of the migrate data, between drovers without a control plane: the
+ * destination's name, and in a report the disks that are copied, as
+ * migrate_data_disks_format() has them. */
 #define CHECK_DEST_FIELD "drover_dest"
+#define CHECK_DISKS_FIELD "drover_disks"
 
+struct check_report;
+
+/* With a report the checks go on after a rule is broken, as far as that is
+ * possible, and both 'error', the first broken rule, and 'data', as far as it
+ * is known, may be given; without one they end there, and it is one or the
+ * other.  Both are the callee's to free. */
 typedef void check_done(void *aux, struct error *error, struct object *data);
 
-/* check_can_live_migrate_destination: may 'instance' come here?  What is asked
- * for is borrowed; 'block' is -1 for "find out".  'done' gets the migrate
- * data, its to free, or one of the classes that a conductor knows. */
+/* check_can_live_migrate_destination: may 'instance' come here?  All of the
+ * request is borrowed, the report until 'done'; the error is one of the classes
+ * that a conductor knows. */
 struct check_dest_request {
     const struct json *context;
     const struct object *instance;
-    int block_migration;  /* 1, 0, -1: not said. */
-    int disk_over_commit; /* 1, 0, -1: not said. */
+    int block_migration;         /* 1, 0, -1: not said. */
+    int disk_over_commit;        /* 1, 0, -1: not said. */
+    const char *cpu_xml;         /* What the guest needs; null: not said. */
+    struct check_report *report; /* Null: to the first broken rule. */
 };
 void check_dest(struct agent *agent, const struct check_dest_request *request,
                 const struct log_context *log, check_done *done, void *aux);
 
-/* check_can_live_migrate_source: may it leave, and how?  'data' is what the
- * destination says, borrowed; 'dest' the host that asks, null if unknown. */
-void check_source(struct agent *agent, const struct json *context,
-                  const struct object *instance, const struct object *data,
-                  const char *dest, const struct log_context *log,
-                  check_done *done, void *aux);
+/* check_can_live_migrate_source: may it leave, and how?  As above. */
+struct check_source_request {
+    const struct json *context;
+    const struct object *instance;
+    const struct object *data; /* What the destination says. */
+    const char *dest;          /* The host that asks; null: not known. */
+    struct check_report *report;
+};
+void check_source(struct agent *agent,
+                  const struct check_source_request *request,
+                  const struct log_context *log, check_done *done, void *aux);
+
+/* The same error, of a class that a conductor knows, for whatever else it is
+ * would put the running guest into error.  (1.8, 2.3)  Takes, null is fine. */
+struct error *check_as_pre_check(struct error *error) WARN_UNUSED;
 
 /* check_instance_shared_storage: is there a file of this absolute path?  Only
  * where this host keeps disks. */

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/check_report.h"
 #include "agent/drain.h"
 #include "agent/migrate_data.h"
+#include "agent/migrate_plan.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
 
@@ -18,10 +20,10 @@ struct dest_check {
     struct json *context;
     struct object *instance;
     int block_migration, disk_over_commit;
-    char *source;
+    char *source, *cpu_xml;
     struct object *data; /* What is answered. */
     char *probe;         /* The probe file, while there is one. */
-    struct error *error; /* Why not, while the probe file is removed. */
+    struct check_report *report, *own_report; /* The latter may be null. */
     check_done *done;
     void *aux;
 };
@@ -31,13 +33,22 @@ static void host_known(void *aux, struct error *error, struct host_info *host);
 static void source_cpu_known(void *aux, struct json **result,
                              struct error *error);
 static void cpu_compared(void *aux, struct error *error);
+static void compare_cpu(struct dest_check *check, const char *cpu_xml);
 static void probe_made(void *aux, struct error *error, char *name);
+static void ask_source(struct dest_check *check);
 static void source_checked(void *aux, struct json **result,
                            struct error *error);
+static void source_reported(void *aux, struct json **result,
+                            struct error *error);
+static void take_data(struct dest_check *check, const struct json *json);
+static void remove_probe(struct dest_check *check);
 static void probe_removed(void *aux, struct error *error);
+static void check_files(struct dest_check *check);
+static void files_checked(void *aux, struct error *error);
 static void say_what_we_offer(struct dest_check *, const struct host_info *);
-static void finish(struct dest_check *check, struct error *error);
-static struct error *as_pre_check(struct error *error);
+static bool settle(struct dest_check *check, enum check_rule rule,
+                   struct error *error);
+static void finish(struct dest_check *check);
 
 void
 check_dest(struct agent *agent, const struct check_dest_request *request,
@@ -51,8 +62,11 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
     check->instance = object_copy(request->instance);
     check->block_migration = request->block_migration;
     check->disk_over_commit = request->disk_over_commit;
+    check->cpu_xml = xstrdup_null(request->cpu_xml);
     check->source = xstrdup_null(object_string(request->instance, "host"));
     check->data = migrate_data_create();
+    check->own_report = request->report ? NULL : check_report_create();
+    check->report = request->report ? request->report : check->own_report;
     check->done = done;
     check->aux = aux;
 
@@ -62,12 +76,13 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
                                         "the instance is on this host");
         error_set_arg(error, "instance_id", uuid);
         error_set_arg(error, "host", agent->conf->host);
-        finish(check, error);
+        check_report_note(check->report, CHECK_RULE_OTHER_HOST, error);
+        finish(check);
         return;
     }
     struct error *drained = drain_check_incoming(agent);
-    if (drained) {
-        finish(check, drained);
+    if (!settle(check, CHECK_RULE_NOT_DRAINED, drained)) {
+        finish(check);
         return;
     }
     driver_guest_get(agent->driver, uuid, presence_known, check);
@@ -88,11 +103,11 @@ presence_known(void *aux, struct error *error, struct guest *guest)
         error = NULL;
     }
     guest_free(guest);
-    if (error) {
-        finish(check, error);
-        return;
+    if (settle(check, CHECK_RULE_NO_TWIN, error)) {
+        driver_host_get(check->agent->driver, host_known, check);
+    } else {
+        finish(check);
     }
-    driver_host_get(check->agent->driver, host_known, check);
 }
 
 static void
@@ -102,20 +117,28 @@ host_known(void *aux, struct error *error, struct host_info *host)
     const struct conf *conf = check->agent->conf;
 
     if (error) {
-        finish(check, error);
+        check_report_note(check->report, CHECK_RULE_HOST_UP, error);
+        finish(check);
         return;
     }
     say_what_we_offer(check, host);
     host_info_free(host);
 
     /* A control plane knows the source's CPU; without one the source does. */
-    if (str_eq(conf->libvirt.virt_type, "kvm") && check->agent->local &&
-        !conf->workarounds.skip_cpu_compare_on_dest) {
+    if (!str_eq(conf->libvirt.virt_type, "kvm") ||
+        conf->workarounds.skip_cpu_compare_on_dest) {
+        check_report_skip(
+            check->report, CHECK_RULE_CPU, "%s",
+            conf->workarounds.skip_cpu_compare_on_dest
+                ? "skip_cpu_compare_on_dest is set there"
+                : "guests there have an emulated CPU (virt_type)");
+        driver_probe_create(check->agent->driver, NULL, probe_made, check);
+    } else if (check->cpu_xml || !check->agent->local) {
+        compare_cpu(check, check->cpu_xml);
+    } else {
         peer_call_drover(check->agent, check->source, "host_show",
                          json_object(), check->context, PEER_SHORT,
                          source_cpu_known, check);
-    } else {
-        cpu_compared(check, NULL);
     }
 }
 
@@ -124,21 +147,28 @@ source_cpu_known(void *aux, struct json **result, struct error *error)
 {
     struct dest_check *check = aux;
 
-    if (error) {
-        /* Nobody is refused for a question that was not answered: libvirt
-         * compares again when the guest starts here. */
-        log_warn(&check->log, "CPU of '%s' is not compared: %s", check->source,
-                 error_message(error));
-        error_free(error);
-        cpu_compared(check, NULL);
+    if (!error) {
+        compare_cpu(check, json_string_of(*result, "cpu_xml"));
         return;
     }
-    const char *cpu_xml = json_string_of(*result, "cpu_xml");
-    if (!cpu_xml) {
-        cpu_compared(check, NULL);
+    /* Nobody is refused for a question that was not answered: libvirt compares
+     * again when the guest starts here. */
+    log_warn(&check->log, "CPU of '%s' is not compared: %s", check->source,
+             error_message(error));
+    error_free(error);
+    compare_cpu(check, NULL);
+}
+
+static void
+compare_cpu(struct dest_check *check, const char *cpu_xml)
+{
+    if (cpu_xml) {
+        driver_compare_cpu(check->agent->driver, cpu_xml, cpu_compared, check);
         return;
     }
-    driver_compare_cpu(check->agent->driver, cpu_xml, cpu_compared, check);
+    check_report_skip(check->report, CHECK_RULE_CPU,
+                      "which CPU it needs was not said");
+    driver_probe_create(check->agent->driver, NULL, probe_made, check);
 }
 
 static void
@@ -146,11 +176,11 @@ cpu_compared(void *aux, struct error *error)
 {
     struct dest_check *check = aux;
 
-    if (error) {
-        finish(check, error);
-        return;
+    if (settle(check, CHECK_RULE_CPU, error)) {
+        driver_probe_create(check->agent->driver, NULL, probe_made, check);
+    } else {
+        finish(check);
     }
-    driver_probe_create(check->agent->driver, NULL, probe_made, check);
 }
 
 static void
@@ -159,17 +189,31 @@ probe_made(void *aux, struct error *error, char *name)
     struct dest_check *check = aux;
 
     if (error) {
-        finish(check, error);
+        check_report_note(check->report, CHECK_RULE_PROBE, error);
+        finish(check);
         return;
     }
     check->probe = name;
     migrate_data_set_filename(check->data, name);
+    ask_source(check);
+}
 
+/* Nova's question is for one answer, ours for all. */
+static void
+ask_source(struct dest_check *check)
+{
     struct json *args = json_object();
+
     json_set(args, "instance", json_copy(object_json(check->instance)));
-    json_set(args, "dest_check_data", json_copy(object_json(check->data)));
-    peer_call(check->agent, check->source, "check_can_live_migrate_source",
-              args, check->context, PEER_SHORT, source_checked, check);
+    if (check->own_report) {
+        json_set(args, "dest_check_data", json_copy(object_json(check->data)));
+        peer_call(check->agent, check->source, "check_can_live_migrate_source",
+                  args, check->context, PEER_SHORT, source_checked, check);
+    } else {
+        json_set(args, "data", json_copy(object_json(check->data)));
+        peer_call_drover(check->agent, check->source, "check_outgoing", args,
+                         check->context, PEER_SHORT, source_reported, check);
+    }
 }
 
 static void
@@ -177,15 +221,48 @@ source_checked(void *aux, struct json **result, struct error *error)
 {
     struct dest_check *check = aux;
 
-    if (!error) {
-        struct object *data = NULL;
-        error = migrate_data_parse(*result, &data);
-        if (!error) {
-            object_free(check->data);
-            check->data = data;
-        }
+    if (error) {
+        check_report_note(check->report, CHECK_RULE_STORAGE, error);
+    } else {
+        take_data(check, *result);
     }
-    check->error = error;
+    remove_probe(check);
+}
+
+static void
+source_reported(void *aux, struct json **result, struct error *error)
+{
+    struct dest_check *check = aux;
+    const struct json *data = error ? NULL : json_get(*result, "data");
+
+    if (error) {
+        check_report_note(check->report, CHECK_RULE_RUNNING, error);
+    } else {
+        check_report_merge(check->report, json_get(*result, "report"));
+    }
+    if (data && !json_is_null(data)) {
+        take_data(check, data);
+    }
+    remove_probe(check);
+}
+
+static void
+take_data(struct dest_check *check, const struct json *json)
+{
+    struct object *data = NULL;
+    struct error *error = migrate_data_parse(json, &data);
+
+    if (error) {
+        check_report_note(check->report, CHECK_RULE_STORAGE, error);
+        return;
+    }
+    object_free(check->data);
+    check->data = data;
+}
+
+static void
+remove_probe(struct dest_check *check)
+{
     driver_probe_remove(check->agent->driver, NULL, check->probe, probe_removed,
                         check);
 }
@@ -200,7 +277,46 @@ probe_removed(void *aux, struct error *error)
                  error_message(error));
         error_free(error);
     }
-    finish(check, steal(&check->error));
+    check_files(check);
+}
+
+/* What pre_live_migration would refuse is better refused now. */
+static void
+check_files(struct dest_check *check)
+{
+    const struct json *field = object_get(check->data, CHECK_DISKS_FIELD);
+    AUTO_FREE disks = xstrdup_null(json_get_string(field));
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    struct error *error = NULL;
+
+    if (field) {
+        object_unset(check->data, CHECK_DISKS_FIELD);
+        error = migrate_plan_files(check->agent->conf, check->data,
+                                   object_string(check->instance, "uuid"),
+                                   disks, &files);
+    }
+    if (error || !files) {
+        if (error) {
+            check_report_note(check->report, CHECK_RULE_FILES, error);
+        } else if (!check_report_is_broken(check->report, CHECK_RULE_STORAGE) &&
+                   !check_report_is_broken(check->report, CHECK_RULE_PROBE)) {
+            check_report_skip(check->report, CHECK_RULE_FILES,
+                              "no disk is copied");
+        }
+        finish(check);
+        return;
+    }
+    files->only_check = true;
+    driver_prepare(check->agent->driver, files, files_checked, check);
+}
+
+static void
+files_checked(void *aux, struct error *error)
+{
+    struct dest_check *check = aux;
+
+    check_report_note(check->report, CHECK_RULE_FILES, error);
+    finish(check);
 }
 
 static void
@@ -235,24 +351,36 @@ say_what_we_offer(struct dest_check *check, const struct host_info *host)
         data, conf->libvirt.file_backed_memory > 0);
 }
 
-static void
-finish(struct dest_check *check, struct error *error)
+/* Notes how a rule came out; true: go on to the next. */
+static bool
+settle(struct dest_check *check, enum check_rule rule, struct error *error)
 {
-    struct object *data = error ? NULL : steal(&check->data);
+    bool is_kept = !error;
 
-    check->done(check->aux, as_pre_check(error), data);
+    check_report_note(check->report, rule, error);
+    return is_kept || !check->own_report;
+}
+
+static void
+finish(struct dest_check *check)
+{
+    struct error *error = error_copy(check_report_error(check->report));
+    bool has_data = !error || !check->own_report;
+
+    error = check_as_pre_check(error);
+    check->done(check->aux, error, has_data ? steal(&check->data) : NULL);
     json_free(check->context);
     object_free(check->instance);
     object_free(check->data);
+    check_report_free(check->own_report);
     free(check->source);
+    free(check->cpu_xml);
     free(check->probe);
     free(check);
 }
 
-/* Whatever else went wrong, a conductor must not put the running guest into
- * error for it. (1.8, 2.3) */
-static struct error *
-as_pre_check(struct error *error)
+struct error *
+check_as_pre_check(struct error *error)
 {
     switch (error_code(error)) {
     case ERR_NONE:
@@ -261,7 +389,6 @@ as_pre_check(struct error *error)
     case ERR_INVALID_LOCAL_STORAGE:
     case ERR_INVALID_SHARED_STORAGE:
     case ERR_HYPERVISOR_UNAVAILABLE:
-    case ERR_INSTANCE_NOT_FOUND:
         return error;
     default:
         break;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/check_report.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -21,9 +22,11 @@ struct source_check {
     bool is_shared_path;
     /* Disks outside of instances_path: is each seen by the destination? */
     size_t i_disk, n_outside, n_outside_shared;
+    size_t i_medium;
     char *directory, *probe; /* The file of ours that it looks for. */
     bool probe_seen;
     struct error *probe_error;
+    struct check_report *report, *own_report; /* The latter may be null. */
     check_done *done;
     void *aux;
 };
@@ -35,27 +38,36 @@ static void disk_probe_made(void *aux, struct error *error, char *name);
 static void disk_probe_answered(void *aux, struct json **result,
                                 struct error *error);
 static void disk_probe_removed(void *aux, struct error *error);
+static void next_medium(struct source_check *check);
+static void medium_looked_for(void *aux, struct json **result,
+                              struct error *error);
+static void note_media(struct source_check *check);
 static void decide(struct source_check *check);
 static struct error *decide_storage(struct source_check *check);
-static struct error *check_space(const struct source_check *check);
+static void decide_space(struct source_check *check);
+static struct error *check_space(const struct source_check *check,
+                                 bool over_commit);
+static void note_disks(struct source_check *check);
+static bool settle(struct source_check *check, enum check_rule rule,
+                   struct error *error);
 static bool is_below(const char *path, const char *directory);
-static bool is_power_on(const struct guest *guest);
-static void finish(struct source_check *check, struct error *error);
+static struct error *check_power(const struct guest *guest);
+static void finish(struct source_check *check);
 
 void
-check_source(struct agent *agent, const struct json *context,
-             const struct object *instance, const struct object *data,
-             const char *dest, const struct log_context *log, check_done *done,
-             void *aux)
+check_source(struct agent *agent, const struct check_source_request *request,
+             const struct log_context *log, check_done *done, void *aux)
 {
     struct source_check *check = xzalloc(sizeof *check);
 
     check->agent = agent;
     check->log = *log;
-    check->context = json_copy(context);
-    check->uuid = xstrdup(object_string(instance, "uuid"));
-    check->dest = xstrdup_null(dest);
-    check->data = object_copy(data);
+    check->context = json_copy(request->context);
+    check->uuid = xstrdup(object_string(request->instance, "uuid"));
+    check->dest = xstrdup_null(request->dest);
+    check->data = object_copy(request->data);
+    check->own_report = request->report ? NULL : check_report_create();
+    check->report = request->report ? request->report : check->own_report;
     check->done = done;
     check->aux = aux;
     driver_guest_get(agent->driver, check->uuid, guest_known, check);
@@ -68,19 +80,27 @@ guest_known(void *aux, struct error *error, struct guest *guest)
     const char *filename = migrate_data_filename(check->data);
 
     check->guest = guest;
-    if (error) {
-        finish(check, error);
+    if (error) { /* There is nothing to go on with. */
+        check_report_note(check->report, CHECK_RULE_RUNNING, error);
+        finish(check);
         return;
     }
-    if (!is_power_on(guest)) {
-        finish(check, error_set_arg(error_new(ERR_INSTANCE_NOT_RUNNING,
-                                              "it is not running here"),
-                                    "instance_id", check->uuid));
+    if (!settle(check, CHECK_RULE_RUNNING, check_power(guest)) ||
+        !settle(check, CHECK_RULE_DEVICES,
+                migrate_rules_check_devices(guest)) ||
+        !settle(check, CHECK_RULE_SNAPSHOTS,
+                migrate_rules_check_snapshots(guest))) {
+        finish(check);
         return;
     }
     if (!filename) {
-        finish(check, error_new(ERR_MIGRATION_PRE_CHECK,
-                                "the destination named no probe file"));
+        if (settle(check, CHECK_RULE_PROBE,
+                   error_new(ERR_MIGRATION_PRE_CHECK,
+                             "the destination named no probe file"))) {
+            next_medium(check);
+        } else {
+            finish(check);
+        }
         return;
     }
     driver_probe_exists(check->agent->driver, NULL, filename, path_probed,
@@ -92,12 +112,14 @@ path_probed(void *aux, struct error *error, bool exists)
 {
     struct source_check *check = aux;
 
-    if (error) {
-        finish(check, error);
-        return;
-    }
     check->is_shared_path = exists;
-    next_disk(check);
+    if (!error) {
+        next_disk(check);
+    } else if (settle(check, CHECK_RULE_PROBE, error)) {
+        next_medium(check);
+    } else {
+        finish(check);
+    }
 }
 
 /* The probe in instances_path says nothing of a disk that lies elsewhere, as
@@ -126,7 +148,8 @@ next_disk(struct source_check *check)
                             disk_probe_made, check);
         return;
     }
-    decide(check);
+    check_report_note(check->report, CHECK_RULE_PROBE, NULL);
+    next_medium(check);
 }
 
 static void
@@ -183,7 +206,11 @@ disk_probe_removed(void *aux, struct error *error)
             ERR_MIGRATION_PRE_CHECK, "whether '%s' is shared can't be said: %s",
             check->directory, error_message(cause));
         error_free(cause);
-        finish(check, reason);
+        if (settle(check, CHECK_RULE_PROBE, reason)) {
+            next_medium(check);
+        } else {
+            finish(check);
+        }
         return;
     }
     check->n_outside_shared += check->probe_seen;
@@ -191,18 +218,93 @@ disk_probe_removed(void *aux, struct error *error)
     next_disk(check);
 }
 
+/* What the guest only reads is not copied: the destination is asked whether it
+ * has each of these files. */
+static void
+next_medium(struct source_check *check)
+{
+    const struct guest *guest = check->guest;
+    size_t i = check->i_medium;
+
+    while (i < guest->n_disks && !migrate_rules_is_medium(&guest->disks[i])) {
+        i++;
+    }
+    check->i_medium = i;
+    if (i == guest->n_disks || !check->dest) {
+        note_media(check);
+        decide(check);
+        return;
+    }
+    struct json *args = json_object();
+    struct json *data = json_object();
+    json_set_string(data, "filename", guest->disks[i].path);
+    json_set(args, "data", data);
+    peer_call(check->agent, check->dest, "check_instance_shared_storage", args,
+              check->context, PEER_SHORT, medium_looked_for, check);
+}
+
+static void
+medium_looked_for(void *aux, struct json **result, struct error *error)
+{
+    struct source_check *check = aux;
+    const struct guest_disk *disk = &check->guest->disks[check->i_medium++];
+    AUTO_ERROR unseen = error;
+    bool is_there = !error && json_is_true(*result);
+
+    if (settle(check,
+               migrate_rules_is_config_drive(disk) ? CHECK_RULE_CONFIG_DRIVE
+                                                   : CHECK_RULE_MEDIA,
+               migrate_rules_check_medium(check->uuid, disk, check->dest,
+                                          is_there, unseen))) {
+        next_medium(check);
+    } else {
+        finish(check);
+    }
+}
+
+/* What was noted already stays. */
+static void
+note_media(struct source_check *check)
+{
+    const struct guest *guest = check->guest;
+    bool has_media = check->i_medium < guest->n_disks;
+
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        if (migrate_rules_is_config_drive(&guest->disks[i]) &&
+            migrate_rules_is_copied(&guest->disks[i])) {
+            check_report_note(check->report, CHECK_RULE_CONFIG_DRIVE, NULL);
+        }
+    }
+    check_report_skip(check->report, CHECK_RULE_MEDIA, "%s",
+                      has_media ? "who asks does not say its name"
+                                : "it has none");
+    check_report_skip(check->report, CHECK_RULE_CONFIG_DRIVE, "%s",
+                      has_media ? "who asks does not say its name"
+                                : "it has none");
+}
+
 static void
 decide(struct source_check *check)
 {
-    struct error *error = migrate_rules_check_devices(check->guest);
+    const char *listen = migrate_data_serial_listen_addr(check->data);
+    bool is_served = check->agent->conf->serial_console.enabled;
+    bool goes_on = true;
 
-    if (!error) {
-        error = decide_storage(check);
+    if (is_served) {
+        goes_on = settle(check, CHECK_RULE_SERIAL,
+                         migrate_rules_check_serial(is_served, listen));
+    } else {
+        check_report_skip(check->report, CHECK_RULE_SERIAL,
+                          "they are not enabled here (serial_console)");
     }
-    if (!error) {
-        error = check_space(check);
+    /* What lies where must be known for what follows. */
+    if (goes_on && !check_report_is_broken(check->report, CHECK_RULE_PROBE) &&
+        settle(check, CHECK_RULE_STORAGE, decide_storage(check)) &&
+        !check_report_is_broken(check->report, CHECK_RULE_STORAGE)) {
+        decide_space(check);
+        note_disks(check);
     }
-    finish(check, error);
+    finish(check);
 }
 
 static struct error *
@@ -255,27 +357,62 @@ decide_storage(struct source_check *check)
 
 /* The rule is Nova's; who does not say which kind of space counts is only
  * warned. (2.6) */
-static struct error *
-check_space(const struct source_check *check)
+static void
+decide_space(struct source_check *check)
 {
     const struct object *data = check->data;
     int64_t available = migrate_data_disk_available_mb(data);
+    int64_t declared = migrate_rules_disk_need(check->guest, false);
 
     if (!migrate_data_block_migration(data)) {
-        return NULL;
+        check_report_skip(check->report, CHECK_RULE_DISK_SPACE,
+                          "no disk is copied");
+        return;
     }
     if (migrate_data_has_disk_over_commit(data)) {
-        int64_t need = migrate_rules_disk_need(
-            check->guest, migrate_data_disk_over_commit(data));
-        return migrate_rules_check_disk(check->uuid, available, need);
+        check_report_note(
+            check->report, CHECK_RULE_DISK_SPACE,
+            check_space(check, migrate_data_disk_over_commit(data)));
+        return;
     }
-    int64_t declared = migrate_rules_disk_need(check->guest, false);
-    if (declared > available * (1 << 20)) {
+    AUTO_ERROR lack = check_space(check, false);
+    if (lack) {
         log_warn(&check->log,
                  "disks of %lld MiB go to a host with %lld MiB free",
                  (long long)(declared >> 20), (long long)available);
     }
-    return NULL;
+    check_report_skip(check->report, CHECK_RULE_DISK_SPACE,
+                      "it was not asked for; the disks may come to %lld MiB, "
+                      "and %lld MiB are free",
+                      (long long)(declared >> 20), (long long)available);
+}
+
+static struct error *
+check_space(const struct source_check *check, bool over_commit)
+{
+    return migrate_rules_check_disk(
+        check->uuid, migrate_data_disk_available_mb(check->data),
+        migrate_rules_disk_need(check->guest, over_commit));
+}
+
+/* For the destination, which looks at the places where it would make them. */
+static void
+note_disks(struct source_check *check)
+{
+    if (!check->own_report && migrate_data_block_migration(check->data)) {
+        AUTO_FREE disks = migrate_data_disks_format(check->guest);
+        object_set_string(check->data, CHECK_DISKS_FIELD, disks);
+    }
+}
+
+/* Notes how a rule came out; true: go on to the next. */
+static bool
+settle(struct source_check *check, enum check_rule rule, struct error *error)
+{
+    bool is_kept = !error;
+
+    check_report_note(check->report, rule, error);
+    return is_kept || !check->own_report;
 }
 
 static bool
@@ -286,23 +423,34 @@ is_below(const char *path, const char *directory)
     return strncmp(path, directory, size) == 0 && path[size] == '/';
 }
 
-static bool
-is_power_on(const struct guest *guest)
+/* InstanceNotRunning is not among the classes that a conductor knows. */
+static struct error *
+check_power(const struct guest *guest)
 {
-    return guest->presence == GUEST_ACTIVE &&
-           (guest->power_state == POWER_RUNNING ||
-            guest->power_state == POWER_PAUSED);
+    if (guest->presence == GUEST_ACTIVE &&
+        (guest->power_state == POWER_RUNNING ||
+         guest->power_state == POWER_PAUSED)) {
+        return NULL;
+    }
+    return error_new(ERR_MIGRATION_PRE_CHECK,
+                     "instance %s does not run on this host", guest->uuid);
 }
 
 static void
-finish(struct source_check *check, struct error *error)
+finish(struct source_check *check)
 {
-    struct object *data = error ? NULL : steal(&check->data);
+    struct error *error = error_copy(check_report_error(check->report));
+    bool has_data = !error || !check->own_report;
 
-    check->done(check->aux, error, data);
+    /* The destination knows what to make of that one. */
+    if (error_code(error) != ERR_INSTANCE_NOT_FOUND) {
+        error = check_as_pre_check(error);
+    }
+    check->done(check->aux, error, has_data ? steal(&check->data) : NULL);
     json_free(check->context);
     object_free(check->data);
     guest_free(check->guest);
+    check_report_free(check->own_report);
     free(check->uuid);
     free(check->dest);
     free(check->directory);

@@ -1,7 +1,8 @@
 #ifndef DROVER_AGENT_DRAIN_FORECAST_H
 #define DROVER_AGENT_DRAIN_FORECAST_H
 
-/* What moving one guest of a plan is expected to take.
+/* What moving one guest of a plan is expected to take: agent/forecaster.h, as a
+ * plan asks for it.
  *
  * Threads: the loop. */
 
@@ -13,9 +14,8 @@ struct drain_forecast_request {
     int64_t disk_bytes; /* To be copied; 0: none. */
 };
 
-/* 'forecast', the callee's, is {text, total_ms, link_rate (bytes/s)}, and more
- * that is not looked at here; null is what is not known.  'done' is called
- * once, now or later.  The request is borrowed for the call only. */
+/* 'forecast', the callee's, is as the forecaster gives it.  'done' is called
+ * once, after some seconds.  The request is borrowed for the call only. */
 typedef void drain_forecast_done(void *aux, struct json *forecast);
 void drain_forecast(struct agent *agent,
                     const struct drain_forecast_request *request,

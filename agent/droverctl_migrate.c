@@ -13,6 +13,7 @@ static struct error *make_args(const struct tool *tool,
 static struct error *show_check(const struct tool *tool,
                                 const struct json *check);
 static void print_check(const struct json *check);
+static void print_forecast(const struct json *forecast);
 
 struct error *
 verb_migrate(struct tool *tool)
@@ -135,8 +136,9 @@ print_check(const struct json *check)
 {
     static const struct table_column columns[] = {
         {"HOST", false},
-        {"FIT", false},
-        {"REASON", false},
+        {"RULE", false},
+        {"OUTCOME", false},
+        {"WHAT", false},
     };
     const struct json *data = json_get(check, "data");
     const struct json *inner = json_get(data, "nova_object.data");
@@ -144,10 +146,15 @@ print_check(const struct json *check)
         json_get(inner ? inner : data, "block_migration");
     AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
 
-    json_for_each (rule, json_get(check, "rules")) {
-        table_add_member(table, rule, "host");
-        table_add_member(table, rule, "ok");
-        table_add_member(table, rule, "reason");
+    json_for_each (host, json_get(check, "rules")) {
+        json_for_each (rule, json_get(host, "checks")) {
+            const char *reason = json_string_of(rule, "reason");
+
+            table_add_member(table, host, "host");
+            table_add_member(table, rule, "rule");
+            table_add_member(table, rule, "outcome");
+            table_add(table, reason ? reason : json_string_of(rule, "text"));
+        }
     }
     if (json_first(json_get(check, "rules"))) {
         print_table(table);
@@ -158,5 +165,30 @@ print_check(const struct json *check)
         print_field("Disks", "%s",
                     json_is_true(is_block) ? "copied (block migration)"
                                            : "shared, or none");
+        print_forecast(json_get(check, "forecast"));
+    }
+}
+
+static void
+print_forecast(const struct json *forecast)
+{
+    AUTO_FREE dirty = size_text(number_of(forecast, "dirty_rate"));
+    AUTO_FREE hot = size_text(number_of(forecast, "hot_memory"));
+    AUTO_FREE link = size_text(number_of(forecast, "link_rate"));
+    const char *source = json_string_of(forecast, "link_source");
+
+    if (!json_is_object(forecast)) {
+        return;
+    }
+    print_member("Forecast", forecast, "text");
+    if (number_of(forecast, "dirty_rate") >= 0) {
+        print_field("", "it writes %s/s, of which %s again and again", dirty,
+                    hot);
+    }
+    if (source) {
+        print_field("", "the link carries %s/s (%s)", link,
+                    str_eq(source, "limit")      ? "the limit"
+                    : str_eq(source, "measured") ? "as migrations there did"
+                                                 : "assumed: none is known");
     }
 }

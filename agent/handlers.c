@@ -98,9 +98,13 @@ check_can_live_migrate_source(void *aux, struct request *request)
         return;
     }
     call->data = data;
-    check_source(call->agent, request_context(request), call->instance, data,
-                 object_string(data, CHECK_DEST_FIELD), request_log(request),
-                 answer_data, call);
+    struct check_source_request asked = {
+        .context = request_context(request),
+        .instance = call->instance,
+        .data = data,
+        .dest = object_string(data, CHECK_DEST_FIELD),
+    };
+    check_source(call->agent, &asked, request_log(request), answer_data, call);
 }
 
 static void

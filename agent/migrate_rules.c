@@ -8,8 +8,8 @@
 
 #define MIB (INT64_C(1) << 20)
 
-/* How many hosts an error explains. */
-#define EXPLAINED_MAX 16
+/* How Nova calls the file. */
+#define CONFIG_DRIVE "disk.config"
 
 static bool is_shared_by_nature(const char *image_type);
 static bool is_kept_in_files(const char *image_type);
@@ -18,10 +18,6 @@ static struct error *check_block(const struct migrate_storage *storage,
                                  bool is_shared);
 static struct error *storage_error(enum error_code code, const char *host,
                                    const char *reason);
-static struct error *check_memory(const struct migrate_candidate *candidate,
-                                  const struct migrate_demand *demand);
-static bool is_better(const struct migrate_candidate *a,
-                      const struct migrate_candidate *b);
 
 unsigned
 migrate_rules_flags(const struct migrate_rules_options *options,
@@ -245,91 +241,70 @@ migrate_rules_check_devices(const struct guest *guest)
                 : NULL;
 }
 
-/* Destinations. */
-
+/* libvirt moves no guest that has some. */
 struct error *
-migrate_rules_check_candidate(const struct migrate_candidate *candidate,
-                              const struct migrate_demand *demand)
+migrate_rules_check_snapshots(const struct guest *guest)
 {
-    if (str_eq(candidate->host, demand->source)) {
-        struct error *error =
-            error_new(ERR_UNABLE_TO_MIGRATE_TO_SELF, "it is the source itself");
-        error_set_arg(error, "instance_id", demand->uuid);
-        return error_set_arg(error, "host", candidate->host);
-    }
-    if (!candidate->up) {
-        return error_new(ERR_MIGRATION_PRE_CHECK, "host %s does not answer",
-                         candidate->host);
-    }
-    if (!str_eq(candidate->hypervisor_type, demand->hypervisor_type)) {
-        return error_new(
-            ERR_MIGRATION_PRE_CHECK, "hypervisor of host %s is '%s', not '%s'",
-            candidate->host,
-            candidate->hypervisor_type ? candidate->hypervisor_type : "unknown",
-            demand->hypervisor_type ? demand->hypervisor_type : "unknown");
-    }
-    if (!demand->skip_version_check &&
-        candidate->hypervisor_version < demand->hypervisor_version) {
-        return error_new(ERR_DESTINATION_HYPERVISOR_TOO_OLD,
-                         "hypervisor of host %s has version %" PRId64
-                         ", older than %" PRId64,
-                         candidate->host, candidate->hypervisor_version,
-                         demand->hypervisor_version);
-    }
-    return check_memory(candidate, demand);
+    return guest->n_snapshots
+               ? error_new(ERR_MIGRATION_PRE_CHECK,
+                           "instance %s has %d snapshots, which libvirt does "
+                           "not move; delete them first",
+                           guest->uuid, guest->n_snapshots)
+               : NULL;
+}
+
+/* Media. */
+
+bool
+migrate_rules_is_medium(const struct guest_disk *disk)
+{
+    return disk->path && !migrate_rules_is_copied(disk);
+}
+
+bool
+migrate_rules_is_config_drive(const struct guest_disk *disk)
+{
+    const char *slash = disk->path ? strrchr(disk->path, '/') : NULL;
+
+    return slash && str_eq(slash + 1, CONFIG_DRIVE);
 }
 
 struct error *
-migrate_rules_choose_destination(const struct migrate_candidate *candidates,
-                                 size_t n, const struct migrate_demand *demand,
-                                 size_t *ret_index)
+migrate_rules_check_medium(const char *uuid, const struct guest_disk *disk,
+                           const char *dest, bool is_there,
+                           const struct error *unseen)
 {
-    AUTO_FREE reasons = xstrdup("");
-    const struct migrate_candidate *best = NULL;
-    size_t n_refused = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        const struct migrate_candidate *candidate = &candidates[i];
-        AUTO_ERROR error = migrate_rules_check_candidate(candidate, demand);
-
-        if (!error) {
-            best = !best || is_better(candidate, best) ? candidate : best;
-        } else if (error_code(error) != ERR_UNABLE_TO_MIGRATE_TO_SELF &&
-                   n_refused++ < EXPLAINED_MAX) {
-            char *longer = xasprintf("%s%s%s", reasons, *reasons ? "; " : "",
-                                     error_message(error));
-            free(reasons);
-            reasons = longer;
-        }
+    if (unseen) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "instance %s reads '%s' (%s '%s'), which is not "
+                         "copied, and whether host %s has it is not known: %s",
+                         uuid, disk->path, disk->device, disk->target, dest,
+                         error_message(unseen));
     }
-    if (!best) {
-        return error_new(ERR_NO_VALID_HOST, "%s",
-                         *reasons ? reasons : "no other host is known");
-    }
-    *ret_index = (size_t)(best - candidates);
-    return NULL;
-}
-
-/* As in Nova the guest must leave something over. */
-static struct error *
-check_memory(const struct migrate_candidate *candidate,
-             const struct migrate_demand *demand)
-{
-    if (candidate->memory_free_mb > demand->memory_mb) {
+    if (is_there) {
         return NULL;
     }
+    if (migrate_rules_is_config_drive(disk)) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "config drive '%s' of instance %s is read-only, so "
+                         "that it is not copied, and is not on host %s; put it "
+                         "there, or use a config drive in vfat",
+                         disk->path, uuid, dest);
+    }
     return error_new(ERR_MIGRATION_PRE_CHECK,
-                     "Unable to migrate %s to %s: Lack of memory(host:%" PRId64
-                     " <= instance:%d)",
-                     demand->uuid, candidate->host, candidate->memory_free_mb,
-                     demand->memory_mb);
+                     "instance %s reads '%s' (%s '%s'), which is not copied "
+                     "and not on host %s; eject it, or put it there",
+                     uuid, disk->path, disk->device, disk->target, dest);
 }
 
-static bool
-is_better(const struct migrate_candidate *a, const struct migrate_candidate *b)
+/* Consoles. */
+
+struct error *
+migrate_rules_check_serial(bool is_served_here, const char *listen)
 {
-    if (a->memory_free_mb != b->memory_free_mb) {
-        return a->memory_free_mb > b->memory_free_mb;
-    }
-    return strcmp(a->host, b->host) < 0;
+    return is_served_here && !listen
+               ? error_new(ERR_MIGRATION_PRE_CHECK,
+                           "serial consoles are enabled here (serial_console), "
+                           "but not at the destination")
+               : NULL;
 }

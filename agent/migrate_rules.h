@@ -2,10 +2,11 @@
 #define DROVER_AGENT_MIGRATE_RULES_H
 
 /* What may move, how, and where to: the decisions of the checks, without
- * asking anything of anybody. (spec/live-migration 2.2, 2.5, 2.6, 4.2, 4.5)
+ * asking anything of anybody. (spec/live-migration 2, 4.2, 4.5)
  *
  * Threads: no shared state. */
 
+#include "agent/check_report.h"
 #include "drivers/driver.h"
 
 /* Of enum migrate_flag. (4.2)  'n_disks' is how many a block migration would
@@ -68,14 +69,39 @@ struct error *migrate_rules_check_disk(const char *uuid, int64_t available_mb,
  * can't move. */
 struct error *
 migrate_rules_check_devices(const struct guest *guest) WARN_UNUSED;
+struct error *
+migrate_rules_check_snapshots(const struct guest *guest) WARN_UNUSED;
 
-/* A host that might take a guest, and what the guest needs. (2.1, 2.2) */
+/* A file or device of this host that the guest reads, or shares with others:
+ * it is not copied and has to be at the destination already, as the images of
+ * CD-ROMs have.  A config drive is one unless it is a disk that is copied. */
+bool migrate_rules_is_medium(const struct guest_disk *disk);
+bool migrate_rules_is_config_drive(const struct guest_disk *disk);
+
+/* ERR_MIGRATION_PRE_CHECK unless the destination has the medium; 'unseen' says
+ * why that is not known, null: it is. */
+struct error *
+migrate_rules_check_medium(const char *uuid, const struct guest_disk *disk,
+                           const char *dest, bool is_there,
+                           const struct error *unseen) WARN_UNUSED;
+
+/* 'listen': where the destination serves them, null: it does not. (2.7, 4.2) */
+struct error *migrate_rules_check_serial(bool is_served_here,
+                                         const char *listen) WARN_UNUSED;
+
+/* A host that might take a guest, and what the guest needs. (2.1, 2.2, 2.8)
+ * What is 0 or null is not known, and what the guest does not need. */
 struct migrate_candidate {
     const char *host; /* Service host name. */
     bool up;          /* It answered lately. */
     int64_t memory_free_mb;
     const char *hypervisor_type; /* "QEMU" */
     int64_t hypervisor_version;
+    int n_cpus, n_nodes;
+    const struct host_hugepages *hugepages; /* The default size first. */
+    size_t n_hugepages;
+    const char *const *loaders;
+    size_t n_loaders;
 };
 struct migrate_demand {
     const char *uuid;
@@ -84,11 +110,21 @@ struct migrate_demand {
     const char *hypervisor_type; /* Of the source. */
     int64_t hypervisor_version;
     bool skip_version_check;
+    int n_pinned_cpus;    /* Highest CPU of its pins, and one. */
+    int n_bound_nodes;    /* Highest NUMA node that it is bound to, and one. */
+    int64_t hugepage_kib; /* As in struct guest. */
+    const char *loader;   /* Firmware that a host ought to know. */
 };
 
-/* Null if 'candidate' will do; the same for a host that was chosen and for one
- * that is forced.  ERR_UNABLE_TO_MIGRATE_TO_SELF,
- * ERR_DESTINATION_HYPERVISOR_TOO_OLD, ERR_MIGRATION_PRE_CHECK. */
+/* Notes what 'candidate' is found to be, each rule about hosts; the same for a
+ * host that was chosen and for one that is forced. (migrate_rules_host.c)
+ * ERR_UNABLE_TO_MIGRATE_TO_SELF, ERR_DESTINATION_HYPERVISOR_TOO_OLD,
+ * ERR_MIGRATION_PRE_CHECK. */
+void migrate_rules_check_host(const struct migrate_candidate *candidate,
+                              const struct migrate_demand *demand,
+                              struct check_report *report);
+
+/* The same, only why not: null if 'candidate' will do. */
 struct error *
 migrate_rules_check_candidate(const struct migrate_candidate *candidate,
                               const struct migrate_demand *demand) WARN_UNUSED;

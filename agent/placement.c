@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "agent/check.h"
+#include "agent/check_report.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -17,33 +19,47 @@ struct placement {
     struct object *instance, *migration; /* The latter may be null. */
     char *wanted;                        /* Null: whoever will do. */
     int block_migration, disk_over_commit;
-    char *hypervisor_type; /* Ours. */
-    int64_t hypervisor_version;
-    struct json *hosts; /* What they say of themselves, [host_show]. */
+    struct guest *guest;
+    struct host_info *own; /* This host. */
+    struct json *hosts;    /* What they say of themselves, [host_show]. */
     struct json *rules;
     char *trying;
-    struct error *last; /* Why the last one would not do. */
+    struct check_report *report; /* Of that one. */
+    struct error *last;          /* Why the last one would not do. */
     placement_done *done;
     void *aux;
 };
 
+static void guest_known(void *aux, struct error *error, struct guest *guest);
 static void own_host_known(void *aux, struct error *error,
                            struct host_info *host);
 static void host_answered(void *aux, const struct json *result,
                           const struct error *error);
 static void hosts_known(void *aux);
+static void note_unfit(struct placement *p);
 static void try_next(struct placement *p);
+static struct error *choose(struct placement *p, size_t *ret);
 static void try_host(struct placement *p, const struct json *host);
 static void host_checked(void *aux, struct json **result, struct error *error);
 static void reject(struct placement *p, struct error *error);
 static void note(struct placement *p, const char *host,
-                 const struct error *error);
+                 const struct check_report *report);
 static void drop_host(struct placement *p, const char *name);
 static struct migrate_demand demand_of(const struct placement *p);
-static struct migrate_candidate candidate_of(const struct json *host);
+static const char *known_loader(const struct placement *p);
 static void finish(struct placement *p, struct error *error,
                    struct object *data);
 static struct json *tristate_json(int value);
+
+/* What a host says of itself, as the rules read it. */
+struct host_view {
+    struct migrate_candidate candidate;
+    struct host_hugepages *hugepages;
+    const char **loaders;
+};
+static struct host_view *view_create(const struct json *host);
+static void view_free(struct host_view *view);
+CLEANUP_FUNC(struct host_view, view_free)
 
 void
 placement_find(struct agent *agent, const struct placement_request *request,
@@ -63,7 +79,21 @@ placement_find(struct agent *agent, const struct placement_request *request,
     p->rules = json_array();
     p->done = done;
     p->aux = aux;
-    driver_host_get(agent->driver, own_host_known, p);
+    driver_guest_get(agent->driver, object_string(p->instance, "uuid"),
+                     guest_known, p);
+}
+
+static void
+guest_known(void *aux, struct error *error, struct guest *guest)
+{
+    struct placement *p = aux;
+
+    p->guest = guest;
+    if (error) {
+        finish(p, error, NULL);
+        return;
+    }
+    driver_host_get(p->agent->driver, own_host_known, p);
 }
 
 static void
@@ -75,9 +105,7 @@ own_host_known(void *aux, struct error *error, struct host_info *host)
         finish(p, error, NULL);
         return;
     }
-    p->hypervisor_type = xstrdup_null(host->hypervisor_type);
-    p->hypervisor_version = host->hypervisor_version;
-    host_info_free(host);
+    p->own = host;
     peer_gather(p->agent, "host_show", json_object(), p->context, host_answered,
                 hosts_known, p);
 }
@@ -119,58 +147,95 @@ hosts_known(void *aux)
                NULL);
         return;
     }
+    if (!p->wanted) {
+        note_unfit(p);
+    }
     try_next(p);
 }
 
+/* Nobody asks them; but who looks wants to know why. */
+static void
+note_unfit(struct placement *p)
+{
+    struct migrate_demand demand = demand_of(p);
+
+    json_for_each (host, p->hosts) {
+        CLEANUP(view_free_at) struct host_view *view = view_create(host);
+        CLEANUP(check_report_free_at)
+        struct check_report *report = check_report_create();
+
+        migrate_rules_check_host(&view->candidate, &demand, report);
+        if (check_report_error(report)) {
+            note(p, view->candidate.host, report);
+        }
+    }
+}
+
+/* A host that is named is asked whatever the rules say of it: who looks wants
+ * to know all that is wrong. */
 static void
 try_next(struct placement *p)
 {
-    size_t n = json_size(p->hosts), i = 0, chosen = 0;
-    struct migrate_candidate *candidates = xcalloc(n, sizeof *candidates);
-    struct migrate_demand demand = demand_of(p);
-    struct error *error;
+    size_t chosen = 0;
+    struct error *error = NULL;
 
-    json_for_each (host, p->hosts) {
-        candidates[i++] = candidate_of(host);
-    }
-    if (p->wanted) {
-        error = n ? migrate_rules_check_candidate(&candidates[0], &demand)
-                  : steal(&p->last);
-    } else if (!n && p->last) {
+    if (!json_size(p->hosts) && p->last) {
         /* The last reason says more than that nobody is left. */
         AUTO_FREE text = error_text(p->last);
         error = error_new(ERR_NO_VALID_HOST,
                           "none is left to try; the last one said: %s", text);
-    } else {
-        error =
-            migrate_rules_choose_destination(candidates, n, &demand, &chosen);
+    } else if (!p->wanted) {
+        error = choose(p, &chosen);
     }
-    free(candidates);
     if (error) {
-        if (p->wanted && n) {
-            note(p, p->wanted, error);
-        }
         finish(p, error, NULL);
         return;
     }
     try_host(p, json_at(p->hosts, chosen));
 }
 
+static struct error *
+choose(struct placement *p, size_t *ret)
+{
+    size_t n = json_size(p->hosts), i = 0;
+    struct host_view **views = xcalloc(n, sizeof *views);
+    struct migrate_candidate *candidates = xcalloc(n, sizeof *candidates);
+    struct migrate_demand demand = demand_of(p);
+
+    json_for_each (host, p->hosts) {
+        views[i] = view_create(host);
+        candidates[i] = views[i]->candidate;
+        i++;
+    }
+    struct error *error =
+        migrate_rules_choose_destination(candidates, n, &demand, ret);
+    while (i--) {
+        view_free(views[i]);
+    }
+    free(views);
+    free(candidates);
+    return error;
+}
+
 static void
 try_host(struct placement *p, const struct json *host)
 {
+    CLEANUP(view_free_at) struct host_view *view = view_create(host);
+    struct migrate_demand demand = demand_of(p);
     struct json *args = json_object();
 
     free(p->trying);
     p->trying = xstrdup(json_string_of(host, "host"));
+    check_report_free(p->report);
+    p->report = check_report_create();
+    migrate_rules_check_host(&view->candidate, &demand, p->report);
     json_set(args, "instance", json_copy(object_json(p->instance)));
+    json_set_string(args, "cpu_xml",
+                    p->guest->cpu_xml ? p->guest->cpu_xml : p->own->cpu_xml);
     json_set(args, "block_migration", tristate_json(p->block_migration));
     json_set(args, "disk_over_commit", tristate_json(p->disk_over_commit));
-    json_set(args, "migration",
-             p->migration ? json_copy(object_json(p->migration)) : NULL);
-    json_set_null(args, "limits");
-    peer_call(p->agent, p->trying, "check_can_live_migrate_destination", args,
-              p->context, PEER_LONG, host_checked, p);
+    peer_call_drover(p->agent, p->trying, "check_incoming", args, p->context,
+                     PEER_LONG, host_checked, p);
 }
 
 static void
@@ -179,10 +244,19 @@ host_checked(void *aux, struct json **result, struct error *error)
     struct placement *p = aux;
     struct object *data = NULL;
 
-    if (!error) {
-        error = migrate_data_parse(*result, &data);
+    if (error) {
+        check_report_note(p->report, CHECK_RULE_HOST_UP, error_copy(error));
+    } else {
+        check_report_merge(p->report, json_get(*result, "report"));
+        error = error_copy(check_report_error(p->report));
     }
-    note(p, p->trying, error);
+    if (!error) {
+        error = migrate_data_parse(json_get(*result, "data"), &data);
+        if (error) {
+            check_report_note(p->report, CHECK_RULE_STORAGE, error_copy(error));
+        }
+    }
+    note(p, p->trying, p->report);
     if (!error) {
         finish(p, NULL, data);
     } else {
@@ -197,6 +271,9 @@ reject(struct placement *p, struct error *error)
 {
     enum error_code code = error_code(error);
 
+    if (code != ERR_CANCELLED) {
+        error = check_as_pre_check(error);
+    }
     if (p->wanted || code == ERR_CANCELLED ||
         code == ERR_INVALID_LOCAL_STORAGE ||
         code == ERR_INVALID_SHARED_STORAGE || code == ERR_INSTANCE_NOT_FOUND) {
@@ -212,14 +289,16 @@ reject(struct placement *p, struct error *error)
 }
 
 static void
-note(struct placement *p, const char *host, const struct error *error)
+note(struct placement *p, const char *host, const struct check_report *report)
 {
     struct json *rule = json_object();
+    const struct error *error = check_report_error(report);
     AUTO_FREE text = error ? error_text(error) : NULL;
 
     json_set_string(rule, "host", host);
     json_set_bool(rule, "ok", !error);
     json_set_string(rule, "reason", text);
+    json_set(rule, "checks", check_report_rules(report));
     json_append(p->rules, rule);
 }
 
@@ -246,23 +325,69 @@ demand_of(const struct placement *p)
         .uuid = object_string(p->instance, "uuid"),
         .source = conf->host,
         .memory_mb = (int)object_int(p->instance, "memory_mb"),
-        .hypervisor_type = p->hypervisor_type,
-        .hypervisor_version = p->hypervisor_version,
+        .hypervisor_type = p->own->hypervisor_type,
+        .hypervisor_version = p->own->hypervisor_version,
         .skip_version_check =
             conf->workarounds.skip_hypervisor_version_check_on_lm,
+        .n_pinned_cpus = p->guest->last_cpu + 1,
+        .n_bound_nodes = p->guest->last_node + 1,
+        .hugepage_kib = p->guest->hugepage_kib,
+        .loader = known_loader(p),
     };
 }
 
-static struct migrate_candidate
-candidate_of(const struct json *host)
+/* A firmware that libvirt does not know here, it need not know there. */
+static const char *
+known_loader(const struct placement *p)
 {
-    return (struct migrate_candidate){
+    for (size_t i = 0; i < p->own->n_loaders; i++) {
+        if (str_eq(p->own->loaders[i], p->guest->loader)) {
+            return p->guest->loader;
+        }
+    }
+    return NULL;
+}
+
+static struct host_view *
+view_create(const struct json *host)
+{
+    const struct json *hugepages = json_get(host, "hugepages");
+    const struct json *loaders = json_get(host, "loaders");
+    struct host_view *view = xzalloc(sizeof *view);
+
+    view->candidate = (struct migrate_candidate){
         .host = json_string_of(host, "host"),
         .up = json_bool_of(host, "hypervisor_up"),
         .memory_free_mb = json_int_of(host, "memory_free_mb"),
         .hypervisor_type = json_string_of(host, "hypervisor_type"),
         .hypervisor_version = json_int_of(host, "hypervisor_version"),
+        .n_cpus = (int)json_int_of(host, "n_cpus"),
+        .n_nodes = (int)json_int_of(host, "n_nodes"),
     };
+    view->hugepages =
+        xcalloc(json_size(hugepages) + 1, sizeof *view->hugepages);
+    view->candidate.hugepages = view->hugepages;
+    json_for_each (pages, hugepages) {
+        int64_t size_kib = json_int_of(pages, "size_kib");
+        if (size_kib > 0) {
+            view->hugepages[view->candidate.n_hugepages++] =
+                (struct host_hugepages){size_kib, json_int_of(pages, "n_free")};
+        }
+    }
+    view->loaders = xcalloc(json_size(loaders) + 1, sizeof *view->loaders);
+    view->candidate.loaders = view->loaders;
+    json_for_each (loader, loaders) {
+        view->loaders[view->candidate.n_loaders++] = json_get_string(loader);
+    }
+    return view;
+}
+
+static void
+view_free(struct host_view *view)
+{
+    free(view->hugepages);
+    free(view->loaders);
+    free(view);
 }
 
 static void
@@ -276,7 +401,9 @@ finish(struct placement *p, struct error *error, struct object *data)
     json_free(p->hosts);
     error_free(p->last);
     free(p->wanted);
-    free(p->hypervisor_type);
+    guest_free(p->guest);
+    host_info_free(p->own);
+    check_report_free(p->report);
     free(p->trying);
     free(p);
 }

@@ -19,8 +19,8 @@ struct placement_request {
 };
 
 /* 'rules' says of each host that was looked at whether it will do, or why not:
- * [{host, ok, reason}].  On success 'dest' and 'data' are set. All are the
- * callee's to free. */
+ * [{host, ok, reason, checks}], with the checks of check_report_rules().  On
+ * success 'dest' and 'data' are set. All are the callee's to free. */
 typedef void placement_done(void *aux, struct error *error, char *dest,
                             struct object *data, struct json *rules);
 

@@ -56,15 +56,15 @@ def show(agent, *words):
                    stdin=subprocess.DEVNULL, check=True, timeout=120)
 
 
-def newest(agent):
-    return agent.ctl_json('migration', 'show', GUEST)
+def newest(agent, name=GUEST):
+    return agent.ctl_json('migration', 'show', name)
 
 
-def wait_settled(agent):
+def wait_settled(agent, name=GUEST):
     final = ('completed', 'failed', 'cancelled', 'error')
-    wait_for(lambda: newest(agent)['status'] in final, 60,
+    wait_for(lambda: newest(agent, name)['status'] in final, 60,
              'the migration is over')
-    return newest(agent)
+    return newest(agent, name)
 
 
 def summary(guest, before, migration, since, events, agents):
@@ -129,6 +129,32 @@ def turn_back(guest, dest, source):
     assert not left
 
 
+def foretell(lab, source, name, dirty):
+    """Asks for a forecast, then shows what comes of it."""
+    guest = lab.boot(lab.hosta, name, disk=None, memory=192, dirty=dirty)
+    wait_for(lambda: [g for g in source.ctl_json('instance', 'list')
+                      if g['uuid'] == guest.uuid], 30, 'guest is adopted')
+    show(source, 'migrate', name, 'hostb', '--check')
+    forecast = source.ctl_json('migrate', name, 'hostb', '--check')['forecast']
+    show(source, 'migrate', name, 'hostb')
+    # Three passes over memory, and no nearer to the end.
+    wait_for(lambda: newest(source, name)['status'] == 'completed' or
+             (newest(source, name)['iteration'] or 0) > 3, 60,
+             'it is over, or comes to nothing')
+    seen = newest(source, name)
+    if seen['status'] != 'completed':
+        show(source, 'migration', 'abort', name)
+    migration = wait_settled(source, name)
+    print('forecast       %s' % forecast['text'])
+    print('what happened  %s after %.1f s, %s passes, %d ms downtime; %s runs '
+          'on %s' % (migration['status'], (seen['elapsed_ms'] or 0) / 1000,
+                     seen['iteration'], migration['downtime_ms'] or 0, name,
+                     guest.runs_on()), flush=True)
+    happened = {'completed': 'converges', 'cancelled': 'diverges'}
+    assert happened[migration['status']] == forecast['verdict'], forecast
+    guest.remove()
+
+
 def main():
     start = time.monotonic()
     lab = Lab()
@@ -147,6 +173,10 @@ def main():
         say('booting a guest with a disk on hosta; it ticks 20 times a second')
         guest = move(lab, *agents, agents)
         turn_back(guest, agents[1], agents[0])
+        say('what is to be expected: of a guest that writes little ...')
+        foretell(lab, agents[0], 'calm', None)
+        say('... and of one that rewrites 96 MiB without pause')
+        foretell(lab, agents[0], 'busy', 96)
     finally:
         for agent in agents:
             if agent.is_running:

@@ -356,11 +356,12 @@ def test_source_killed_while_queued_goes_back(pair):
     wait_for(lambda: not hostb.ctl_json('op', 'list'), 20, 'hostb is idle')
 
 
-def test_destination_killed_while_it_prepares(pair):
+def test_destination_killed_while_it_prepares(client, pair):
     hosta, hostb = pair
     name = sorted(guests(hosta))[0]
-    hostb.ctl('fake', 'hang', 'prepare')
-    hosta.ctl('migrate', name, 'hostb')
+    data = check(client, guests(hosta)[name])
+    hostb.ctl('fake', 'hang', 'prepare')  # After the check.
+    migrate(client, guests(hosta)[name], data)
     wait_for(lambda: hostb.ctl_json('op', 'list'), 10, 'hostb prepares')
     os.kill(hostb.pid, signal.SIGKILL)
     hostb.kill()

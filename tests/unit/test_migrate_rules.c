@@ -315,6 +315,22 @@ test_storage_decides_what_is_copied(void **state)
     }
 }
 
+/* Whose volumes both hosts reach; there is nothing to copy. */
+static void
+test_03_volumes_are_not_copied(void **state)
+{
+    (void)state;
+    struct migrate_storage storage = {.image_type = "qcow2",
+                                      .dest_image_type = "qcow2",
+                                      .is_volume_backed = true,
+                                      .has_volumes = true};
+    struct migrate_storage_answer answer = {false, true};
+
+    assert_null(migrate_rules_storage(&storage, &answer));
+    assert_false(answer.block_migration);
+    assert_true(answer.is_shared_block_storage);
+}
+
 static void
 assert_storage_error(const struct migrate_storage *storage, const char *reason,
                      const char *text)
@@ -445,6 +461,67 @@ test_devices_of_the_host_stay(void **state)
                         "passthrough), which can't move; detach it first");
 }
 
+static void
+test_snapshots_stay(void **state)
+{
+    (void)state;
+    static char uuid[] = UUID;
+    struct guest guest = {.uuid = uuid};
+
+    assert_null(migrate_rules_check_snapshots(&guest));
+    guest.n_snapshots = 2;
+    AUTO_ERROR error = migrate_rules_check_snapshots(&guest);
+    assert_int_equal(error_code(error), ERR_MIGRATION_PRE_CHECK);
+    assert_non_null(strstr(error_message(error), "2 snapshots"));
+}
+
+static void
+test_what_is_not_copied_has_to_be_there(void **state)
+{
+    (void)state;
+    const struct guest_disk *cd = &disks[2];
+    struct guest_disk config = disks[2];
+    config.path = TEXT("/i/x/disk.config");
+
+    assert_false(migrate_rules_is_medium(&disks[0])); /* Copied. */
+    assert_false(migrate_rules_is_medium(&disks[1])); /* No file. */
+    assert_true(migrate_rules_is_medium(cd));
+    assert_true(migrate_rules_is_medium(&disks[3])); /* Read-only. */
+    assert_true(migrate_rules_is_medium(&disks[4])); /* Shareable. */
+    assert_true(migrate_rules_is_config_drive(&config));
+    assert_false(migrate_rules_is_config_drive(cd));
+    assert_false(migrate_rules_is_config_drive(&disks[1]));
+
+    AUTO_ERROR cause = error_new(ERR_INVALID, "not in that place");
+    assert_null(migrate_rules_check_medium(UUID, cd, "cmp-02", true, NULL));
+    AUTO_ERROR missing =
+        migrate_rules_check_medium(UUID, cd, "cmp-02", false, NULL);
+    AUTO_ERROR no_config =
+        migrate_rules_check_medium(UUID, &config, "cmp-02", false, NULL);
+    AUTO_ERROR unseen =
+        migrate_rules_check_medium(UUID, cd, "cmp-02", false, cause);
+    assert_int_equal(error_code(missing), ERR_MIGRATION_PRE_CHECK);
+    assert_string_equal(error_message(missing),
+                        "instance " UUID " reads '/i/cd' (cdrom 'sda'), which "
+                        "is not copied and not on host cmp-02; eject it, or "
+                        "put it there");
+    assert_int_equal(error_code(no_config), ERR_MIGRATION_PRE_CHECK);
+    assert_non_null(strstr(error_message(no_config), "vfat"));
+    assert_int_equal(error_code(unseen), ERR_MIGRATION_PRE_CHECK);
+    assert_non_null(strstr(error_message(unseen), "not in that place"));
+}
+
+static void
+test_serial_consoles_are_served_at_both_or_at_none(void **state)
+{
+    (void)state;
+    assert_null(migrate_rules_check_serial(false, NULL));
+    assert_null(migrate_rules_check_serial(false, "10.0.0.2"));
+    assert_null(migrate_rules_check_serial(true, "10.0.0.2"));
+    AUTO_ERROR error = migrate_rules_check_serial(true, NULL);
+    assert_int_equal(error_code(error), ERR_MIGRATION_PRE_CHECK);
+}
+
 /* Destinations. */
 
 static const struct migrate_demand demand = {
@@ -509,6 +586,120 @@ test_a_destination_must_be_able_to(void **state)
 
     assert_int_equal(check(candidate("cmp-01", 4096), &demand),
                      ERR_UNABLE_TO_MIGRATE_TO_SELF);
+}
+
+/* What some guests need, one row a rule. */
+
+struct need_row {
+    enum check_rule rule;
+    struct migrate_demand needs;
+    struct migrate_candidate has;
+    const char *reason; /* A part of it; null: passed. */
+};
+
+static const struct host_hugepages some_pages[] = {{2048, 1024}, {1048576, 1}};
+static const char *const firmware[] = {"/a.fd", "/b.fd"};
+#define PAGES .hugepages = some_pages, .n_hugepages = 2
+#define FIRMWARE .loaders = firmware, .n_loaders = 2
+
+static const struct need_row need_rows[] = {
+    {CHECK_RULE_HUGEPAGES, {.hugepage_kib = 0}, {PAGES}, "uses no huge pages"},
+    {CHECK_RULE_HUGEPAGES, {.hugepage_kib = 2048}, {PAGES}, NULL},
+    {CHECK_RULE_HUGEPAGES, {.hugepage_kib = -1}, {PAGES}, NULL},
+    {CHECK_RULE_HUGEPAGES,
+     {.hugepage_kib = 1048576},
+     {PAGES},
+     "has 1 free huge pages of 1048576 KiB, and instance " UUID " needs 2"},
+    {CHECK_RULE_HUGEPAGES,
+     {.hugepage_kib = 64},
+     {PAGES},
+     "has no huge pages of 64 KiB"},
+    {CHECK_RULE_HUGEPAGES,
+     {.hugepage_kib = -1},
+     {.n_hugepages = 0},
+     "has no huge pages"},
+    {CHECK_RULE_MEMORY, {.hugepage_kib = 2048}, {PAGES}, "made of huge pages"},
+    {CHECK_RULE_CPU_PINS, {.n_pinned_cpus = 0}, {.n_cpus = 2}, "pinned to no"},
+    {CHECK_RULE_CPU_PINS, {.n_pinned_cpus = 8}, {.n_cpus = 8}, NULL},
+    {CHECK_RULE_CPU_PINS, {.n_pinned_cpus = 8}, {.n_cpus = 0}, "is not known"},
+    {CHECK_RULE_CPU_PINS,
+     {.n_pinned_cpus = 9},
+     {.n_cpus = 8},
+     "is pinned to CPU 8, and host cmp-02 has 8"},
+    {CHECK_RULE_NUMA_NODES,
+     {.n_bound_nodes = 0},
+     {.n_nodes = 1},
+     "bound to no"},
+    {CHECK_RULE_NUMA_NODES, {.n_bound_nodes = 1}, {.n_nodes = 1}, NULL},
+    {CHECK_RULE_NUMA_NODES, {.n_bound_nodes = 1}, {.n_nodes = 0}, "not known"},
+    {CHECK_RULE_NUMA_NODES,
+     {.n_bound_nodes = 2},
+     {.n_nodes = 1},
+     "is bound to NUMA node 1, and host cmp-02 has 1"},
+    {CHECK_RULE_FIRMWARE, {.loader = NULL}, {FIRMWARE}, "comes with"},
+    {CHECK_RULE_FIRMWARE, {.loader = "/b.fd"}, {FIRMWARE}, NULL},
+    {CHECK_RULE_FIRMWARE, {.loader = "/b.fd"}, {.n_loaders = 0}, "not known"},
+    {CHECK_RULE_FIRMWARE,
+     {.loader = "/c.fd"},
+     {FIRMWARE},
+     "'/c.fd' of instance " UUID " is not installed on host cmp-02"},
+};
+
+/* The outcome of one rule in a report; the reason is borrowed from 'json'. */
+static const char *
+outcome_of(const struct json *json, enum check_rule rule,
+           const char **ret_reason)
+{
+    const struct json *line = json_at(json, rule);
+
+    *ret_reason = json_string_of(line, "reason");
+    return json_string_of(line, "outcome");
+}
+
+static void
+test_special_needs_are_met_or_not(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(need_rows); i++) {
+        const struct need_row *row = &need_rows[i];
+        struct migrate_demand needs = row->needs;
+        struct migrate_candidate has = row->has;
+        CLEANUP(check_report_free_at)
+        struct check_report *report = check_report_create();
+        const char *reason;
+
+        needs.uuid = UUID;
+        needs.source = "cmp-01";
+        needs.memory_mb = 2048;
+        needs.hypervisor_type = has.hypervisor_type = "QEMU";
+        has.host = "cmp-02";
+        has.up = true;
+        has.memory_free_mb = 4096;
+        migrate_rules_check_host(&has, &needs, report);
+        AUTO_JSON json = check_report_rules(report);
+        const char *outcome = outcome_of(json, row->rule, &reason);
+        if (row->reason ? !reason || !strstr(reason, row->reason)
+                        : !str_eq(outcome, "passed")) {
+            fail_msg("row %zu: %s, %s", i, outcome, reason ? reason : "-");
+        }
+    }
+}
+
+static void
+test_all_that_is_wrong_with_a_host_is_said(void **state)
+{
+    (void)state;
+    struct migrate_candidate c = candidate("cmp-02", 100);
+    CLEANUP(check_report_free_at)
+    struct check_report *report = check_report_create();
+
+    c.hypervisor_version = 1;
+    migrate_rules_check_host(&c, &demand, report);
+    assert_true(check_report_is_broken(report, CHECK_RULE_HYPERVISOR_VERSION));
+    assert_true(check_report_is_broken(report, CHECK_RULE_MEMORY));
+    assert_false(check_report_is_broken(report, CHECK_RULE_HYPERVISOR_TYPE));
+    assert_int_equal(error_code(check_report_error(report)),
+                     ERR_DESTINATION_HYPERVISOR_TOO_OLD);
 }
 
 static void
@@ -588,6 +779,7 @@ main(void)
         cmocka_unit_test(test_local_writable_disks_are_copied),
         cmocka_unit_test(test_a_guest_without_disks_has_none_to_copy),
         cmocka_unit_test(test_storage_decides_what_is_copied),
+        cmocka_unit_test(test_03_volumes_are_not_copied),
         cmocka_unit_test(test_storage_errors_have_novas_texts),
         cmocka_unit_test(test_available_disk_is_what_may_be_promised),
         cmocka_unit_test(test_over_commit_needs_what_is_allocated),
@@ -595,6 +787,11 @@ main(void)
         cmocka_unit_test(
             test_a_disk_that_does_not_fit_is_refused_with_both_numbers),
         cmocka_unit_test(test_devices_of_the_host_stay),
+        cmocka_unit_test(test_snapshots_stay),
+        cmocka_unit_test(test_what_is_not_copied_has_to_be_there),
+        cmocka_unit_test(test_serial_consoles_are_served_at_both_or_at_none),
+        cmocka_unit_test(test_special_needs_are_met_or_not),
+        cmocka_unit_test(test_all_that_is_wrong_with_a_host_is_said),
         cmocka_unit_test(test_a_destination_must_be_able_to),
         cmocka_unit_test(test_lack_of_memory_names_both_numbers),
         cmocka_unit_test(test_the_source_is_named_when_it_is_asked_for),

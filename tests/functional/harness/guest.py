@@ -105,10 +105,11 @@ class Guest:
 
     def __init__(self, lab, host, name, memory=128, vcpus=1, dirty=None,
                  disk='qcow2', disk_mib=24, backing=False, persistent=True,
-                 machine='q35', cache='none', words=''):
+                 machine='q35', cache='none', words='', devices='', cpu=''):
         """disk: 'qcow2', 'raw' or None; backing: it is an overlay over an
         image, as Nova's are; dirty: MiB that it rewrites without pause;
-        words: more for its kernel's command line."""
+        words: more for its kernel's command line; devices, cpu: XML of further
+        devices, and of its <cpu>."""
         self.lab = lab
         self.name = name
         self.uuid = str(uuids.uuid4())
@@ -116,6 +117,7 @@ class Guest:
         self.disk, self.disk_mib, self.backing = disk, disk_mib, backing
         self.persistent, self.machine, self.cache = persistent, machine, cache
         self.words = words
+        self.devices, self.cpu = devices, cpu
         self.serial = lab.directory / 'serial' / (name + '.log')
         self.serial.unlink(missing_ok=True)
         self.ticks = Ticks(self.serial)
@@ -168,14 +170,14 @@ class Guest:
     <initrd>%(boot)s/initrd</initrd>
     <cmdline>console=ttyS0 quiet%(dirty)s</cmdline>
   </os>
-  <features><acpi/></features>
+  <features><acpi/></features>%(cpu)s
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>%(disk)s
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
     <serial type='file'>
       <source path='%(serial)s' append='on'/>
-    </serial>
+    </serial>%(devices)s
   </devices>
 </domain>
 ''' % {
@@ -184,7 +186,8 @@ class Guest:
             'machine': self.machine, 'boot': self.lab.boot_directory,
             'dirty': ((' dirty=%d' % self.dirty if self.dirty else '') +
                       (' ' + self.words if self.words else '')),
-            'disk': disk, 'serial': self.serial}
+            'disk': disk, 'serial': self.serial, 'devices': self.devices,
+            'cpu': self.cpu}
 
     def define(self, host):
         path = self.lab.directory / (self.name + '.xml')
@@ -196,8 +199,10 @@ class Guest:
             host.virsh('create', path)
 
     def wait_up(self, deadline=60.0):
-        """Waits until it ticks steadily."""
-        wait_for(lambda: self.ticks.last >= 10, deadline,
+        """Waits until it ticks steadily, and writes if it is to."""
+        wait_for(lambda: self.ticks.last >= 10 and (
+                     not self.dirty or
+                     'memory is rewritten' in self.ticks.lines), deadline,
                  lambda: 'guest %s is up; it said: %s' % (
                      self.name, self.ticks.lines))
         return self
