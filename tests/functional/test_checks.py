@@ -5,6 +5,7 @@ Tests with a number are points of the acceptance list.
 
 import json
 import os
+import pathlib
 import re
 import signal
 
@@ -348,6 +349,38 @@ def test_check_knows_where_the_destination_makes_disks(lab, real):
     assert rules['files'][0] == 'failed'
     assert str(outside) in said['reason']
     assert files(lab.hostb, guest) == []
+
+
+@pytest.mark.libvirt
+def test_variables_of_the_firmware_go_along(lab, real):
+    """Flash is memory: QEMU moves what is in it, and writes it to the file
+    that the destination's libvirt made from the template."""
+    hosta, _ = real
+    loader = pathlib.Path('/usr/share/seabios/bios-256k.bin')
+    if not loader.exists():
+        pytest.skip('no ' + str(loader))
+    nvram = lab.instances / 'vars.fd'
+    template = lab.directory / 'template.fd'
+    template.write_bytes(bytes(1 << 16))
+    inside = [host.outer_instances / 'vars.fd' for host in
+              (lab.hosta, lab.hostb)]
+    content = b'written by a firmware'.ljust(1 << 16, b'.')
+    inside[0].write_bytes(content)
+    try:
+        guest = boot(lab, hosta, disk=None, firmware="""
+    <loader readonly='yes' type='pflash'>%s</loader>
+    <nvram template='%s'>%s</nvram>""" % (loader, template, nvram))
+        rules, _ = rules_of(hosta, guest.name, 'hostb')
+        assert rules['firmware'][0] == 'n/a'  # Not one of libvirt's list.
+        hosta.ctl('migrate', guest.name, 'hostb', '--watch', timeout=120)
+        assert_alive_on(guest, 'hostb')
+        assert inside[1].read_bytes() == content
+        # libvirt removes a definition together with the file it names.
+        lab.hostb.virsh('destroy', guest.name)
+        lab.hostb.virsh('undefine', guest.name, '--nvram')
+    finally:
+        for path in inside:
+            path.unlink(missing_ok=True)
 
 
 # ---- The forecast -----------------------------------------------------------

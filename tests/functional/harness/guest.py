@@ -105,11 +105,13 @@ class Guest:
 
     def __init__(self, lab, host, name, memory=128, vcpus=1, dirty=None,
                  disk='qcow2', disk_mib=24, backing=False, persistent=True,
-                 machine='q35', cache='none', words='', devices='', cpu=''):
+                 machine='q35', cache='none', words='', devices='', cpu='',
+                 firmware=''):
         """disk: 'qcow2', 'raw' or None; backing: it is an overlay over an
         image, as Nova's are; dirty: MiB that it rewrites without pause;
-        words: more for its kernel's command line; devices, cpu: XML of further
-        devices, and of its <cpu>."""
+        words: more for its kernel's command line; devices, cpu, firmware: XML
+        of further devices, of its <cpu>, and of what is in <os> beside the
+        kernel."""
         self.lab = lab
         self.name = name
         self.uuid = str(uuids.uuid4())
@@ -117,7 +119,7 @@ class Guest:
         self.disk, self.disk_mib, self.backing = disk, disk_mib, backing
         self.persistent, self.machine, self.cache = persistent, machine, cache
         self.words = words
-        self.devices, self.cpu = devices, cpu
+        self.devices, self.cpu, self.firmware = devices, cpu, firmware
         self.serial = lab.directory / 'serial' / (name + '.log')
         self.serial.unlink(missing_ok=True)
         self.ticks = Ticks(self.serial)
@@ -165,7 +167,7 @@ class Guest:
   <memory unit='MiB'>%(memory)d</memory>
   <vcpu>%(vcpus)d</vcpu>
   <os>
-    <type arch='x86_64' machine='%(machine)s'>hvm</type>
+    <type arch='x86_64' machine='%(machine)s'>hvm</type>%(firmware)s
     <kernel>%(boot)s/vmlinuz</kernel>
     <initrd>%(boot)s/initrd</initrd>
     <cmdline>console=ttyS0 quiet%(dirty)s</cmdline>
@@ -187,7 +189,7 @@ class Guest:
             'dirty': ((' dirty=%d' % self.dirty if self.dirty else '') +
                       (' ' + self.words if self.words else '')),
             'disk': disk, 'serial': self.serial, 'devices': self.devices,
-            'cpu': self.cpu}
+            'cpu': self.cpu, 'firmware': self.firmware}
 
     def define(self, host):
         path = self.lab.directory / (self.name + '.xml')
