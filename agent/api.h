@@ -47,8 +47,11 @@
  *   migration: {uuid, id, instance_uuid, instance_name, status, type, source,
  *     dest, created_at, updated_at, step, error, progress, memory_total,
  *     memory_processed, memory_remaining, disk_total, disk_processed,
- *     disk_remaining, rate (bytes/s), elapsed_ms, downtime_ms, iteration,
- *     total_ms, settings}; what is not known is null
+ *     disk_remaining, rate (bytes/s: now, at the end the average),
+ *     elapsed_ms, total_ms, iteration, downtime_ms and downtime_net_ms
+ *     (measured, so not before the end), expected_downtime_ms (until then),
+ *     dirty_rate (bytes/s), throttle_percent (the most), postcopy,
+ *     settings}; what is not known is null
  * migration_set       migration, settings (bandwidth, downtime)
  *                     -> migration
  * migration_abort, migration_force_complete      migration -> null

@@ -21,6 +21,8 @@ static struct error *steer(struct tool *tool, const char *method,
 static void print_list(const struct json *list);
 static void print_migration(const struct json *migration);
 static void print_settings(const struct json *settings);
+static void print_passes(const struct json *migration);
+static void print_downtime(const struct json *migration);
 static void print_amount(const char *title, const struct json *migration,
                          const char *what);
 
@@ -294,7 +296,6 @@ print_migration(const struct json *migration)
 {
     AUTO_FREE elapsed = duration_text(number_of(migration, "elapsed_ms"));
     AUTO_FREE total = duration_text(number_of(migration, "total_ms"));
-    AUTO_FREE downtime = duration_text(number_of(migration, "downtime_ms"));
     AUTO_FREE rate = size_text(number_of(migration, "rate"));
 
     print_member("Migration", migration, "uuid");
@@ -310,7 +311,8 @@ print_migration(const struct json *migration)
     print_amount("Disk", migration, "disk");
     print_field("Rate", number_of(migration, "rate") < 0 ? "%s" : "%s/s", rate);
     print_field("Time", "%s, of which %s to move the data", total, elapsed);
-    print_field("Downtime", "%s", downtime);
+    print_passes(migration);
+    print_downtime(migration);
     print_member("Created", migration, "created_at");
     print_member("Updated", migration, "updated_at");
     print_settings(json_get(migration, "settings"));
@@ -359,4 +361,42 @@ print_amount(const char *title, const struct json *migration, const char *what)
     AUTO_FREE processed = size_text(number_of(migration, processed_name));
     AUTO_FREE remaining = size_text(number_of(migration, remaining_name));
     print_field(title, "%s, %s sent, %s left", total, processed, remaining);
+}
+
+/* What the guest did to the transfer, and the transfer to the guest. */
+static void
+print_passes(const struct json *migration)
+{
+    int64_t throttle = number_of(migration, "throttle_percent");
+    AUTO_FREE dirty = size_text(number_of(migration, "dirty_rate"));
+
+    print_member("Passes", migration, "iteration");
+    if (number_of(migration, "dirty_rate") >= 0) {
+        print_field("Dirty rate", "%s/s", dirty);
+    }
+    if (throttle > 0) {
+        print_field("Throttle", "%" PRId64 " %% at most", throttle);
+    }
+    if (json_bool_of(migration, "postcopy")) {
+        print_field("Post-copy", "yes");
+    }
+}
+
+/* A forecast never looks like a measurement. */
+static void
+print_downtime(const struct json *migration)
+{
+    int64_t net_ms = number_of(migration, "downtime_net_ms");
+    int64_t expected_ms = number_of(migration, "expected_downtime_ms");
+    AUTO_FREE downtime = duration_text(number_of(migration, "downtime_ms"));
+    AUTO_FREE net = duration_text(net_ms);
+    AUTO_FREE expected = duration_text(expected_ms);
+
+    if (expected_ms >= 0) {
+        print_field("Downtime", "%s expected", expected);
+    } else if (net_ms >= 0) {
+        print_field("Downtime", "%s, %s without the hand-over", downtime, net);
+    } else {
+        print_field("Downtime", "%s", downtime);
+    }
 }

@@ -30,7 +30,6 @@ static void migrate_returned(void *aux, struct error *error);
 static void put(struct migrate_monitor *mm);
 static void timer_closed(uv_handle_t *handle);
 static struct monitor_options core_options(const struct migration *m);
-static struct json *stats_describe(const struct job_stats *stats);
 
 struct migrate_monitor *
 migrate_monitor_start(struct op *op, struct op_ticket *ticket,
@@ -184,9 +183,13 @@ round_stats(void *aux, struct error *error, const struct job_stats *stats)
     if (error) {
         mm->input.stats = (struct job_stats){.type = JOB_NONE};
     } else {
+        struct migration *m = migrate_monitor_migration(mm);
         mm->input.stats = *stats;
         if (stats->type != JOB_NONE) {
             mm->last = *stats;
+        }
+        if (m) {
+            migrate_numbers_note(&m->numbers, stats);
         }
     }
     if (mm->adopted) {
@@ -312,6 +315,8 @@ postcopy_done(void *aux, struct error *error)
     }
     if (!error && m) {
         struct records *records = m->agent->records;
+        m->numbers.used_postcopy = true;
+        op_save(op_ticket_op(mm->ticket), NULL, NULL);
         object_set_string(m->record, "status", "running (post-copy)");
         mm->n_pending++;
         records->ops->migration_save(records->state, m->context, m->record,
@@ -509,6 +514,7 @@ save_progress(struct migrate_monitor *mm)
     }
     struct records *records = m->agent->records;
     migrate_plan_record_stats(m->record, &mm->last);
+    migration_keep_numbers(op_ticket_op(mm->ticket));
     /* Only 'progress' is saved here: what the conductor chose for the
      * destination is stored by the destination. */
     AUTO_OBJECT instance = object_copy(m->instance);
@@ -537,13 +543,12 @@ conclude_stats(void *aux, struct error *error, const struct job_stats *stats)
     struct migrate_monitor *mm = aux;
     struct migration *m = migrate_monitor_migration(mm);
 
-    mm->final = error ? mm->last : *stats;
-    error_free(error); /* Without numbers the outcome is still the outcome. */
     if (m) {
-        json_free(m->stats);
-        m->stats = stats_describe(&mm->final);
-        migrate_plan_record_stats(m->record, &mm->final);
+        migrate_numbers_conclude(&m->numbers, mm->outcome == MONITOR_COMPLETED,
+                                 error ? NULL : stats);
+        migrate_plan_record_stats(m->record, &m->numbers.stats);
     }
+    error_free(error); /* Without numbers the outcome is still the outcome. */
     tell(mm);
     put(mm);
 }
@@ -646,26 +651,4 @@ core_options(const struct migration *m)
         .convergence = migrate_settings_convergence(&m->settings, conf),
         .save_interval_s = (unsigned)libvirt->live_migration_monitor_interval,
     };
-}
-
-static void
-set_known(struct json *json, const char *name, int64_t value)
-{
-    json_set(json, name, value >= 0 ? json_int(value) : json_null());
-}
-
-static struct json *
-stats_describe(const struct job_stats *stats)
-{
-    struct json *json = json_object();
-
-    set_known(json, "elapsed_ms", stats->elapsed_ms);
-    set_known(json, "downtime_ms", stats->downtime_ms);
-    set_known(json, "downtime_net_ms", stats->downtime_net_ms);
-    set_known(json, "iteration", stats->iteration);
-    set_known(json, "memory_total", stats->memory_total);
-    set_known(json, "memory_processed", stats->memory_processed);
-    set_known(json, "disk_total", stats->disk_total);
-    set_known(json, "disk_processed", stats->disk_processed);
-    return json;
 }

@@ -27,7 +27,6 @@ struct migrate_monitor {
     bool stopped, in_round, is_saving, abort_wanted;
     struct monitor_input input;
     struct job_stats last;    /* The newest that said anything. */
-    struct job_stats final;   /* Of the ended job. */
     struct error *call_error; /* Of the migrate call. */
     enum monitor_outcome outcome;
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
-#include "agent/adopt.h"
+#include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/peer.h"
@@ -94,6 +94,7 @@ migrate_source_start(
     m->data = steal(&request->data);
     m->dest = xstrdup(request->dest);
     migrate_settings_copy(&m->settings, request->settings);
+    migrate_numbers_init(&m->numbers);
     if (other && !str_eq(op_key(other), object_string(m->record, "uuid"))) {
         migration_free(m);
         accepted(aux, NULL,
@@ -285,6 +286,18 @@ migration_set_status(struct op *op, const char *status,
                                  status_saved, ticket);
 }
 
+/* Nova's record has no room for these; ours has. */
+void
+migration_keep_numbers(struct op *op)
+{
+    struct migration *m = op_data(op);
+
+    if (m->agent->local) {
+        m->numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
+        object_set(m->record, "stats", migrate_numbers_format(&m->numbers));
+    }
+}
+
 static void
 task_noted(void *aux, struct error *error, struct object *instance)
 {
@@ -354,6 +367,7 @@ settled(void *aux, struct error *error, struct object *instance)
     }
     if (m->agent->local) {
         object_set_string(m->record, "error", error_message(op_error(op)));
+        migration_keep_numbers(op);
     }
     bool cancelled = error_code(op_error(op)) == ERR_CANCELLED;
     migration_set_status(op, cancelled ? "cancelled" : "failed", ticket);
@@ -578,7 +592,7 @@ migration_save(const void *data)
     json_set(json, "migrate_data", json_copy(object_json(m->data)));
     json_set_string(json, "dest", m->dest);
     json_set_string(json, "disks", m->disks);
-    json_set(json, "stats", json_copy(m->stats));
+    json_set(json, "stats", migrate_numbers_format(&m->numbers));
     json_set_bool(json, "was_prepared", m->was_prepared);
     json_set_bool(json, "announced", m->announced);
     json_set_bool(json, "paused_here", m->paused_here);
@@ -596,7 +610,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     m->context = json_copy(json_get(json, "context"));
     m->dest = xstrdup_null(json_string_of(json, "dest"));
     m->disks = xstrdup_null(json_string_of(json, "disks"));
-    m->stats = json_copy(json_get(json, "stats"));
+    migrate_numbers_parse(json_get(json, "stats"), &m->numbers);
     m->was_prepared = json_bool_of(json, "was_prepared");
     m->announced = json_bool_of(json, "announced");
     m->paused_here = json_bool_of(json, "paused_here");
@@ -643,7 +657,6 @@ migration_free(void *data)
     object_free(m->instance);
     object_free(m->record);
     object_free(m->data);
-    json_free(m->stats);
     migrate_settings_close(&m->settings);
     free(m->dest);
     free(m->disks);

@@ -2,7 +2,6 @@
 
 #include "agent/migration.h"
 
-#include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
 #include "agent/peer.h"
@@ -122,14 +121,7 @@ migration_announce_end(struct op *op, struct op_ticket *ticket)
 void
 migration_complete(struct op *op, struct op_ticket *ticket)
 {
-    struct migration *m = op_data(op);
-
-    if (m->agent->local && m->stats) {
-        /* Nova's record has no room for these; ours has. */
-        json_set_int(m->stats, "total_ms",
-                     (clock_wall_us() - op_started_us(op)) / 1000);
-        object_set(m->record, "stats", json_copy(m->stats));
-    }
+    migration_keep_numbers(op);
     migration_set_status(op, "completed", ticket);
 }
 

@@ -22,6 +22,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_numbers.h"
 #include "agent/migrate_settings.h"
 
 struct migrate_monitor;
@@ -34,10 +35,10 @@ struct migration {
     struct object *data;     /* LibvirtLiveMigrateData; never null. */
     char *dest;              /* Service host name. */
     char *disks;             /* 'disk' of pre_live_migration; null: none. */
-    struct json *stats;      /* Numbers of the transfer, for people. */
     bool was_prepared;       /* It came as far as asking the destination. */
     bool announced;          /* _rollback.start is out. */
     bool paused_here;        /* By us, to force its completion. */
+    struct migrate_numbers numbers; /* For people. */
     struct migrate_settings settings;
     bool bandwidth_is_due; /* The running job has another. */
 
@@ -116,6 +117,10 @@ void migration_release_guest(struct op *op, struct op_ticket *ticket);
 void migration_announce_end(struct op *op, struct op_ticket *ticket);
 void migration_complete(struct op *op, struct op_ticket *ticket);
 void migration_forget(struct op *op, struct op_ticket *ticket);
+
+/* Puts the numbers into the record, where that is ours; the next save stores
+ * them. */
+void migration_keep_numbers(struct op *op);
 
 /* Where libvirt's peer is reached; "" if that can't be said. The caller's. */
 char *migration_dest_uri(const struct migration *m);

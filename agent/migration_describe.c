@@ -24,19 +24,12 @@ set_known(struct json *json, const char *name, int64_t value)
 static void
 describe_running(struct json *json, const struct job_stats *stats)
 {
-    int64_t rate = (stats->memory_bps > 0 ? stats->memory_bps : 0) +
-                   (stats->disk_bps > 0 ? stats->disk_bps : 0);
-
     set_known(json, "memory_total", stats->memory_total);
     set_known(json, "memory_processed", stats->memory_processed);
     set_known(json, "memory_remaining", stats->memory_remaining);
     set_known(json, "disk_total", stats->disk_total);
     set_known(json, "disk_processed", stats->disk_processed);
     set_known(json, "disk_remaining", stats->disk_remaining);
-    set_known(json, "elapsed_ms", stats->elapsed_ms);
-    set_known(json, "downtime_ms", stats->downtime_ms);
-    set_known(json, "iteration", stats->iteration);
-    set_known(json, "rate", rate > 0 ? rate : -1);
     json_set_int(json, "progress", monitor_progress(stats));
 }
 
@@ -57,9 +50,7 @@ describe_record(struct json *json, const struct object *record)
                                        "disk_total",
                                        "disk_processed",
                                        "disk_remaining"};
-    static const char *const from_stats[] = {"elapsed_ms", "downtime_ms",
-                                             "iteration", "total_ms"};
-    const struct json *stats = object_get(record, "stats");
+    struct migrate_numbers numbers;
 
     for (size_t i = 0; i < N_ELEMENTS(same); i++) {
         copy_field(json, same[i], record, same[i]);
@@ -68,11 +59,8 @@ describe_record(struct json *json, const struct object *record)
     copy_field(json, "source", record, "source_compute");
     copy_field(json, "dest", record, "dest_compute");
     copy_field(json, "settings", record, "settings");
-    for (size_t i = 0; i < N_ELEMENTS(from_stats); i++) {
-        json_set(json, from_stats[i],
-                 json_copy(json_get(stats, from_stats[i])));
-    }
-    json_set_null(json, "rate");
+    migrate_numbers_parse(object_get(record, "stats"), &numbers);
+    migrate_numbers_describe(&numbers, false, json);
     bool completed = str_eq(object_string(record, "status"), "completed");
     json_set_int(json, "progress", completed ? 100 : 0);
 }
@@ -96,8 +84,9 @@ migration_describe(struct agent *agent, const struct object *record)
     json_set(json, "settings", migrate_settings_format(&m->settings));
     json_set_string(json, "step", op_step_name(op));
     json_set_bool(json, "going_back", op_is_going_back(op));
-    json_set_int(json, "total_ms",
-                 (clock_wall_us() - op_started_us(op)) / 1000);
+    struct migrate_numbers numbers = m->numbers;
+    numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
+    migrate_numbers_describe(&numbers, m->monitor, json);
     if (m->monitor) {
         describe_running(json, migrate_monitor_stats(m->monitor));
     } else if (op_is_committed(op)) {

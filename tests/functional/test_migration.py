@@ -110,6 +110,14 @@ def test_guest_without_a_disk_moves(lab, pair):
     guest = boot(lab, hosta, disk=None)
     hosta.ctl('migrate', guest.name, 'hostb', '--watch', timeout=120)
     assert_alive_on(guest, 'hostb')
+    shown = hosta.ctl_json('migration', 'show', guest.name)
+    assert shown['downtime_ms'] >= shown['downtime_net_ms'] >= 0
+    assert shown['expected_downtime_ms'] is None
+    assert shown['total_ms'] >= shown['elapsed_ms'] >= shown['downtime_ms']
+    assert shown['iteration'] >= 1 and shown['rate'] > 0
+    hosta.restart()
+    again = hosta.ctl_json('migration', 'show', guest.name)
+    assert again == shown
 
 
 def test_33_paused_guest_stays_paused(lab, pair):

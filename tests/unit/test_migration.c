@@ -218,6 +218,7 @@ static void
 test_numbers_of_the_transfer_are_kept(void **state)
 {
     struct two_agents *ta = *state;
+    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
     ta_conduct(ta);
 
     ta_rest(ta);
@@ -227,7 +228,13 @@ test_numbers_of_the_transfer_are_kept(void **state)
     assert_int_equal(object_int(stored, "memory_total"), 64 << 20);
     assert_int_equal(object_int(stored, "memory_remaining"), 0);
     assert_int_equal(object_int(stored, "disk_total"), 16 << 20);
-    assert_true(json_has(object_get(stored, "stats"), "downtime_ms"));
+    AUTO_JSON shown = migration_describe(ta->hosts[A].agent, stored);
+    assert_true(json_int_of(shown, "downtime_ms") > 0);
+    assert_true(json_is_number(json_get(shown, "downtime_net_ms")));
+    assert_true(json_int_of(shown, "iteration") >= 1);
+    assert_true(json_int_of(shown, "rate") > 0);
+    assert_true(json_is_number(json_get(shown, "total_ms")));
+    assert_true(json_is_null(json_get(shown, "expected_downtime_ms")));
 }
 
 static void
@@ -575,6 +582,30 @@ test_abort_of_a_running_transfer(void **state)
                       "live.migration.abort.end\n"
                       "live_migration._rollback.start\n"
                       "live_migration._rollback.end\n");
+    ta_steer(ta, A, "release");
+}
+
+static void
+test_downtime_is_no_number_before_it_was_measured(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    AUTO_OBJECT running = ta_migration(ta, A);
+    AUTO_JSON shown = migration_describe(ta->hosts[A].agent, running);
+    assert_true(json_is_null(json_get(shown, "downtime_ms")));
+    assert_true(json_int_of(shown, "expected_downtime_ms") > 0);
+    abort_migration(ta, ta->record);
+    ta_rest(ta);
+    AUTO_OBJECT stored = ta_migration(ta, A);
+    AUTO_JSON ended = migration_describe(ta->hosts[A].agent, stored);
+    assert_string_equal(json_string_of(ended, "status"), "cancelled");
+    assert_true(json_is_null(json_get(ended, "downtime_ms")));
+    assert_true(json_is_null(json_get(ended, "expected_downtime_ms")));
+    assert_true(json_is_number(json_get(ended, "elapsed_ms")));
+    assert_true(json_is_number(json_get(ended, "total_ms")));
     ta_steer(ta, A, "release");
 }
 
@@ -1317,6 +1348,7 @@ main(void)
         TEST(test_abort_in_the_queue),
         TEST(test_abort_while_the_destination_prepares),
         TEST(test_abort_of_a_running_transfer),
+        TEST(test_downtime_is_no_number_before_it_was_measured),
         TEST(test_abort_of_a_migration_that_is_over_is_refused),
         TEST(test_53_force_complete_pauses_the_guest_and_it_arrives_running),
         TEST(test_53_guest_that_was_paused_to_complete_runs_again_after_abort),
