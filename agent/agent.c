@@ -52,6 +52,7 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     agent->volumes = &volume_none;
     agent->vifs = &vif_none;
     agent->started_us = clock_wall_us();
+    tally_init(&agent->tally);
     agent->queue = instance_queue_create();
     agent->outgoing =
         slots_create((unsigned)agent->conf->max_concurrent_live_migrations);

@@ -19,6 +19,7 @@
 #include "agent/records_local.h"
 #include "agent/slots.h"
 #include "agent/store.h"
+#include "agent/tally.h"
 #include "conf/conf.h"
 #include "drivers/driver.h"
 #include "rpc/client.h"
@@ -45,6 +46,7 @@ struct agent {
     struct op_engine *ops;
     struct instance_queue *queue;
     uint64_t n_instance_busy; /* Requests that found it full. */
+    struct tally tally;       /* What was done so far. */
     struct slots *outgoing;   /* max_concurrent_live_migrations */
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;

@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "agent/api.h"
+#include "agent/unix_socket.h"
 #include "rpc/failure.h"
 
 LOG_MODULE(ctl);
@@ -59,9 +57,6 @@ struct output {
 };
 
 static struct error *listen_at(struct ctl *ctl, const char *path);
-static struct error *make_directory(const char *path);
-static struct error *remove_stale(const char *path);
-static bool has_listener(const char *path);
 static void accept_client(uv_stream_t *listener, int status);
 static void listener_closed(uv_handle_t *handle);
 static void ctl_drop_handle(struct ctl *ctl);
@@ -87,12 +82,9 @@ struct error *
 ctl_create(struct agent *agent, const char *path, struct ctl **ret)
 {
     struct ctl *ctl = xzalloc(sizeof *ctl);
-    struct error *error = make_directory(path);
+    struct error *error = unix_socket_prepare(path);
 
     ctl->agent = agent;
-    if (!error) {
-        error = remove_stale(path);
-    }
     if (!error) {
         error = listen_at(ctl, path);
     }
@@ -141,60 +133,6 @@ listen_at(struct ctl *ctl, const char *path)
     }
     return status == 0 ? NULL
                        : error_new(ERR_CONFIG, "%s", uv_strerror(status));
-}
-
-static struct error *
-make_directory(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) {
-        return error_new(ERR_CONFIG, "the path is too long for a socket");
-    }
-    if (slash && slash != path) {
-        AUTO_FREE directory = xstrndup(path, (size_t)(slash - path));
-
-        if (mkdir(directory, 0755) != 0 && errno != EEXIST) {
-            return error_new(ERR_CONFIG, "make its directory: %s",
-                             uv_strerror(uv_translate_sys_error(errno)));
-        }
-    }
-    return NULL;
-}
-
-static struct error *
-remove_stale(const char *path)
-{
-    struct stat st;
-
-    if (lstat(path, &st) != 0) {
-        return NULL; /* What else is wrong shows when it is made. */
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        return error_new(ERR_CONFIG, "something else is in its place");
-    }
-    if (has_listener(path)) {
-        return error_new(ERR_CONFIG, "another agent is using it");
-    }
-    if (unlink(path) != 0) {
-        return error_new(ERR_CONFIG, "remove the one that was left behind: %s",
-                         uv_strerror(uv_translate_sys_error(errno)));
-    }
-    return NULL;
-}
-
-static bool
-has_listener(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int status = connect(fd, (struct sockaddr *)&address, sizeof address);
-    /* EAGAIN is one too busy to accept; only refusal tells that it is gone. */
-    bool is_refused = status != 0 && errno == ECONNREFUSED;
-    close(fd);
-    return !is_refused;
 }
 
 static void

@@ -402,6 +402,17 @@ incoming_is_expected(struct agent *agent, const char *instance_uuid)
     return find(agent, instance_uuid) != NULL;
 }
 
+unsigned
+incoming_count(struct agent *agent)
+{
+    unsigned n = 0;
+
+    for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
+        n += str_eq(op_type_name(op), incoming_type.name);
+    }
+    return n;
+}
+
 /* Steps before the arrival. */
 
 static void
@@ -808,6 +819,7 @@ incoming_finished(struct op *op, const struct error *error)
         in->ended(in->ended_aux, answer);
         in->ended = NULL;
     }
+    tally_incoming(&in->agent->tally, error);
     adopt_again(in->agent, uuid_of(in));
     if (!error) {
         drain_guest_came(in->agent);

@@ -51,4 +51,7 @@ void incoming_roll_back(struct agent *agent, struct incoming_request *request,
  * to make. */
 bool incoming_is_expected(struct agent *agent, const char *instance_uuid);
 
+/* How many are on their way here. */
+unsigned incoming_count(struct agent *agent);
+
 #endif

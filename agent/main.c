@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/base/loop_watch.h"
 #include "agent/ctl.h"
+#include "agent/http.h"
 #include "agent/link_conf.h"
 #include "agent/self_test.h"
 #include "agent/supervise.h"
@@ -34,6 +35,7 @@ struct daemon {
     struct link *link;
     struct agent *agent;
     struct ctl *ctl;
+    struct http *http;
     struct supervise *supervise;
     struct loop_watch *watch;
     uv_signal_t sigterm, sigint;
@@ -204,6 +206,9 @@ wire(struct daemon *d, const char *path)
     if (!error) {
         error = ctl_create(d->agent, d->conf->control_socket, &d->ctl);
     }
+    if (!error) {
+        error = http_create(d->agent, &d->http);
+    }
     if (error) {
         return error;
     }
@@ -311,6 +316,7 @@ on_signal(uv_signal_t *handle, int number)
     }
     self_test_stop(steal(&d->agent->self_test));
     ctl_close(d->ctl);
+    http_close(d->http);
     link_cancel(d->link, consumers_cancelled, d);
 }
 

@@ -669,6 +669,7 @@ migration_finished(struct op *op, const struct error *error)
     struct migration *m = op_data(op);
 
     slot_release(steal(&m->slot));
+    tally_outgoing(&m->agent->tally, error, &m->numbers);
     if (error) {
         log_warn(op_log(op), "migration to '%s' did not happen: %s", m->dest,
                  error_message(error));

@@ -229,6 +229,19 @@ op_next(struct op *op)
     return first_open(op->next);
 }
 
+void
+op_engine_count(const struct op_engine *engine, unsigned *ret_n_open,
+                unsigned *ret_n_residue)
+{
+    *ret_n_open = *ret_n_residue = 0;
+    for (const struct op *op = engine->first; op; op = op->next) {
+        *ret_n_open += !op->finished;
+        for (const struct residue *r = op->residue; r; r = r->next) {
+            (*ret_n_residue)++;
+        }
+    }
+}
+
 struct json *
 op_engine_list(struct op_engine *engine)
 {

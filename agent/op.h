@@ -158,6 +158,10 @@ struct op *op_next(struct op *op);
  * caller's. */
 struct json *op_engine_list(struct op_engine *engine);
 
+/* How many operations are open, and pieces of residue there are. */
+void op_engine_count(const struct op_engine *engine, unsigned *ret_n_open,
+                     unsigned *ret_n_residue);
+
 /* True if an operation of this key ended within the journal's memory. */
 bool op_is_known_finished(struct op_engine *engine, const char *key);
 

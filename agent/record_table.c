@@ -17,6 +17,7 @@ static void load_record(void *aux, int64_t id, const char *key,
                         const char *body);
 static struct error *parse(const struct record_table *, const char *text,
                            struct object **ret);
+static enum vm_state vm_state_of(const char *name);
 static bool is_over(const char *status);
 static void record_close(struct record *);
 
@@ -114,6 +115,7 @@ record_set(const struct record_table *table, struct record *record,
         record->name = xstrdup_null(object_string(object, "display_name"));
         record->domain = xstrdup_null(instance_domain_name(object));
         record->has_task = object_string(object, "task_state");
+        record->vm_state = vm_state_of(object_string(object, "vm_state"));
     } else {
         record->instance_uuid =
             xstrdup_null(object_string(object, "instance_uuid"));
@@ -161,6 +163,29 @@ parse(const struct record_table *table, const char *text, struct object **ret)
         *ret = steal(&object);
     }
     return error;
+}
+
+static const char *const vm_state_names[] = {
+#define VM_STATE(NAME) #NAME,
+    VM_STATES
+#undef VM_STATE
+};
+
+const char *
+vm_state_name(enum vm_state state)
+{
+    return vm_state_names[state];
+}
+
+static enum vm_state
+vm_state_of(const char *name)
+{
+    enum vm_state state = 0;
+
+    while (state < VM_STATE_other && !str_eq(name, vm_state_names[state])) {
+        state++;
+    }
+    return state;
 }
 
 static bool

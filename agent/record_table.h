@@ -11,6 +11,21 @@
 #include "rpc/object.h"
 #include "rpc/uuid.h"
 
+/* The states of instances that are told apart; others count as the last. */
+#define VM_STATES     \
+    VM_STATE(active)  \
+    VM_STATE(paused)  \
+    VM_STATE(stopped) \
+    VM_STATE(error)   \
+    VM_STATE(other)
+enum vm_state {
+#define VM_STATE(NAME) VM_STATE_##NAME,
+    VM_STATES
+#undef VM_STATE
+        N_VM_STATES
+};
+const char *vm_state_name(enum vm_state state);
+
 /* A plain record, valid until the table changes. */
 struct record {
     int64_t id;
@@ -19,6 +34,7 @@ struct record {
     /* Of an instance. */
     char *name, *domain; /* Display name and libvirt's; null: none. */
     bool has_task;
+    enum vm_state vm_state;
     /* Of a migration. */
     char *instance_uuid; /* Null: none. */
     bool is_over;

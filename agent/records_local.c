@@ -248,6 +248,16 @@ records_local_n_instances(const struct records_local *records)
     return records->instances.n;
 }
 
+void
+records_local_count_states(const struct records_local *records,
+                           unsigned ret_n[N_VM_STATES])
+{
+    memset(ret_n, 0, N_VM_STATES * sizeof *ret_n);
+    for (size_t i = 0; i < records->instances.n; i++) {
+        ret_n[records->instances.records[i].vm_state]++;
+    }
+}
+
 static void
 instance_get(void *state, const struct json *context UNUSED, const char *uuid,
              records_object_done *done, void *aux)

@@ -8,6 +8,7 @@
  *
  * Threads: the loop. */
 
+#include "agent/record_table.h"
 #include "agent/records.h"
 #include "agent/store.h"
 #include "drivers/driver.h"
@@ -43,5 +44,7 @@ const struct object *records_local_find(struct records_local *records,
  * '*ret_n' of them. */
 char **records_local_uuids(const struct records_local *records, size_t *ret_n);
 size_t records_local_n_instances(const struct records_local *records);
+void records_local_count_states(const struct records_local *records,
+                                unsigned ret_n[N_VM_STATES]);
 
 #endif

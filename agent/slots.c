@@ -56,6 +56,23 @@ slots_request(struct slots *slots, void (*granted)(void *aux), void *aux)
     return slot;
 }
 
+unsigned
+slots_n_used(const struct slots *slots)
+{
+    return slots->n_used;
+}
+
+unsigned
+slots_n_waiting(const struct slots *slots)
+{
+    unsigned n = 0;
+
+    for (const struct slot *slot = slots->head; slot; slot = slot->next) {
+        n++;
+    }
+    return n;
+}
+
 bool
 slot_is_granted(const struct slot *slot)
 {

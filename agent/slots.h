@@ -19,6 +19,10 @@ struct slot *slots_request(struct slots *slots, void (*granted)(void *aux),
                            void *aux);
 bool slot_is_granted(const struct slot *slot);
 
+/* Places that are taken, and those who wait for one. */
+unsigned slots_n_used(const struct slots *slots);
+unsigned slots_n_waiting(const struct slots *slots);
+
 /* Gives the place back, or leaves the queue.  Null is fine. */
 void slot_release(struct slot *slot);
 

@@ -14,6 +14,7 @@
 
 #include "conf/value.h"
 
+static char *metrics_socket_beside(const char *control_socket);
 static char *host_name(void);
 static char *own_address(void);
 static char *expand(const char *text, const char *name, const char *value);
@@ -62,8 +63,24 @@ derive_rest(struct conf *conf)
     expand_all(conf, "my_ip", my_ip);
     expand_all(conf, "state_path", state_path);
 
+    if (!conf->metrics_socket) {
+        conf->metrics_socket = metrics_socket_beside(conf->control_socket);
+    }
+
     /* "libvirt.LibvirtDriver" is Nova's name for "libvirt". */
     conf->compute_driver[strcspn(conf->compute_driver, ".")] = '\0';
+}
+
+/* "/run/droverd-metrics.sock" for "/run/droverd.sock". */
+static char *
+metrics_socket_beside(const char *control_socket)
+{
+    size_t size = strlen(control_socket);
+
+    if (size > 5 && strcmp(control_socket + size - 5, ".sock") == 0) {
+        size -= 5;
+    }
+    return xasprintf("%.*s-metrics.sock", (int)size, control_socket);
 }
 
 static char *

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "conf/convergence.h"
+#include "conf/listen_address.h"
 #include "conf/value.h"
 
 /* Letters, digits and the characters of 'more'; at least one. */
@@ -141,15 +142,38 @@ check_control_plane(const struct conf *conf)
 }
 
 static struct error *
-check_control_socket(const struct conf *conf)
+check_socket_path(const char *path)
 {
     struct sockaddr_un address;
 
-    if (strlen(conf->control_socket) >= sizeof address.sun_path) {
+    if (strlen(path) >= sizeof address.sun_path) {
         return error_new(ERR_CONFIG, "must be shorter than %zu characters",
                          sizeof address.sun_path);
     }
     return NULL;
+}
+
+static struct error *
+check_control_socket(const struct conf *conf)
+{
+    return check_socket_path(conf->control_socket);
+}
+
+static struct error *
+check_metrics_socket(const struct conf *conf)
+{
+    return check_socket_path(conf->metrics_socket);
+}
+
+static struct error *
+check_metrics_listen(const struct conf *conf)
+{
+    struct sockaddr_storage address;
+    socklen_t size;
+
+    return conf->metrics_listen
+               ? listen_address_parse(conf->metrics_listen, &address, &size)
+               : NULL;
 }
 
 static struct error *
@@ -326,6 +350,8 @@ static const struct rule {
     {NULL, "my_ip", check_my_ip},
     {NULL, "control_plane", check_control_plane},
     {NULL, "control_socket", check_control_socket},
+    {NULL, "metrics_socket", check_metrics_socket},
+    {NULL, "metrics_listen", check_metrics_listen},
     {NULL, "images_paths", check_images_paths},
     {NULL, "instance_name_template", check_name_template},
     {NULL, "log_level", check_log_level},

@@ -113,6 +113,9 @@ request_reply(struct request *request, struct json *result)
 
     if (server) {
         server->counters.n_replies++;
+        if (request->count) {
+            request->count->n_ok++;
+        }
         if (request->env->reply_q &&
             bulk_is_large(server->options.workers, result)) {
             print_apart(request, result);
@@ -129,6 +132,9 @@ request_fail(struct request *request, struct error *error)
 {
     if (request->server) {
         request->server->counters.n_failures++;
+        if (request->count) {
+            request->count->n_failed++;
+        }
         log_failure(request, error);
         if (request->env->reply_q) {
             AUTO_FREE failure = failure_format(error);

@@ -13,6 +13,9 @@
 
 LOG_MODULE(server);
 
+static void count_methods_of(struct rpc_server *, const struct rpc_endpoint *);
+static struct rpc_method_count *find_count(const struct rpc_server *,
+                                           const struct rpc_method *);
 static void pump(struct rpc_server *);
 static void call_method(struct request *);
 static void keepalive_due(struct deadline *);
@@ -50,6 +53,7 @@ rpc_server_add(struct rpc_server *server, struct rpc_endpoint endpoint)
                                   sizeof *server->endpoints);
     }
     server->endpoints[server->n_endpoints++] = endpoint;
+    count_methods_of(server, &endpoint);
 }
 
 void
@@ -126,6 +130,43 @@ rpc_server_counters(const struct rpc_server *server)
     return counters;
 }
 
+size_t
+rpc_server_method_counts(const struct rpc_server *server,
+                         const struct rpc_method_count **ret)
+{
+    *ret = server->methods;
+    return server->n_methods;
+}
+
+/* Before any request comes, which would know of a row's place. */
+static void
+count_methods_of(struct rpc_server *server, const struct rpc_endpoint *endpoint)
+{
+    for (const struct rpc_method *method = endpoint->methods; method->name;
+         method++) {
+        if (find_count(server, method)) {
+            continue;
+        }
+        if (server->n_methods == server->room_methods) {
+            server->methods = xgrow(server->methods, &server->room_methods,
+                                    sizeof *server->methods);
+        }
+        server->methods[server->n_methods++] = (struct rpc_method_count){
+            .method = method, .name_space = endpoint->name_space};
+    }
+}
+
+static struct rpc_method_count *
+find_count(const struct rpc_server *server, const struct rpc_method *method)
+{
+    for (size_t i = 0; i < server->n_methods; i++) {
+        if (server->methods[i].method == method) {
+            return &server->methods[i];
+        }
+    }
+    return NULL;
+}
+
 bool
 server_has_room(const struct rpc_server *server)
 {
@@ -187,6 +228,7 @@ call_method(struct request *request)
         request_fail(request, error);
         return;
     }
+    request->count = find_count(request->server, method);
     if (request->server->gate && !request->is_entered) {
         request->is_entered = true;
         request->server->gate(request->server->gate_aux, request);
@@ -300,5 +342,6 @@ server_closed(void *aux)
 
     seen_free(server->seen);
     free(server->endpoints);
+    free(server->methods);
     free(server);
 }

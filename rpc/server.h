@@ -128,4 +128,16 @@ struct rpc_server_counters {
 };
 struct rpc_server_counters rpc_server_counters(const struct rpc_server *);
 
+/* How its requests ended: a row for each method of each table, however many
+ * endpoints share that. */
+struct rpc_method_count {
+    const struct rpc_method *method;
+    const char *name_space; /* Null: the null namespace. */
+    uint64_t n_ok, n_failed;
+};
+
+/* Stores the rows, valid until the loop goes on, and returns their number. */
+size_t rpc_server_method_counts(const struct rpc_server *server,
+                                const struct rpc_method_count **ret);
+
 #endif

@@ -29,7 +29,8 @@ struct request {
     struct log_context log;
     struct deadline keepalive, hold;
     uint64_t number, tag, received_ms;
-    unsigned expiration_ms; /* The caller's time-out; 0: unknown. */
+    unsigned expiration_ms;         /* The caller's time-out; 0: unknown. */
+    struct rpc_method_count *count; /* Of its method; null: not found yet. */
 };
 
 struct request_list {
@@ -57,6 +58,8 @@ struct rpc_server {
     void (*stopped)(void *aux);
     void *stopped_aux;
     struct rpc_server_counters counters;
+    struct rpc_method_count *methods;
+    size_t n_methods, room_methods;
 };
 
 /* Of the transport's events: a request has come. */

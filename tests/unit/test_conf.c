@@ -192,6 +192,48 @@ test_references_are_put_in(void **state)
 }
 
 static void
+test_metrics_socket_is_beside_the_control_socket(void **state UNUSED)
+{
+    AUTO_CONF usual = load("control_socket = \"/srv/a.sock\";");
+    AUTO_CONF other = load("control_socket = \"/srv/sock\";");
+    AUTO_CONF set = load("metrics_socket = \"/srv/m\";");
+
+    assert_string_equal(usual->metrics_socket, "/srv/a-metrics.sock");
+    assert_string_equal(other->metrics_socket, "/srv/sock-metrics.sock");
+    assert_string_equal(set->metrics_socket, "/srv/m");
+}
+
+static void
+test_address_to_listen_at_is_checked(void **state UNUSED)
+{
+    static const char *const good[] = {"127.0.0.1:9464", "0.0.0.0:1",
+                                       "[::1]:65535", "[::]:80"};
+    static const char *const without_port[] = {
+        "127.0.0.1", "127.0.0.1:",    "127.0.0.1:0", "1.2.3.4:-1", "1.2.3.4:x",
+        "[::1]",     "1.2.3.4:65536", "1.2.3.4: 1",  "1.2.3.4:80x"};
+    static const char *const without_address[] = {
+        ":80",          "localhost:80", "*:80", "[]:80",
+        "[1.2.3.4]:80", "::1:80",       "[:80", "]:80"};
+
+    for (size_t i = 0; i < N_ELEMENTS(good); i++) {
+        AUTO_FREE text = xasprintf("metrics_listen = \"%s\";", good[i]);
+        AUTO_CONF conf = load(text);
+        assert_string_equal(conf->metrics_listen, good[i]);
+    }
+    for (size_t i = 0; i < N_ELEMENTS(without_port); i++) {
+        AUTO_FREE text = xasprintf("metrics_listen = \"%s\";", without_port[i]);
+        assert_refused(text, "f:1: option 'metrics_listen': must end with a "
+                             "colon and a port");
+    }
+    for (size_t i = 0; i < N_ELEMENTS(without_address); i++) {
+        AUTO_FREE text =
+            xasprintf("metrics_listen = \"%s\";", without_address[i]);
+        assert_refused(text, "f:1: option 'metrics_listen': must begin with "
+                             "an address, one of IPv6 in brackets");
+    }
+}
+
+static void
 test_novas_driver_names_are_taken(void **state)
 {
     AUTO_CONF libvirt = load("compute_driver = \"libvirt.LibvirtDriver\";");
@@ -822,6 +864,8 @@ main(void)
         cmocka_unit_test(test_values_of_all_types_arrive),
         cmocka_unit_test(test_an_empty_string_leaves_the_default),
         cmocka_unit_test(test_references_are_put_in),
+        cmocka_unit_test(test_metrics_socket_is_beside_the_control_socket),
+        cmocka_unit_test(test_address_to_listen_at_is_checked),
         cmocka_unit_test(test_novas_driver_names_are_taken),
         cmocka_unit_test(test_an_unknown_name_is_refused_with_the_nearest),
         cmocka_unit_test(test_a_wrong_type_is_refused),

@@ -268,6 +268,44 @@ test_cast_is_not_answered(void **state)
     tear_down(b);
 }
 
+static struct rpc_method_count
+count_of(const struct bench *b, const char *method)
+{
+    const struct rpc_method_count *counts;
+    struct rpc_method_count found = {.method = NULL};
+    size_t n = rpc_server_method_counts(b->server, &counts);
+
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(counts[i].method->name, method)) {
+            assert_null(found.method); /* Each is there once. */
+            found = counts[i];
+        }
+    }
+    assert_non_null(found.method);
+    return found;
+}
+
+static void
+test_answers_are_counted_by_method(void **state)
+{
+    struct bench *b = set_up(10);
+
+    (void)state;
+    ask(b, (struct ask){.method = "none"});
+    ask(b, (struct ask){.method = "none", .version = "5.0"});
+    ask(b, (struct ask){.method = "none", .is_cast = true});
+    ask(b, (struct ask){.method = "fail"});
+    ask(b, (struct ask){.method = "three"}); /* Its arguments are missing. */
+    ask(b, (struct ask){.method = "unheard-of"});
+    assert_int_equal(count_of(b, "none").n_ok, 3);
+    assert_int_equal(count_of(b, "none").n_failed, 0);
+    assert_int_equal(count_of(b, "fail").n_ok, 0);
+    assert_int_equal(count_of(b, "fail").n_failed, 1);
+    assert_int_equal(count_of(b, "three").n_failed, 0);
+    assert_int_equal(rpc_server_counters(b->server).n_invalid, 2);
+    tear_down(b);
+}
+
 static void
 test_failure_keeps_its_class(void **state)
 {
@@ -749,6 +787,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_call_is_answered_and_acknowledged),
         cmocka_unit_test(test_cast_is_not_answered),
+        cmocka_unit_test(test_answers_are_counted_by_method),
         cmocka_unit_test(test_failure_keeps_its_class),
         cmocka_unit_test(test_unknown_methods_are_refused_as_peers_do),
         cmocka_unit_test(test_versions_fit_as_at_the_peers),
