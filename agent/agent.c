@@ -12,6 +12,7 @@
 #include "agent/forecaster.h"
 #include "agent/handlers.h"
 #include "agent/incoming.h"
+#include "agent/incoming_places.h"
 #include "agent/migration.h"
 
 LOG_MODULE(agent);
@@ -56,6 +57,10 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     agent->queue = instance_queue_create();
     agent->outgoing =
         slots_create((unsigned)agent->conf->max_concurrent_live_migrations);
+    agent->incoming = incoming_places_create(
+        agent->loop,
+        (unsigned)agent->conf->max_concurrent_incoming_live_migrations,
+        (unsigned)agent->conf->incoming_live_migration_wait);
 
     error = records_local_create(agent->store, agent->q, agent->conf->host,
                                  agent->conf->availability_zone, &agent->local);
@@ -106,6 +111,7 @@ agent_free(struct agent *agent)
     agent->stopping = true;
     adopt_regularly_stop(agent);
     rpc_server_close(agent->server);
+    incoming_places_stop(agent->incoming);
     op_engine_close(steal(&agent->ops));
     rpc_client_close(agent->client);
     forecaster_cancel(agent);
@@ -126,6 +132,7 @@ agent_gone(struct completion *c)
     notifier_free(agent->notifier);
     records_local_free(agent->local);
     slots_free(agent->outgoing);
+    incoming_places_free(agent->incoming);
     instance_queue_free(agent->queue);
     worker_pool_free(agent->parsers);
     json_free(agent->last_drain);

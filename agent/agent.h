@@ -27,6 +27,7 @@
 #include "rpc/server.h"
 
 struct forecaster;
+struct incoming_places;
 struct link;
 struct self_test;
 
@@ -48,6 +49,7 @@ struct agent {
     uint64_t n_instance_busy; /* Requests that found it full. */
     struct tally tally;       /* What was done so far. */
     struct slots *outgoing;   /* max_concurrent_live_migrations */
+    struct incoming_places *incoming;
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
 

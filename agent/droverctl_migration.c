@@ -306,6 +306,10 @@ print_migration(const struct json *migration)
     print_member("Type", migration, "type");
     print_member("Status", migration, "status");
     print_member("Step", migration, "step");
+    if (json_string_of(migration, "waits_for")) {
+        print_field("Waits for", "a place at %s",
+                    json_string_of(migration, "waits_for"));
+    }
     print_field("Progress", "%" PRId64 " %%", number_of(migration, "progress"));
     print_amount("Memory", migration, "memory");
     print_amount("Disk", migration, "disk");

@@ -7,6 +7,7 @@
 
 #include "agent/adopt.h"
 #include "agent/drain.h"
+#include "agent/incoming_places.h"
 #include "agent/migrate_plan.h"
 #include "rpc/uuid.h"
 
@@ -21,6 +22,7 @@ struct incoming {
     bool taken_over;     /* The source said so. */
 
     /* Not in the journal. */
+    struct slot *place;
     struct op_ticket *wait; /* Of the step that waits for the guest. */
     struct error *refusal;  /* The record is somebody else's. */
     void (*prepared)(void *aux, struct error *error, struct object *data);
@@ -54,6 +56,8 @@ static struct error *incoming_load(void *aux, const struct json *json,
 static void incoming_free(void *data);
 static void incoming_finished(struct op *op, const struct error *error);
 static struct op *find(struct agent *agent, const char *uuid);
+static void prepare_enter(struct agent *agent, struct incoming *in,
+                          const struct log_context *log);
 static void prepare_start(struct agent *agent, struct incoming *in,
                           const struct log_context *log);
 
@@ -168,7 +172,7 @@ leftover_gone(void *aux, struct error *error)
         again->in->prepared = NULL;
         incoming_free(again->in);
     } else {
-        prepare_start(again->agent, again->in, &again->log);
+        prepare_enter(again->agent, again->in, &again->log);
     }
     free(again);
 }
@@ -191,7 +195,7 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
     in->prepared = done;
     in->prepared_aux = aux;
     if (!find(agent, uuid_of(in))) {
-        prepare_start(agent, in, log);
+        prepare_enter(agent, in, log);
         return;
     }
 
@@ -206,6 +210,43 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
         .data = object_copy(in->data),
     };
     incoming_roll_back(agent, &old, log, leftover_gone, again);
+}
+
+static void
+place_got(void *aux, struct error *error, struct slot *place)
+{
+    struct prepare_again *again = aux;
+
+    if (error) {
+        again->in->prepared(again->in->prepared_aux, error, NULL);
+        again->in->prepared = NULL;
+        incoming_free(again->in);
+    } else {
+        again->in->place = place;
+        prepare_start(again->agent, again->in, &again->log);
+    }
+    free(again);
+}
+
+/* A drover is told that there is no place for it, any other source waits. */
+static void
+prepare_enter(struct agent *agent, struct incoming *in,
+              const struct log_context *log)
+{
+    bool asks_again = object_bool(in->data, PLACES_WAITS_FIELD);
+
+    if (asks_again && incoming_places_are_full(agent->incoming)) {
+        object_set_bool(in->data, PLACES_BUSY_FIELD, true);
+        in->prepared(in->prepared_aux, NULL, object_copy(in->data));
+        in->prepared = NULL;
+        incoming_free(in);
+        return;
+    }
+    struct prepare_again *again = xzalloc(sizeof *again);
+    again->agent = agent;
+    again->in = in;
+    again->log = *log;
+    incoming_places_request(agent->incoming, place_got, again);
 }
 
 struct prepare_call {
@@ -751,6 +792,7 @@ incoming_load(void *aux, const struct json *json, void **ret_data)
     const struct json *data = json_get(json, "migrate_data");
 
     in->agent = aux;
+    in->place = incoming_places_take(in->agent->incoming);
     in->context = json_copy(json_get(json, "context"));
     in->disks = xstrdup_null(json_string_of(json, "disks"));
     in->taken_over = json_bool_of(json, "taken_over");
@@ -790,6 +832,7 @@ incoming_free(void *data)
     if (in->wait) {
         op_ticket_done(in->wait, NULL);
     }
+    slot_release(in->place);
     json_free(in->context);
     object_free(in->instance);
     object_free(in->data);
@@ -819,6 +862,7 @@ incoming_finished(struct op *op, const struct error *error)
         in->ended(in->ended_aux, answer);
         in->ended = NULL;
     }
+    slot_release(steal(&in->place));
     tally_incoming(&in->agent->tally, error);
     adopt_again(in->agent, uuid_of(in));
     if (!error) {

@@ -8,7 +8,6 @@
 #include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
-#include "agent/peer.h"
 
 LOG_MODULE(migrate);
 
@@ -19,8 +18,6 @@ static void queue_cancel(struct op *op);
 static void prepare_run(struct op *op, struct op_ticket *ticket);
 static void volumes_undo(struct op *op, struct op_ticket *ticket);
 static void list_disks_run(struct op *op, struct op_ticket *ticket);
-static void reserve_run(struct op *op, struct op_ticket *ticket);
-static void reserve_undo(struct op *op, struct op_ticket *ticket);
 static void start_run(struct op *op, struct op_ticket *ticket);
 static struct json *migration_save(const void *data);
 static struct error *migration_load(void *aux, const struct json *json,
@@ -35,7 +32,10 @@ const struct step migrate_source_steps[] = {
     {.name = "queue", .run = queue_run, .cancel = queue_cancel},
     {.name = "prepare", .run = prepare_run, .undo = volumes_undo},
     {.name = "list-disks", .run = list_disks_run, .timeout_s = 120},
-    {.name = "reserve-dest", .run = reserve_run, .undo = reserve_undo},
+    {.name = "reserve-dest",
+     .run = migration_reserve_run,
+     .undo = migration_reserve_undo,
+     .cancel = migration_reserve_cancel},
     {.name = "start", .run = start_run},
     /* The commit: once the guest runs over there, it must not run here. */
     {.name = "transfer",
@@ -471,107 +471,6 @@ list_disks_run(struct op *op, struct op_ticket *ticket)
                      disks_listed, ticket);
 }
 
-/* A destination that failed may have prepared a part; the status says "error"
- * until the roll-back is through. (3.6 step 5) */
-static void reserve_failed(struct op *op, struct op_ticket *ticket,
-                           struct error *error);
-
-static void
-reserved(void *aux, struct json **result, struct error *error)
-{
-    struct op_ticket *ticket = aux;
-    struct op *op = op_ticket_op(ticket);
-    AUTO_OBJECT data = NULL;
-
-    if (!error) {
-        error = object_parse(*result, NULL, &data);
-    }
-    if (!op) {
-        op_ticket_done(ticket, error);
-        return;
-    }
-    struct migration *m = op_data(op);
-    if (error) {
-        reserve_failed(
-            op, ticket,
-            error_wrap(error, "call pre_live_migration on '%s'", m->dest));
-        return;
-    }
-    object_free(m->data);
-    m->data = steal(&data);
-    op_ticket_done(ticket, NULL);
-}
-
-struct reserve_failure {
-    struct op_ticket *ticket;
-    struct error *error;
-};
-
-static void
-reserve_failure_saved(void *aux, struct error *error, struct object *record)
-{
-    struct reserve_failure *failure = aux;
-
-    object_free(record);
-    error_free(error); /* The first failure is the one that is told. */
-    op_ticket_done(failure->ticket, failure->error);
-    free(failure);
-}
-
-static void
-reserve_failed(struct op *op, struct op_ticket *ticket, struct error *error)
-{
-    struct migration *m = op_data(op);
-    struct records *records = m->agent->records;
-    struct reserve_failure *failure = xzalloc(sizeof *failure);
-
-    failure->ticket = ticket;
-    failure->error = error;
-    object_set_string(m->record, "status", "error");
-    records->ops->migration_save(records->state, m->context, m->record,
-                                 reserve_failure_saved, failure);
-}
-
-static void
-reserve_run(struct op *op, struct op_ticket *ticket)
-{
-    struct migration *m = op_data(op);
-    struct json *args = json_object();
-
-    m->was_prepared = true;
-    json_set(args, "instance", json_copy(object_json(m->instance)));
-    json_set(args, "disk", json_string(m->disks));
-    json_set(args, "migrate_data", json_copy(object_json(m->data)));
-    peer_call(m->agent, m->dest, "pre_live_migration", args, m->context,
-              PEER_LONG, reserved, ticket);
-}
-
-static void
-reserve_undo(struct op *op, struct op_ticket *ticket)
-{
-    struct migration *m = op_data(op);
-    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
-
-    if (!m->announced) {
-        notify_instance(m->agent->notify, m->context, NOTIFY_ROLLBACK,
-                        NOTIFY_START, m->instance);
-        m->announced = true;
-    }
-
-    /* Nova asks the destination only if there are files to remove; drover
-     * always, since the destination remembers what else it prepared. */
-    if (!cleanup.do_cleanup && !m->agent->local) {
-        op_ticket_done(ticket, NULL);
-        return;
-    }
-    struct json *args = json_object();
-    json_set(args, "instance", json_copy(object_json(m->instance)));
-    json_set_bool(args, "destroy_disks", cleanup.destroy_disks);
-    json_set(args, "migrate_data", json_copy(object_json(m->data)));
-    peer_cast(m->agent, m->dest, "rollback_live_migration_at_destination", args,
-              m->context, op_ticket_done_aux, ticket);
-}
-
 static void
 start_run(struct op *op, struct op_ticket *ticket)
 {
@@ -649,6 +548,7 @@ migration_free(void *data)
         return;
     }
     migrate_monitor_stop(m->monitor);
+    migrate_reserve_free(m->reserve);
     slot_release(m->slot);
     if (m->slot_ticket) {
         op_ticket_done(m->slot_ticket, NULL);

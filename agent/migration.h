@@ -13,6 +13,7 @@
  * Who cleans up: each side its own, from its own journal.
  *
  *   migrate_source.c       the table; the steps up to the transfer, and back
+ *   migrate_reserve.c      the preparation at the destination, and the wait
  *   migrate_source_post.c  the steps after it
  *   migrate_monitor.c      the timer and the hands of the monitor
  *   migrate_dest.c         the destination's table
@@ -26,6 +27,7 @@
 #include "agent/migrate_settings.h"
 
 struct migrate_monitor;
+struct migrate_reserve;
 
 struct migration {
     struct agent *agent;
@@ -43,7 +45,9 @@ struct migration {
     bool bandwidth_is_due; /* The running job has another. */
 
     /* Not in the journal. */
-    bool is_cancelled; /* Before the transfer had a monitor. */
+    bool was_refused; /* The destination has no place, and prepared nothing. */
+    struct migrate_reserve *reserve; /* The wait for that place; or null. */
+    bool is_cancelled;               /* Before the transfer had a monitor. */
     struct slot *slot;
     struct op_ticket *slot_ticket; /* While it waits for the slot. */
     struct migrate_monitor *monitor;
@@ -124,6 +128,14 @@ void migration_keep_numbers(struct op *op);
 
 /* Where libvirt's peer is reached; "" if that can't be said. The caller's. */
 char *migration_dest_uri(const struct migration *m);
+
+/* migrate_reserve.c */
+void migration_reserve_run(struct op *op, struct op_ticket *ticket);
+void migration_reserve_undo(struct op *op, struct op_ticket *ticket);
+void migration_reserve_cancel(struct op *op);
+/* For a place at the destination; null: it does not. */
+bool migrate_reserve_waits(const struct migrate_reserve *wait);
+void migrate_reserve_free(struct migrate_reserve *wait); /* Null is fine. */
 
 /* migrate_monitor.c */
 struct migrate_monitor *migrate_monitor_start(struct op *op,

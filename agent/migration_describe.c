@@ -78,12 +78,18 @@ migration_describe(struct agent *agent, const struct object *record)
     /* What is under way knows more than what was saved last. */
     describe_record(json, m ? m->record : record);
     json_set_null(json, "step");
+    json_set_null(json, "waits_for");
     if (!m) {
         return json;
     }
     json_set(json, "settings", migrate_settings_format(&m->settings));
     json_set_string(json, "step", op_step_name(op));
     json_set_bool(json, "going_back", op_is_going_back(op));
+    if (migrate_reserve_waits(m->reserve)) {
+        json_set_string(json, "waits_for", m->dest);
+    } else if (m->slot && !slot_is_granted(m->slot)) {
+        json_set_string(json, "waits_for", agent->conf->host);
+    }
     struct migrate_numbers numbers = m->numbers;
     numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
     migrate_numbers_describe(&numbers, m->monitor, json);

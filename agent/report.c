@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/incoming.h"
+#include "agent/incoming_places.h"
 #include "rpc/link.h"
 
 static void add_process(struct metrics *m, const struct agent *agent);
@@ -313,6 +314,8 @@ add_migrations(struct metrics *m, struct agent *agent)
     add_active(m, "outgoing", "running", slots_n_used(agent->outgoing));
     add_active(m, "outgoing", "queued", slots_n_waiting(agent->outgoing));
     add_active(m, "incoming", "running", incoming_count(agent));
+    add_active(m, "incoming", "queued",
+               incoming_places_n_waiting(agent->incoming));
     metrics_begin(m, METRIC_COUNTER, "drover_migration_sent_bytes_total",
                   "What outgoing migrations have sent, ended ones only.");
     add_labelled(m, "kind", "memory", tally->memory_bytes);

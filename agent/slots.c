@@ -56,6 +56,23 @@ slots_request(struct slots *slots, void (*granted)(void *aux), void *aux)
     return slot;
 }
 
+struct slot *
+slots_take(struct slots *slots)
+{
+    struct slot *slot = xzalloc(sizeof *slot);
+
+    slot->slots = slots;
+    slot->granted = true;
+    slots->n_used++;
+    return slot;
+}
+
+bool
+slots_are_full(const struct slots *slots)
+{
+    return !has_room(slots) || slots->head;
+}
+
 unsigned
 slots_n_used(const struct slots *slots)
 {

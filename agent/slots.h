@@ -19,6 +19,12 @@ struct slot *slots_request(struct slots *slots, void (*granted)(void *aux),
                            void *aux);
 bool slot_is_granted(const struct slot *slot);
 
+/* A place, whether one is free or not. */
+struct slot *slots_take(struct slots *slots);
+
+/* Who asks now would have to wait. */
+bool slots_are_full(const struct slots *slots);
+
 /* Places that are taken, and those who wait for one. */
 unsigned slots_n_used(const struct slots *slots);
 unsigned slots_n_waiting(const struct slots *slots);

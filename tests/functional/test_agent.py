@@ -72,6 +72,11 @@ def wait_status(agent, name, *wanted, deadline=30):
                                          check=False).stdout))
 
 
+def wait_idle(*agents, deadline=60):
+    wait_for(lambda: not any(agent.ctl_json('op', 'list')
+                             for agent in agents), deadline, 'all are idle')
+
+
 def legacy(listener, uuid):
     return [event['event_type'].replace('compute.instance.', '')
             for event in list(listener.events)

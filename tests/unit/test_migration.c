@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "agent/incoming.h"
+#include "agent/incoming_places.h"
 #include "tests/unit/two_agents.h"
 
 #define AT_A (1u << A)
@@ -546,6 +547,166 @@ test_abort_in_the_queue(void **state)
     assert_heard(ta, "hosta live.migration.abort.start\n"
                      "hosta live.migration.abort.end\n");
     slot_release(slot);
+}
+
+/* A destination without a place.  hostb takes one at a time, and 'place' is
+ * it. */
+
+static struct slot *
+fill_b(struct two_agents *ta)
+{
+    struct ta_host *b = &ta->hosts[B];
+
+    ta_stop(ta, B);
+    b->conf->max_concurrent_incoming_live_migrations = 1;
+    b->conf->incoming_live_migration_wait = 30; /* No caller's time-out. */
+    ta->hosts[A].conf->incoming_live_migration_wait = 60;
+    ta_up(ta, B);
+    ta_until(ta, b->is_ready);
+    return incoming_places_take(b->agent->incoming);
+}
+
+static bool
+waits_for_b(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+
+    return m && migrate_reserve_waits(m->reserve);
+}
+
+static void
+test_migration_waits_for_a_place_at_its_destination(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+
+    ta_conduct(ta);
+    ta_until(ta, waits_for_b(ta));
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 0);
+    AUTO_OBJECT record = ta_migration(ta, A);
+    AUTO_JSON shown = migration_describe(ta->hosts[A].agent, record);
+    assert_string_equal(json_string_of(shown, "waits_for"), "hostb");
+    slot_release(place);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+    assert_heard(ta, SUCCESS); /* It prepared once. */
+    assert_false(incoming_places_are_full(ta->hosts[B].agent->incoming));
+}
+
+static void
+test_migration_that_waits_is_queued_again_for_its_own_place(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+    bool has_slot = false;
+
+    ta_conduct(ta);
+    ta_until(ta, waits_for_b(ta));
+    struct slot *other =
+        slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
+    assert_true(has_slot);
+    slot_release(place); /* It could come, but may not go. */
+    ta_until(ta, slots_n_waiting(ta->hosts[A].agent->outgoing) == 1);
+    assert_string_equal(step(ta), "reserve-dest");
+    slot_release(other);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
+static void
+test_migration_does_not_wait_for_ever_for_a_place(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+
+    ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing error failed");
+    AUTO_OBJECT record = ta_migration(ta, A);
+    assert_non_null(strstr(object_string(record, "error"),
+                           "host 'hostb' had no place for an incoming "
+                           "migration in 60 s"));
+    slot_release(place);
+}
+
+static void
+test_abort_while_it_waits_for_a_place(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+
+    ta_conduct(ta);
+    ta_until(ta, waits_for_b(ta));
+    abort_migration(ta, ta->record);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing cancelled");
+    slot_release(place);
+}
+
+static struct json *
+pre_args(const struct two_agents *ta)
+{
+    struct json *args = instance_args(ta);
+
+    json_set_null(args, "disk");
+    json_set(args, "migrate_data", json_copy(ta->data));
+    return args;
+}
+
+static void
+test_source_that_does_not_ask_again_waits_for_the_answer(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+    struct incoming_places *places = ta->hosts[B].agent->incoming;
+    struct error *error = NULL;
+
+    ta_check(ta);
+    /* In vain. */
+    AUTO_JSON refused UNUSED =
+        ta_call(ta, B, "pre_live_migration", pre_args(ta), &error);
+    AUTO_ERROR owned = error;
+    assert_int_equal(error_code(owned), ERR_MIGRATION_PRE_CHECK);
+    assert_non_null(strstr(error_message(owned), "had no place"));
+    assert_int_equal(incoming_places_n_waiting(places), 0);
+
+    /* Until there is one. */
+    ta_cast(ta, B, "pre_live_migration", pre_args(ta));
+    ta_until(ta, incoming_places_n_waiting(places) == 1);
+    slot_release(place);
+    ta_until(ta, incoming_is_expected(ta->hosts[B].agent, ta->uuid));
+    assert_true(incoming_places_are_full(places));
+
+    /* The journal has it: it counts after a restart. */
+    ta_crash(ta, B);
+    ta_up(ta, B);
+    assert_true(incoming_places_are_full(ta->hosts[B].agent->incoming));
+    struct json *args = instance_args(ta);
+    json_set_bool(args, "destroy_disks", true);
+    json_set(args, "migrate_data", json_copy(ta->data));
+    ta_cast(ta, B, "rollback_live_migration_at_destination", args);
+    ta_until(ta, !incoming_places_are_full(ta->hosts[B].agent->incoming));
+    ta_rest(ta);
+}
+
+static void
+test_who_waits_for_a_place_is_told_when_the_agent_stops(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+
+    ta_check(ta);
+    ta_cast(ta, B, "pre_live_migration", pre_args(ta));
+    ta_until(ta, incoming_places_n_waiting(ta->hosts[B].agent->incoming) == 1);
+    ta_stop(ta, B);
+    free(place); /* What it was a place of is gone. */
+    ta_up(ta, B);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
 }
 
 static void
@@ -1346,6 +1507,12 @@ main(void)
         TEST(test_migration_that_can_not_be_written_is_refused),
         TEST(test_conducted_migration_that_can_not_be_written_is_taken_back),
         TEST(test_abort_in_the_queue),
+        TEST(test_migration_waits_for_a_place_at_its_destination),
+        TEST(test_migration_that_waits_is_queued_again_for_its_own_place),
+        TEST(test_migration_does_not_wait_for_ever_for_a_place),
+        TEST(test_abort_while_it_waits_for_a_place),
+        TEST(test_source_that_does_not_ask_again_waits_for_the_answer),
+        TEST(test_who_waits_for_a_place_is_told_when_the_agent_stops),
         TEST(test_abort_while_the_destination_prepares),
         TEST(test_abort_of_a_running_transfer),
         TEST(test_downtime_is_no_number_before_it_was_measured),
