@@ -51,8 +51,8 @@
  *     elapsed_ms, total_ms, iteration, downtime_ms and downtime_net_ms
  *     (measured, so not before the end), expected_downtime_ms (until then),
  *     dirty_rate (bytes/s), throttle_percent (the most), postcopy,
- *     settings, waits_for (the host that has no place for it)}; what is not
- *     known is null
+ *     settings, waits_for (the host that has no place for it), bandwidth
+ *     (MiB/s that it may have now; 0: no limit)}; what is not known is null
  * migration_set       migration, settings (bandwidth, downtime)
  *                     -> migration
  * migration_abort, migration_force_complete      migration -> null

@@ -4,8 +4,6 @@
 
 LOG_MODULE(migrate);
 
-static void adjust_bandwidth(struct migrate_monitor *mm);
-static void bandwidth_set(void *aux, struct error *error);
 static void adjust_downtime(struct migrate_monitor *mm,
                             const struct monitor_output *out);
 static void downtime_known(void *aux, struct error *error, unsigned ms);
@@ -27,7 +25,7 @@ migrate_adjust(struct migrate_monitor *mm, const struct monitor_output *out)
             out->actions & MONITOR_POSTCOPY ? " post-copy" : "",
             out->actions & MONITOR_ABORT ? " abort" : "");
     }
-    adjust_bandwidth(mm);
+    migrate_bandwidth_adjust(mm);
     if (out->actions & MONITOR_SET_DOWNTIME) {
         adjust_downtime(mm, out);
     }
@@ -35,42 +33,6 @@ migrate_adjust(struct migrate_monitor *mm, const struct monitor_output *out)
         mm->n_pending++;
         driver_migrate_throttle(mm->agent->driver, mm->uuid, action_done, mm);
     }
-}
-
-/* What was changed while no job could be told, or an earlier run of the agent
- * did not come to tell, is told in the next round that has one. */
-static void
-adjust_bandwidth(struct migrate_monitor *mm)
-{
-    struct migration *m = migrate_monitor_migration(mm);
-
-    if (m && m->bandwidth_is_due && !mm->is_setting_bandwidth &&
-        mm->input.stats.type == JOB_UNBOUNDED) {
-        unsigned mib_s =
-            migrate_settings_bandwidth(&m->settings, mm->agent->conf);
-
-        log_info(log_of(mm), "bandwidth is set to %u MiB/s", mib_s);
-        m->bandwidth_is_due = false;
-        mm->is_setting_bandwidth = true;
-        mm->n_pending++;
-        driver_migrate_set_bandwidth(mm->agent->driver, mm->uuid, mib_s,
-                                     bandwidth_set, mm);
-    }
-}
-
-static void
-bandwidth_set(void *aux, struct error *error)
-{
-    struct migrate_monitor *mm = aux;
-    struct migration *m = migrate_monitor_migration(mm);
-
-    mm->is_setting_bandwidth = false;
-    if (m && error_code(error) == ERR_HYPERVISOR_UNAVAILABLE) {
-        m->bandwidth_is_due = true;
-    } else if (m) {
-        op_save(op_ticket_op(mm->ticket), NULL, NULL);
-    }
-    migrate_monitor_done(mm, error);
 }
 
 /* Somebody may have set the pause past us, with virsh: it stays. */

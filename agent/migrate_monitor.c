@@ -359,6 +359,7 @@ postcopy_resume(void *aux, struct error *error, struct guest *guest)
         return;
     }
     request->flags |= MIGRATE_POSTCOPY | MIGRATE_POSTCOPY_RESUME;
+    request->bandwidth_mib_s = m->bandwidth_mib_s;
     driver_migrate(m->agent->driver, request, postcopy_resumed, mm);
 }
 
@@ -583,6 +584,7 @@ tell(struct migrate_monitor *mm)
     if (op) {
         struct migration *m = op_data(op);
         m->monitor = NULL;
+        migrate_bandwidth_leave(m);
     }
     migrate_monitor_stop(mm);
     op_ticket_done(ticket, error);

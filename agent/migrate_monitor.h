@@ -5,7 +5,8 @@
  * others may do with it is in agent/migration.h.
  *
  *   migrate_monitor.c  rounds, evidence, the end
- *   migrate_adjust.c   bandwidth, accepted pause and throttling of the job
+ *   migrate_adjust.c   accepted pause and throttling of the job
+ *   migrate_bandwidth.c
  *
  * Threads: the loop. */
 
@@ -46,5 +47,8 @@ void migrate_monitor_done(struct migrate_monitor *mm, struct error *error);
 /* In a round in which the job runs: does 'out', as far as it is about these. */
 void migrate_adjust(struct migrate_monitor *mm,
                     const struct monitor_output *out);
+
+/* Likewise, tells the job what bandwidth it has now, if that is another. */
+void migrate_bandwidth_adjust(struct migrate_monitor *mm);
 
 #endif

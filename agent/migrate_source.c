@@ -95,6 +95,7 @@ migrate_source_start(
     m->dest = xstrdup(request->dest);
     migrate_settings_copy(&m->settings, request->settings);
     migrate_numbers_init(&m->numbers);
+    m->known_bandwidth_mib_s = -1;
     if (other && !str_eq(op_key(other), object_string(m->record, "uuid"))) {
         migration_free(m);
         accepted(aux, NULL,
@@ -225,7 +226,7 @@ migrate_source_set(struct op *op, const struct migrate_settings *settings,
     }
     migrate_settings_change(&m->settings, settings);
     if (settings->bandwidth_mib_s >= 0) {
-        m->bandwidth_is_due = true;
+        migrate_bandwidth_change(m);
     }
     if (settings->downtime_ms >= 0 && m->monitor) {
         migrate_monitor_hold_downtime(m->monitor,
@@ -497,6 +498,10 @@ migration_save(const void *data)
     json_set_bool(json, "paused_here", m->paused_here);
     json_set(json, "settings", migrate_settings_format(&m->settings));
     json_set_bool(json, "bandwidth_is_due", m->bandwidth_is_due);
+    json_set_int(json, "bandwidth", m->bandwidth_mib_s);
+    json_set_int(json, "told_bandwidth", m->told_bandwidth_mib_s);
+    json_set_int(json, "known_bandwidth", m->known_bandwidth_mib_s);
+    json_set_bool(json, "bandwidth_is_by_hand", m->bandwidth_is_by_hand);
     return json;
 }
 
@@ -514,6 +519,12 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     m->announced = json_bool_of(json, "announced");
     m->paused_here = json_bool_of(json, "paused_here");
     m->bandwidth_is_due = json_bool_of(json, "bandwidth_is_due");
+    m->bandwidth_mib_s = (unsigned)json_int_of(json, "bandwidth");
+    m->known_bandwidth_mib_s = json_has(json, "known_bandwidth")
+                                   ? json_int_of(json, "known_bandwidth")
+                                   : -1;
+    m->told_bandwidth_mib_s = (unsigned)json_int_of(json, "told_bandwidth");
+    m->bandwidth_is_by_hand = json_bool_of(json, "bandwidth_is_by_hand");
 
     struct error *error =
         migrate_settings_parse(json_get(json, "settings"), &m->settings);

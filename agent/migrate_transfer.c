@@ -41,7 +41,10 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
         return;
     }
     m->flags = request->flags;
+    request->bandwidth_mib_s = migrate_bandwidth_join(m);
+    m->told_bandwidth_mib_s = request->bandwidth_mib_s;
     m->bandwidth_is_due = false; /* The job begins with it. */
+    m->bandwidth_is_asked_for = false;
     log_info(op_log(op), "transfer to '%s' starts, %zu disks",
              request->dest_uri, request->n_disks);
     m->monitor = migrate_monitor_start(op, ticket, request);
@@ -65,6 +68,7 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
     m->flags = migrate_plan_flags(m->agent->conf, m->data, &m->settings,
                                   m->disks ? 1 : 0,
                                   object_string(m->instance, "vm_state"));
+    migrate_bandwidth_join(m);
     log_info(op_log(op), "transfer to '%s' is taken up again", m->dest);
     m->monitor = migrate_monitor_start(op, ticket, NULL);
 }

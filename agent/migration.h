@@ -15,6 +15,7 @@
  *   migrate_source.c       the table; the steps up to the transfer, and back
  *   migrate_reserve.c      the preparation at the destination, and the wait
  *   migrate_source_post.c  the steps after it
+ *   migrate_bandwidth.c    what it may send, beside the others of this host
  *   migrate_monitor.c      the timer and the hands of the monitor
  *   migrate_dest.c         the destination's table
  *
@@ -42,11 +43,18 @@ struct migration {
     bool paused_here;        /* By us, to force its completion. */
     struct migrate_numbers numbers; /* For people. */
     struct migrate_settings settings;
-    bool bandwidth_is_due; /* The running job has another. */
+    bool bandwidth_is_due;         /* The running job has another. */
+    unsigned told_bandwidth_mib_s; /* The job, by us; 0: no limit. */
+    unsigned bandwidth_mib_s;      /* What it may have; 0: no limit. */
+    int64_t known_bandwidth_mib_s; /* As the hypervisor last said, with a
+                                    * budget; -1: it was not asked. */
+    bool bandwidth_is_by_hand;     /* Set past us: it stays. */
 
     /* Not in the journal. */
     bool was_refused; /* The destination has no place, and prepared nothing. */
     struct migrate_reserve *reserve; /* The wait for that place; or null. */
+    bool shares_bandwidth;           /* Its transfer runs. */
+    bool bandwidth_is_asked_for;     /* Due whatever the hypervisor has. */
     bool is_cancelled;               /* Before the transfer had a monitor. */
     struct slot *slot;
     struct op_ticket *slot_ticket; /* While it waits for the slot. */
@@ -136,6 +144,14 @@ void migration_reserve_cancel(struct op *op);
 /* For a place at the destination; null: it does not. */
 bool migrate_reserve_waits(const struct migrate_reserve *wait);
 void migrate_reserve_free(struct migrate_reserve *wait); /* Null is fine. */
+
+/* migrate_bandwidth.c: its transfer begins, and has this much (MiB/s; 0: no
+ * limit) until it is told otherwise; ends; has another limit of its own.  Each
+ * divides the host's budget again. */
+unsigned migrate_bandwidth_join(struct migration *m);
+void migrate_bandwidth_leave(struct migration *m);
+void migrate_bandwidth_change(struct migration *m);
+void migrate_bandwidth_divide(struct agent *agent);
 
 /* migrate_monitor.c */
 struct migrate_monitor *migrate_monitor_start(struct op *op,

@@ -79,6 +79,7 @@ migration_describe(struct agent *agent, const struct object *record)
     describe_record(json, m ? m->record : record);
     json_set_null(json, "step");
     json_set_null(json, "waits_for");
+    json_set_null(json, "bandwidth");
     if (!m) {
         return json;
     }
@@ -93,6 +94,9 @@ migration_describe(struct agent *agent, const struct object *record)
     struct migrate_numbers numbers = m->numbers;
     numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
     migrate_numbers_describe(&numbers, m->monitor, json);
+    if (m->shares_bandwidth) {
+        json_set_int(json, "bandwidth", m->bandwidth_mib_s);
+    }
     if (m->monitor) {
         describe_running(json, migrate_monitor_stats(m->monitor));
     } else if (op_is_committed(op)) {

@@ -35,6 +35,7 @@ LOG_MODULE(driver);
     ENTRY(migrate_set_downtime)  \
     ENTRY(migrate_get_downtime)  \
     ENTRY(migrate_set_bandwidth) \
+    ENTRY(migrate_get_bandwidth) \
     ENTRY(migrate_throttle)      \
     ENTRY(migrate_postcopy)      \
     ENTRY(job_get)               \
@@ -313,6 +314,7 @@ RUN(migrate_abort, c->text)
 RUN(migrate_set_downtime, c->text, c->number)
 RUN(migrate_get_downtime, c->text, &c->ret_number)
 RUN(migrate_set_bandwidth, c->text, c->number)
+RUN(migrate_get_bandwidth, c->text, &c->ret_number)
 RUN(migrate_throttle, c->text)
 RUN(migrate_postcopy, c->text)
 RUN(job_get, c->text, c->completed, &c->ret_job)
@@ -506,6 +508,18 @@ driver_migrate_get_downtime(struct driver *driver, const char *uuid,
 {
     struct call *c =
         call_create(driver, run_migrate_get_downtime, deliver_number, aux);
+
+    c->done.number = done;
+    c->text = xstrdup(uuid);
+    call_submit(c);
+}
+
+void
+driver_migrate_get_bandwidth(struct driver *driver, const char *uuid,
+                             driver_number_done *done, void *aux)
+{
+    struct call *c =
+        call_create(driver, run_migrate_get_bandwidth, deliver_number, aux);
 
     c->done.number = done;
     c->text = xstrdup(uuid);

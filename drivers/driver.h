@@ -333,6 +333,10 @@ struct driver_ops {
                                           unsigned *ret_ms);
     struct error *(*migrate_set_bandwidth)(void *state, const char *uuid,
                                            unsigned mib_s);
+    /* What was set last while it runs, whoever did; before that anything, but
+     * always the same. */
+    struct error *(*migrate_get_bandwidth)(void *state, const char *uuid,
+                                           unsigned *ret_mib_s);
     /* Slows the guest more and more from now on, for as long as it writes too
      * much.  Only with MIGRATE_THROTTLE; a second time it changes nothing. */
     struct error *(*migrate_throttle)(void *state, const char *uuid);
@@ -447,6 +451,8 @@ void driver_migrate_throttle(struct driver *, const char *uuid,
                              driver_done *done, void *aux);
 void driver_migrate_set_bandwidth(struct driver *, const char *uuid,
                                   unsigned mib_s, driver_done *done, void *aux);
+void driver_migrate_get_bandwidth(struct driver *, const char *uuid,
+                                  driver_number_done *done, void *aux);
 void driver_migrate_postcopy(struct driver *, const char *uuid,
                              driver_done *done, void *aux);
 void driver_job_get(struct driver *, const char *uuid, bool completed,

@@ -527,6 +527,7 @@ const struct driver_ops drover_driver = {
     .migrate_get_downtime = fake_migrate_get_downtime,
     .migrate_throttle = fake_migrate_throttle,
     .migrate_set_bandwidth = fake_migrate_set_bandwidth,
+    .migrate_get_bandwidth = fake_migrate_get_bandwidth,
     .migrate_postcopy = fake_migrate_postcopy,
     .job_get = fake_job_get,
     .dirty_rate_start = fake_dirty_rate_start,

@@ -48,6 +48,7 @@
     FAKE_OP(migrate_get_downtime)  \
     FAKE_OP(migrate_throttle)      \
     FAKE_OP(migrate_set_bandwidth) \
+    FAKE_OP(migrate_get_bandwidth) \
     FAKE_OP(migrate_postcopy)      \
     FAKE_OP(job_get)               \
     FAKE_OP(dirty_rate_start)      \
@@ -161,6 +162,8 @@ struct error *fake_migrate_get_downtime(void *state, const char *uuid,
 struct error *fake_migrate_throttle(void *state, const char *uuid);
 struct error *fake_migrate_set_bandwidth(void *state, const char *uuid,
                                          unsigned mib_s);
+struct error *fake_migrate_get_bandwidth(void *state, const char *uuid,
+                                         unsigned *ret_mib_s);
 struct error *fake_migrate_postcopy(void *state, const char *uuid);
 struct error *fake_job_get(void *state, const char *uuid, bool completed,
                            struct job_stats *ret);

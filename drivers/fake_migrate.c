@@ -170,6 +170,20 @@ fake_migrate_set_bandwidth(void *state, const char *uuid, unsigned mib_s)
 }
 
 struct error *
+fake_migrate_get_bandwidth(void *state, const char *uuid, unsigned *ret_mib_s)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    struct error *error = fake_enter(fake, FAKE_migrate_get_bandwidth);
+    struct migration *m = error ? NULL : find_running(fake, uuid, &error);
+    if (m) {
+        *ret_mib_s = (unsigned)m->limit_mib_s;
+    }
+    return error;
+}
+
+struct error *
 fake_migrate_postcopy(void *state, const char *uuid)
 {
     struct fake *fake = state;

@@ -125,6 +125,7 @@ const struct driver_ops drover_driver = {
     .migrate_get_downtime = libvirt_migrate_get_downtime,
     .migrate_throttle = libvirt_migrate_throttle,
     .migrate_set_bandwidth = libvirt_migrate_set_bandwidth,
+    .migrate_get_bandwidth = libvirt_migrate_get_bandwidth,
     .migrate_postcopy = libvirt_migrate_postcopy,
     .job_get = libvirt_job_get,
     .dirty_rate_start = libvirt_dirty_rate_start,

@@ -149,6 +149,8 @@ struct error *libvirt_migrate(void *state,
 struct error *libvirt_migrate_abort(void *state, const char *uuid);
 struct error *libvirt_migrate_get_downtime(void *state, const char *uuid,
                                            unsigned *ret_ms);
+struct error *libvirt_migrate_get_bandwidth(void *state, const char *uuid,
+                                            unsigned *ret_mib_s);
 struct error *libvirt_migrate_throttle(void *state, const char *uuid);
 struct error *libvirt_migrate_set_downtime(void *state, const char *uuid,
                                            unsigned ms);

@@ -147,6 +147,23 @@ libvirt_migrate_set_bandwidth(void *state, const char *uuid, unsigned mib_s)
 }
 
 struct error *
+libvirt_migrate_get_bandwidth(void *state, const char *uuid,
+                              unsigned *ret_mib_s)
+{
+    AUTO_DOMAIN domain = NULL;
+    unsigned long mib_s;
+    struct error *error = libvirt_guest_find(state, uuid, &domain);
+
+    if (!error && virDomainMigrateGetMaxSpeed(domain, &mib_s, 0) < 0) {
+        error = libvirt_error(ERR_INTERNAL, uuid);
+    }
+    if (!error) {
+        *ret_mib_s = mib_s < UINT_MAX ? (unsigned)mib_s : UINT_MAX;
+    }
+    return error_wrap(error, "ask for the bandwidth of '%s'", uuid);
+}
+
+struct error *
 libvirt_migrate_postcopy(void *state, const char *uuid)
 {
     AUTO_DOMAIN domain = NULL;

@@ -1,4 +1,5 @@
-"""Limits: how many migrations at a time, out of a host and into one."""
+"""Limits: how many migrations at a time, out of a host and into one, and what
+they may send."""
 
 import re
 
@@ -105,3 +106,54 @@ def test_hosts_full_of_each_others_migrations_get_on(droverd,
         wait_status(hostb, b, 'completed', deadline=120)
     wait_idle(hosta, hostb)
     assert (names(hosta), names(hostb)) == (at_b, at_a)
+
+
+# ---- Bandwidth ------------------------------------------------------------------
+
+def shares(agent, *guests_):
+    return [show(agent, name)['bandwidth'] for name in guests_]
+
+
+def wait_shares(agent, wanted):
+    wait_for(lambda: shares(agent, *wanted) == list(wanted.values()), 20,
+             lambda: '%s, not %s' % (wanted, shares(agent, *wanted)))
+
+
+def rates_of(agent, name):
+    """The rates that this migration was given while it ran, in order."""
+    uuid = guests(agent)[name]['uuid']
+    return [int(rate) for rate in re.findall(
+        r'inst=%s op=\d+\|bandwidth is set to (\d+) MiB/s' % uuid,
+        agent.log_text())]
+
+
+def test_budget_of_a_host_is_divided_and_divided_again(droverd,
+                                                       world):  # noqa: F811
+    hosta = droverd('hosta', settings=fake(
+        world, 3, max_concurrent_live_migrations=0,
+        libvirt={'live_migration_host_bandwidth': 6}))
+    droverd('hostb', settings=fake(world))
+    one, two, three = names(hosta)
+    for name in (one, two, three):  # They run until they are told to end.
+        hosta.ctl('fake', 'dirty-rate', guests(hosta)[name]['uuid'], '100')
+    hosta.ctl('migrate', one, 'hostb')
+    wait_shares(hosta, {one: 6})
+    hosta.ctl('migrate', two, 'hostb')
+    wait_shares(hosta, {one: 3, two: 3})
+    wait_for(lambda: rates_of(hosta, one) == [3], 20, 'it is told')
+    wait_for(lambda: show(hosta, one)['rate'] == 3 << 20, 20,
+             lambda: show(hosta, one))
+    hosta.ctl('migrate', three, 'hostb', '--bandwidth', '1')
+    wait_shares(hosta, {one: 3, two: 2, three: 1})
+    hosta.ctl('migration', 'set', three, '--bandwidth', '100')
+    wait_shares(hosta, {one: 2, two: 2, three: 2})
+    wait_for(lambda: show(hosta, three)['rate'] == 2 << 20, 20,
+             lambda: show(hosta, three))
+    hosta.ctl('migration', 'abort', one)
+    wait_shares(hosta, {one: None, two: 3, three: 3})
+    hosta.ctl('migration', 'abort', two)
+    wait_shares(hosta, {three: 6})
+    wait_for(lambda: show(hosta, three)['rate'] == 6 << 20, 20,
+             lambda: show(hosta, three))
+    hosta.ctl('migration', 'abort', three)
+    wait_status(hosta, three, 'cancelled')

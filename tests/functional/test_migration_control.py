@@ -257,3 +257,49 @@ def test_53_abort_after_force_complete_resumes_the_guest(lab, pair):
     hosta.ctl('migration', 'abort', guest.name)
     wait_over(hosta, guest, 'cancelled')
     assert_only_on(guest, 'hosta')
+
+
+# ---- Two at a time ---------------------------------------------------------------
+
+def test_30_two_share_the_bandwidth_of_their_host(lab, droverd):
+    """As virsh says, and as the data goes; what virsh set is left alone."""
+    hosta = droverd('hosta', on=lab.hosta, settings={
+        'max_concurrent_live_migrations': 2,
+        'libvirt': {'live_migration_host_bandwidth': 8}})
+    droverd('hostb', on=lab.hostb)
+    one, two = (boot(lab, hosta, disk=None, dirty=16) for _ in range(2))
+
+    def has(guest, mib_s):
+        def condition():
+            speed = lab.hosta.virsh('migrate-getspeed', guest.name)
+            return int(speed) == mib_s
+        wait_for(condition, 30,
+                 lambda: '%s is told %d MiB/s: %s' % (
+                     guest.name, mib_s, shown(hosta, guest)))
+
+    def goes_with(guest, mib_s):
+        # A little more in a short time is libvirt's way of counting.
+        wait_for(lambda: 0 < (shown(hosta, guest)['rate'] or 0)
+                 <= (mib_s + 1) << 20, 60, lambda: shown(hosta, guest))
+
+    hosta.ctl('migrate', one.name, 'hostb')
+    wait_moving(hosta, one)
+    hosta.ctl('migrate', two.name, 'hostb')
+    wait_moving(hosta, two)
+    has(one, 4)
+    assert [shown(hosta, g)['bandwidth'] for g in (one, two)] == [4, 4]
+    goes_with(one, 4)
+    goes_with(two, 4)
+    hosta.ctl('migration', 'set', two.name, '--bandwidth', '2')
+    has(two, 2)
+    has(one, 6)
+    lab.hosta.virsh('migrate-setspeed', one.name, '3')
+    hosta.ctl('migration', 'set', two.name, '--bandwidth', '0')
+    has(two, 5)
+    has(one, 3)
+    hosta.ctl('migration', 'abort', one.name)
+    has(two, 8)
+    hosta.ctl('migration', 'abort', two.name)
+    for guest in (one, two):
+        wait_over(hosta, guest, 'cancelled')
+        assert_only_on(guest, 'hosta')

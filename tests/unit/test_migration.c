@@ -1136,6 +1136,92 @@ test_30_pause_set_past_the_agent_is_not_overwritten(void **state)
     assert_is_at_b_alone(ta);
 }
 
+static const struct migration *
+moving(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+
+    return op ? op_data(op) : NULL;
+}
+
+static unsigned
+bandwidth(struct two_agents *ta)
+{
+    struct number number = {0};
+
+    driver_migrate_get_bandwidth(ta->hosts[A].observer, ta->uuid, number_known,
+                                 &number);
+    ta_until(ta, number.is_known);
+    return number.value;
+}
+
+/* The host's budget is divided anew, as when another migration came. */
+static void
+set_budget(struct two_agents *ta, int mib_s)
+{
+    ta->hosts[A].conf->libvirt.live_migration_host_bandwidth = mib_s;
+    migrate_bandwidth_divide(ta->hosts[A].agent);
+}
+
+static void
+test_30_bandwidth_set_past_the_agent_is_not_overwritten(void **state)
+{
+    struct two_agents *ta = *state;
+    bool is_done = false;
+
+    set_budget(ta, 4);
+    migrate_slowly(ta, "{}");
+    assert_int_equal(bandwidth(ta), 4);
+    set_budget(ta, 3);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 3);
+
+    driver_migrate_set_bandwidth(ta->hosts[A].observer, ta->uuid, 2, set_past,
+                                 &is_done);
+    ta_until(ta, is_done);
+    set_budget(ta, 1);
+    ta_until(ta, moving(ta)->bandwidth_is_by_hand);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 2);
+
+    /* Nor after a restart. */
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    set_budget(ta, 3);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 2);
+
+    /* Unless it is asked for. */
+    assert_int_equal(set(ta, "{\"bandwidth\": 7}"), 0);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 3);
+    set_budget(ta, 0);
+    end_slow_one(ta);
+}
+
+static void
+test_share_of_the_budget_is_that_of_before_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    set_budget(ta, 4);
+    migrate_slowly(ta, "{}");
+    set_budget(ta, 3);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 3);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(moving(ta)->bandwidth_mib_s, 3);
+    assert_false(moving(ta)->bandwidth_is_due);
+    set_budget(ta, 2);
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 2);
+    set_budget(ta, 0);
+    end_slow_one(ta);
+}
+
 static void
 test_32_query_that_fails_ten_times_aborts_nothing(void **state)
 {
@@ -1528,6 +1614,8 @@ main(void)
         TEST(test_a_change_that_was_not_told_yet_is_told_after_a_restart),
         TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
+        TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
+        TEST(test_share_of_the_budget_is_that_of_before_after_a_restart),
         TEST(test_what_can_not_be_changed_is_refused),
         TEST(test_policy_of_a_migration_needs_permission),
         TEST(test_force_complete_without_a_migration_is_refused),
