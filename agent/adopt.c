@@ -171,17 +171,6 @@ guests_known(void *aux, struct error *error, struct guest_list *list)
     listing_end(listing, NULL);
 }
 
-static bool
-is_listed(const struct guest_list *list, const char *uuid)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        if (str_eq(list->guests[i]->uuid, uuid)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A list may lack what could not be read: a guest is not gone before it was
  * asked for by name. */
 static void
@@ -191,7 +180,7 @@ ask_for_unlisted(struct agent *agent, const struct guest_list *list)
     char **uuids = records_local_uuids(agent->local, &n);
 
     for (size_t i = 0; i < n; i++) {
-        if (!is_listed(list, uuids[i])) {
+        if (!guest_list_has(list, uuids[i])) {
             adopt_again(agent, uuids[i]);
         }
         free(uuids[i]);

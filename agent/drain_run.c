@@ -443,17 +443,6 @@ is_one_coming(const struct guest_list *list)
     return false;
 }
 
-static bool
-is_listed(const struct guest_list *list, const char *uuid)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        if (str_eq(list->guests[i]->uuid, uuid)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Some may have come, by a way that does not ask, and others may have gone. */
 static void
 compare(struct drain *drain, const struct guest_list *list)
@@ -464,7 +453,7 @@ compare(struct drain *drain, const struct guest_list *list)
         struct drain_move *move = &state->moves[i];
 
         if ((move->state == DRAIN_STUCK || move->state == DRAIN_FAILED) &&
-            !is_listed(list, move->uuid)) {
+            !guest_list_has(list, move->uuid)) {
             drain_move_away(move, "it is not on this host any more");
         }
     }

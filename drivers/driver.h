@@ -119,6 +119,7 @@ struct guest_list {
 };
 void guest_list_free(struct guest_list *list); /* The guests too. */
 CLEANUP_FUNC(struct guest_list, guest_list_free)
+bool guest_list_has(const struct guest_list *list, const char *uuid);
 
 struct host_info {
     char *hostname;        /* The hypervisor's node name. */

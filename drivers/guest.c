@@ -70,6 +70,17 @@ guest_list_free(struct guest_list *list)
     free(list);
 }
 
+bool
+guest_list_has(const struct guest_list *list, const char *uuid)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_eq(list->guests[i]->uuid, uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 host_info_free(struct host_info *info)
 {
