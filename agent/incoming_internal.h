@@ -1,0 +1,38 @@
+#ifndef DROVER_AGENT_INCOMING_INTERNAL_H
+#define DROVER_AGENT_INCOMING_INTERNAL_H
+
+/* What the parts of agent/incoming.h share, and nobody else includes.
+ *
+ *   incoming.c        what the source says: prepare, take over, roll back
+ *   incoming_steps.c  what is done then, and the journal's side of it
+ *
+ * Threads: the loop. */
+
+#include "agent/incoming.h"
+#include "agent/slots.h"
+
+struct incoming {
+    struct agent *agent;
+    struct json *context;
+    struct object *instance;
+    struct object *data; /* Null if this agent did not prepare. */
+    char *disks;         /* Null: none were asked for. */
+    bool taken_over;     /* The source said so. */
+
+    /* Not in the journal. */
+    struct slot *place;
+    struct op_ticket *wait; /* Of the step that waits for the guest. */
+    struct error *refusal;  /* The record is somebody else's. */
+    void (*prepared)(void *aux, struct error *error, struct object *data);
+    void *prepared_aux;
+    attach_done *ended; /* Who waits for the end, or null. */
+    void *ended_aux;
+    bool told_to_roll_back;
+};
+
+/* Whoever still waits is told that the agent stops. */
+void incoming_free(void *data);
+
+const char *incoming_uuid(const struct incoming *in);
+
+#endif
