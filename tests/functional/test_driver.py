@@ -134,7 +134,7 @@ def test_silent_peer_is_given_up(lab, watch):
 
 
 def test_incoming_guest_is_told_from_a_running_one(lab, watch):
-    guest = lab.boot(lab.hosta, disk=None, dirty=64)
+    guest = lab.boot(lab.hosta, disk=None, dirty=32)
     source, dest = watch(lab.hosta), watch(lab.hostb)
     # Slower than it dirties its memory: it stays on its way.
     lab.hosta.virsh('migrate-setspeed', guest.name, '8')
