@@ -25,9 +25,9 @@ struct supervise {
     struct agent *agent;
     uv_timer_t timer;
     unsigned interval_ms; /* Between two words to the watchdog. */
-    uint64_t told_ms;     /* When it had the last. */
+    uint64_t told_ms;     /* When it took the last. */
     bool is_watched, is_ready;
-    char status[400]; /* The last STATUS. */
+    char status[400]; /* The last STATUS that was taken. */
 };
 
 static void tick(uv_timer_t *timer);
@@ -69,7 +69,8 @@ tick(uv_timer_t *timer)
 
     if (!s->is_ready) {
         look_for_ready(s);
-    } else {
+    }
+    if (s->is_ready) {
         tell_state(s);
     }
     if (s->is_watched) {
@@ -87,9 +88,9 @@ tell_watchdog(struct supervise *s)
 
     if (now_ms - s->told_ms >= s->interval_ms &&
         link_threads_ticked(s->agent->link) &&
-        !self_test_is_hopeless(s->agent->self_test)) {
+        !self_test_is_hopeless(s->agent->self_test) &&
+        systemd_notify("WATCHDOG=1")) {
         s->told_ms = now_ms;
-        systemd_notify("WATCHDOG=1");
     }
 }
 
@@ -98,24 +99,23 @@ look_for_ready(struct supervise *s)
 {
     struct link_status status = link_status(s->agent->link);
 
-    if (!status.consuming) {
-        return;
+    if (status.consuming) {
+        s->is_ready = true;
+        log_info(NULL, "serving on '%s'", status.broker);
     }
-    s->is_ready = true;
-    log_info(NULL, "serving on '%s'", status.broker);
-    snprintf(s->status, sizeof s->status, "Serving on %s.", status.broker);
-    systemd_notify("READY=1\nSTATUS=%s", s->status);
 }
 
+/* What the manager has not taken is told again at the next look.  READY=1 is
+ * part of each state, as only the first one that is taken counts. */
 static void
 tell_state(struct supervise *s)
 {
     char text[sizeof s->status];
 
     describe(s->agent, text, sizeof text);
-    if (!str_eq(text, s->status)) {
+    if (!str_eq(text, s->status) &&
+        systemd_notify("READY=1\nSTATUS=%s", text)) {
         memcpy(s->status, text, sizeof text);
-        systemd_notify("STATUS=%s", text);
     }
 }
 

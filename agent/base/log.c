@@ -3,6 +3,8 @@
 #include "agent/base/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +29,8 @@ static struct wish *wishes; /* Newest first; never freed. */
 static enum log_level general_level = LOG_LEVEL_INFO;
 static bool to_journal;
 static atomic_uint sequence;
+static atomic_uint n_lost; /* Lines that were not taken, and not yet told. */
+static pthread_mutex_t stream_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t limit_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const level_names[] = {"ERROR", "WARN", "INFO", "DEBUG"};
@@ -35,10 +39,13 @@ static const int syslog_priorities[] = {3, 4, 6, 7};
 static bool level_parse(const char *text, enum log_level *ret);
 static bool is_meant(const char *name, const struct log_module *module);
 static bool is_module(const char *name);
-static void write_journal(const struct log_module *, enum log_level,
+static bool write_line(const struct log_module *, enum log_level,
+                       const struct log_context *, const char *message);
+static bool write_journal(const struct log_module *, enum log_level,
                           const struct log_context *, const char *message);
-static void write_stderr(const struct log_module *, enum log_level,
+static bool write_stderr(const struct log_module *, enum log_level,
                          const struct log_context *, const char *message);
+static bool write_stream(int fd, const char *text, size_t size);
 
 void
 log_module_register(struct log_module *module)
@@ -140,8 +147,19 @@ log_write(const struct log_module *module, enum log_level level,
             memcpy(p, "\\0", 2); /* U+0000, as rpc/utf8.h has it. */
         }
     }
-    (to_journal ? write_journal : write_stderr)(
-        module, level, context ? context : &none, message);
+
+    unsigned lost = atomic_exchange(&n_lost, 0);
+    if (lost) {
+        AUTO_FREE text =
+            xasprintf("%u lines were lost: the log did not take them", lost);
+        if (!write_line(module, LOG_LEVEL_WARN, &none, text)) {
+            atomic_fetch_add(&n_lost, lost + 1);
+            return;
+        }
+    }
+    if (!write_line(module, level, context ? context : &none, message)) {
+        atomic_fetch_add(&n_lost, 1);
+    }
 }
 
 bool
@@ -201,12 +219,23 @@ level_parse(const char *text, enum log_level *ret)
     return false;
 }
 
-static void
+/* False: whoever reads the log hangs, and the line is lost.  The one who had
+ * something to say does not hang with him. */
+static bool
+write_line(const struct log_module *module, enum log_level level,
+           const struct log_context *context, const char *message)
+{
+    return to_journal ? write_journal(module, level, context, message)
+                      : write_stderr(module, level, context, message);
+}
+
+static bool
 write_journal(const struct log_module *module, enum log_level level,
               const struct log_context *context, const char *message)
 {
     struct systemd_entry entry = {0};
     char number[32];
+    bool is_full;
     AUTO_FREE text = xasprintf("%s: %s", module->name, message);
 
     systemd_entry_add(&entry, "MESSAGE", text);
@@ -219,12 +248,14 @@ write_journal(const struct log_module *module, enum log_level level,
     systemd_entry_add(&entry, "INSTANCE_UUID", context->instance);
     snprintf(number, sizeof number, "%lld", (long long)context->op);
     systemd_entry_add(&entry, "DROVER_OP", number);
-    if (!systemd_entry_send(&entry, NULL)) {
-        write_stderr(module, level, context, message); /* Its stream. */
+    if (systemd_entry_send(&entry, NULL, &is_full)) {
+        return true;
     }
+    return !is_full && /* Its stream may still be there. */
+           write_stderr(module, level, context, message);
 }
 
-static void
+static bool
 write_stderr(const struct log_module *module, enum log_level level,
              const struct log_context *context, const char *message)
 {
@@ -235,10 +266,35 @@ write_stderr(const struct log_module *module, enum log_level level,
     if (context->op) {
         snprintf(op, sizeof op, " op=%lld", (long long)context->op);
     }
-    /* One call, so that lines of several threads do not mix. */
-    fprintf(stderr, "%sZ|%05u|%s|%s|%s%s%s%s%s|%s\n", when,
-            atomic_fetch_add(&sequence, 1) + 1, module->name,
-            level_names[level], context->request[0] ? "req=" : "",
-            context->request, context->instance[0] ? " inst=" : "",
-            context->instance, op, message);
+    AUTO_FREE line = xasprintf(
+        "%sZ|%05u|%s|%s|%s%s%s%s%s|%s\n", when,
+        atomic_fetch_add(&sequence, 1) + 1, module->name, level_names[level],
+        context->request[0] ? "req=" : "", context->request,
+        context->instance[0] ? " inst=" : "", context->instance, op, message);
+    pthread_mutex_lock(&stream_mutex); /* Lines do not mix. */
+    bool written = write_stream(STDERR_FILENO, line, strlen(line));
+    pthread_mutex_unlock(&stream_mutex);
+    return written;
+}
+
+/* A pipe that is ready for writing takes PIPE_BUF bytes at once.  O_NONBLOCK
+ * would also be set for those whom the stream is shared with. */
+static bool
+write_stream(int fd, const char *text, size_t size)
+{
+    while (size > 0) {
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT)) {
+            return false;
+        }
+        ssize_t n = write(fd, text, size < PIPE_BUF ? size : PIPE_BUF);
+        if (n < 0 && errno != EINTR) {
+            return false;
+        }
+        if (n > 0) {
+            text += n;
+            size -= (size_t)n;
+        }
+    }
+    return true;
 }

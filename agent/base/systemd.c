@@ -2,6 +2,7 @@
 
 #include "agent/base/systemd.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -64,16 +65,19 @@ systemd_entry_add(struct systemd_entry *entry, const char *field,
 }
 
 bool
-systemd_entry_send(struct systemd_entry *entry, const char *path)
+systemd_entry_send(struct systemd_entry *entry, const char *path,
+                   bool *ret_is_full)
 {
     bool sent = send_text(path ? path : JOURNAL, entry->text, entry->size);
 
+    *ret_is_full = !sent && (errno == EAGAIN || errno == ENOBUFS);
     free(entry->text);
     *entry = (struct systemd_entry){0};
     return sent;
 }
 
-/* '@' stands for the NUL that an abstract name begins with. */
+/* Not by waiting: a reader that hangs would hang the caller.
+ * '@' stands for the NUL that an abstract name begins with. */
 static bool
 send_text(const char *path, const char *text, size_t size)
 {
@@ -81,6 +85,7 @@ send_text(const char *path, const char *text, size_t size)
     size_t path_size = strlen(path);
 
     if (path_size == 0 || path_size >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
         return false;
     }
     memcpy(address.sun_path, path, path_size);
@@ -93,9 +98,12 @@ send_text(const char *path, const char *text, size_t size)
         return false;
     }
     ssize_t n =
-        sendto(fd, text, size, MSG_NOSIGNAL, (const struct sockaddr *)&address,
+        sendto(fd, text, size, MSG_NOSIGNAL | MSG_DONTWAIT,
+               (const struct sockaddr *)&address,
                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_size));
+    int error = errno;
     close(fd);
+    errno = error;
     return n == (ssize_t)size;
 }
 

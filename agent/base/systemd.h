@@ -15,8 +15,8 @@
 
 #include "agent/base/mem.h"
 
-/* Tells the service manager "NAME=VALUE\n...".  False: there is none, or it
- * does not listen. */
+/* Tells the service manager "NAME=VALUE\n...", without waiting.  False: there
+ * is none, it does not listen, or it has too much unread: tell it later. */
 bool systemd_notify(const char *fmt, ...) PRINTF_FORMAT(1, 2);
 
 /* Whether the manager wants to hear WATCHDOG=1, at the least every '*ret_us'
@@ -33,8 +33,10 @@ struct systemd_entry {
 void systemd_entry_add(struct systemd_entry *entry, const char *field,
                        const char *value);
 
-/* Sends it to the socket at 'path', null: the journal's, and empties it.
- * False: it was not taken. */
-bool systemd_entry_send(struct systemd_entry *entry, const char *path);
+/* Sends it to the socket at 'path', null: the journal's, without waiting, and
+ * empties it.  False: it was not taken; '*ret_is_full': because the reader
+ * has too much unread. */
+bool systemd_entry_send(struct systemd_entry *entry, const char *path,
+                        bool *ret_is_full);
 
 #endif

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 
 import pytest
 
@@ -386,6 +387,31 @@ def test_stop_leaves_no_queue_of_ours(broker, droverd):
     assert len(transient() - before) == 2
     agent.stop()
     assert transient() <= before
+
+
+def test_a_manager_that_hangs_holds_nobody(broker, droverd):
+    """What it does not take is told when it does."""
+    agent = droverd('hosta')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        filler.setblocking(False)
+        filler.connect(str(agent.directory / 'notify'))
+        with pytest.raises(BlockingIOError):
+            while True:
+                filler.send(b'X=1')
+
+    def is_served():
+        return agent.ctl_json('status')['bus']['consuming']
+
+    broker.kill()
+    wait_for(lambda: not is_served(), 60, 'the bus is missed')
+    broker.start()
+    wait_for(is_served, 60, 'the bus is back')
+    broker.kill()
+    try:
+        agent.wait_told('STATUS', 'Without a bus: last was %s.' %
+                        agent.ctl_json('status')['bus']['broker'])
+    finally:
+        broker.start()
 
 
 def test_broker_restart_is_survived(broker, client, droverd):

@@ -2,6 +2,8 @@
 
 #include "agent/base/log.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -255,6 +257,50 @@ test_a_limited_call_site_says_how_many_it_dropped(void **state)
     assert_non_null(strstr(later, "990 more like this were not logged"));
 }
 
+static void
+empty(int fd)
+{
+    char text[4096];
+
+    while (read(fd, text, sizeof text) == sizeof text) {
+    }
+}
+
+/* One that waited would be ended by the alarm. */
+static void
+test_a_reader_that_hangs_holds_nobody_and_hears_what_it_missed(void **state)
+{
+    int ends[2];
+    char text[256] = "";
+
+    (void)state;
+    assert_return_code(pipe(ends), 0);
+    assert_return_code(dup2(ends[1], STDERR_FILENO), 0);
+    close(ends[1]);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    alarm(60);
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+    while (poll(&room, 1, 0) == 1) {
+        log_info(NULL, "%01000d", 0);
+    }
+    empty(ends[0]);
+    log_info(NULL, "taken");
+    empty(ends[0]);
+
+    while (poll(&room, 1, 0) == 1) {
+        assert_int_equal(write(STDERR_FILENO, text, 1), 1);
+    }
+    log_info(NULL, "lost");
+    log_info(NULL, "lost too");
+    empty(ends[0]);
+    log_info(NULL, "heard");
+    alarm(0);
+    assert_in_range(read(ends[0], text, sizeof text - 1), 1, sizeof text);
+    assert_non_null(strstr(text, "|WARN||2 lines were lost: "));
+    assert_non_null(strstr(text, "|INFO||heard\n"));
+    close(ends[0]);
+}
+
 int
 main(void)
 {
@@ -281,6 +327,9 @@ main(void)
         cmocka_unit_test_setup_teardown(
             test_a_limited_call_site_says_how_many_it_dropped, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_reader_that_hangs_holds_nobody_and_hears_what_it_missed,
+            set_up, tear_down),
     };
 
     log_module_register(&other_module);

@@ -113,19 +113,48 @@ test_a_field_of_an_entry_cannot_make_another(void **state)
 {
     struct systemd_entry entry = {0};
     struct listener l;
+    bool is_full;
 
     (void)state;
     bind_socket(&l, false);
     systemd_entry_add(&entry, "MESSAGE", "one\nPRIORITY=0");
     systemd_entry_add(&entry, "PRIORITY", "6");
-    assert_true(systemd_entry_send(&entry, l.path));
+    assert_true(systemd_entry_send(&entry, l.path, &is_full));
+    assert_false(is_full);
     assert_heard(&l, "MESSAGE=one PRIORITY=0\nPRIORITY=6\n");
     assert_null(entry.text);
     close_socket(&l);
 
     systemd_entry_add(&entry, "MESSAGE", "to nobody");
-    assert_false(systemd_entry_send(&entry, l.path));
+    assert_false(systemd_entry_send(&entry, l.path, &is_full));
+    assert_false(is_full);
     assert_null(entry.text);
+}
+
+/* One that waited would be ended by the alarm. */
+static void
+test_a_reader_that_hangs_holds_nobody(void **state)
+{
+    struct systemd_entry entry = {0};
+    struct listener l;
+    bool is_full;
+
+    (void)state;
+    bind_socket(&l, false);
+    setenv("NOTIFY_SOCKET", l.path, 1);
+    alarm(60);
+    while (systemd_notify("WATCHDOG=1")) {
+    }
+    systemd_entry_add(&entry, "MESSAGE", "one more");
+    assert_false(systemd_entry_send(&entry, l.path, &is_full));
+    assert_true(is_full);
+    assert_null(entry.text);
+    alarm(0);
+
+    assert_heard(&l, "WATCHDOG=1");
+    assert_true(systemd_notify("STATUS=again"));
+    unsetenv("NOTIFY_SOCKET");
+    close_socket(&l);
 }
 
 int
@@ -135,6 +164,7 @@ main(void)
         cmocka_unit_test(test_the_manager_is_told_on_its_socket),
         cmocka_unit_test(test_the_watchdog_is_ours_or_nobodys),
         cmocka_unit_test(test_a_field_of_an_entry_cannot_make_another),
+        cmocka_unit_test(test_a_reader_that_hangs_holds_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
