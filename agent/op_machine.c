@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/fault.h"
 
 /* What happens next to an operation.
  *
@@ -180,6 +181,12 @@ begin_run(struct op *op)
     }
 }
 
+/* A test build can be told to end or to fail there: when a step is recorded
+ * and not begun ("TYPE.STEP.run", ".undo"), and when its work is done and
+ * nobody knows yet (".done", ".undone"). */
+#define STEP_FAULT(OP, STEP, WHEN) \
+    FAULT_ERROR_AT("%s.%s." WHEN, (OP)->type->name, (STEP)->name)
+
 static void
 do_run(struct op *op)
 {
@@ -190,12 +197,21 @@ do_run(struct op *op)
         return;
     }
     log_info(&op->log, "step '%s'%s", step->name, op->tries ? " again" : "");
-    step->run(op, ticket_create(op, OP_RUN, NULL, step->timeout_s));
+    struct op_ticket *ticket = ticket_create(op, OP_RUN, NULL, step->timeout_s);
+    struct error *fault = STEP_FAULT(op, step, "run");
+    if (fault) {
+        op_ticket_done(ticket, fault);
+    } else {
+        step->run(op, ticket);
+    }
 }
 
 static void
 run_ended(struct op *op, struct error *error)
 {
+    if (!error) {
+        error = STEP_FAULT(op, op_step(op), "done");
+    }
     if (!error) {
         if (op_step(op)->probe) {
             commit(op);
@@ -341,12 +357,22 @@ do_undo(struct op *op)
         return;
     }
     log_info(&op->log, "undo '%s'%s", step->name, op->tries ? " again" : "");
-    step->undo(op, ticket_create(op, OP_UNDO, NULL, step->timeout_s));
+    struct op_ticket *ticket =
+        ticket_create(op, OP_UNDO, NULL, step->timeout_s);
+    struct error *fault = STEP_FAULT(op, step, "undo");
+    if (fault) {
+        op_ticket_done(ticket, fault);
+    } else {
+        step->undo(op, ticket);
+    }
 }
 
 static void
 undo_ended(struct op *op, struct error *error)
 {
+    if (!error) {
+        error = STEP_FAULT(op, op_step(op), "undone");
+    }
     if (!error) {
         undo_below(op, op->pos);
         return;

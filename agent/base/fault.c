@@ -5,6 +5,7 @@
 #ifdef ENABLE_FAULT_INJECTION
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static struct point *point_get(const char *name);
 static bool is_known_action(const char *action);
-static void crash_if_due(const struct point *);
+static bool is_due(const struct point *point, const char *what);
 static void delay(unsigned ms);
 
 struct error *
@@ -35,8 +36,10 @@ fault_hit(const char *name)
     struct point *point = point_get(name);
     point->n_passed++;
     if (point->action) {
-        crash_if_due(point);
-        fail = str_eq(point->action, "error");
+        if (is_due(point, "crash")) {
+            _exit(99); /* As kill -9: nothing is flushed, nothing is told. */
+        }
+        fail = is_due(point, "error");
         sscanf(point->action, "delay=%u", &delay_ms);
     }
     pthread_mutex_unlock(&mutex);
@@ -45,6 +48,17 @@ fault_hit(const char *name)
     }
     return fail ? error_new(ERR_INTERNAL, "fault '%s' was asked for", name)
                 : NULL;
+}
+
+struct error *
+fault_hit_at(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    AUTO_FREE name = xvasprintf(fmt, args);
+    va_end(args);
+    return fault_hit(name);
 }
 
 void
@@ -102,20 +116,21 @@ is_known_action(const char *action)
 
     return str_eq(action, "off") || str_eq(action, "error") ||
            str_eq(action, "crash") || sscanf(action, "crash@%u", &n) == 1 ||
+           sscanf(action, "error@%u", &n) == 1 ||
            sscanf(action, "delay=%u", &n) == 1;
 }
 
-static void
-crash_if_due(const struct point *point)
+/* "error": each time; "error@3": at the third pass; "crash": at the first. */
+static bool
+is_due(const struct point *point, const char *what)
 {
-    unsigned n = 1;
+    size_t size = strlen(what);
+    unsigned n;
 
-    if (strncmp(point->action, "crash", 5) == 0 &&
-        (point->action[5] == '\0' ||
-         sscanf(point->action, "crash@%u", &n) == 1) &&
-        point->n_passed == n) {
-        _exit(99); /* As kill -9: nothing is flushed, nothing is told. */
-    }
+    return strncmp(point->action, what, size) == 0 &&
+           (point->action[size] == '\0' ||
+            (sscanf(point->action + size, "@%u", &n) == 1 &&
+             point->n_passed == n));
 }
 
 static void

@@ -24,6 +24,16 @@ INSIDE = labs.is_inside()
 PART = os.environ.get('DROVER_LAB_STORAGE', 'here')
 
 
+def has_faults():
+    config = agent.build_directory() / 'config.h'
+    return (config.exists() and
+            '#define ENABLE_FAULT_INJECTION 1' in config.read_text())
+
+
+def needs_faults(item):
+    return item.get_closest_marker('faults') is not None
+
+
 def part_of(item):
     if not item.get_closest_marker('libvirt'):
         return 'here'
@@ -35,11 +45,17 @@ def pytest_configure(config):
         'markers', 'libvirt: needs two hosts with libvirt, runs in the lab')
     config.addinivalue_line(
         'markers', 'shared: with libvirt, needs a lab with shared storage')
+    config.addinivalue_line(
+        'markers', 'faults: needs a build with --enable-fault-injection')
     config.drover_counts = {'passed': 0, 'failed': 0, 'skipped': 0,
                             'for_here': 0, 'for_local': 0, 'for_shared': 0}
 
 
 def pytest_collection_modifyitems(config, items):
+    if not has_faults():
+        config.hook.pytest_deselected(
+            items=[item for item in items if needs_faults(item)])
+        items[:] = [item for item in items if not needs_faults(item)]
     elsewhere = [item for item in items if part_of(item) != PART]
     if PART == 'here':
         for item in elsewhere:

@@ -84,6 +84,7 @@ class Droverd:
         self._process = None
         self._notify = None
         self._told = {}
+        self._asking = []
         self.state_path.mkdir(parents=True, exist_ok=True)
         self.write_config()
 
@@ -206,6 +207,10 @@ class Droverd:
         if self.is_running:
             self._process.kill()
             self._process.wait(10)
+        while self._asking:
+            asking = self._asking.pop()
+            asking.kill()
+            asking.wait(10)
 
     def restart(self, **more):
         self.stop()
@@ -231,6 +236,13 @@ class Droverd:
         """Runs droverctl; returns it with 'stdout' and 'stderr'."""
         return run(self._command('droverctl', *words), check=check,
                    timeout=timeout)
+
+    def ctl_begin(self, *words):
+        """Runs droverctl, and leaves it alone; it ends with the agent."""
+        self._asking.append(subprocess.Popen(
+            bound(self._command('droverctl', *words)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL))
 
     def ctl_json(self, *words, timeout=60):
         """Runs droverctl with --json; returns what that says."""
