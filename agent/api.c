@@ -182,12 +182,6 @@ api_find_instance(const struct api_call *call, const char *name,
 
 /* The methods that are about the agent itself. */
 
-void
-api_op_list(struct api_call *call)
-{
-    api_reply(call, op_engine_list(call->agent->ops));
-}
-
 static void
 steered(void *aux, struct error *error, char *text)
 {

@@ -57,6 +57,9 @@
  *                     -> migration
  * migration_abort, migration_force_complete      migration -> null
  * op_list             -                          see op_engine_list()
+ * op_show             op (number, key or the beginning of one)
+ *                     -> see op_describe()
+ * op_retry, op_forget op                         the same, as it was before
  * fake                command (text)             {answer}
  * fault_set           name, action               null
  * fault_list          -                          [{name, action, n_passed}]

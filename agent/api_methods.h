@@ -36,6 +36,9 @@
     API_METHOD(drain_end, NO_ARGS)                                        \
     API_METHOD(drain_show, NO_ARGS)                                       \
     API_METHOD(op_list, NO_ARGS)                                          \
+    API_METHOD(op_show, ARG("op"))                                        \
+    API_METHOD(op_retry, ARG("op"))                                       \
+    API_METHOD(op_forget, ARG("op"))                                      \
     API_METHOD(fake, ARG("command"))                                      \
     API_METHOD(fault_set, ARG("name"), ARG("action"))                     \
     API_METHOD(fault_list, NO_ARGS)

@@ -156,6 +156,25 @@ tool_value(const struct tool *tool, enum verb_option option)
     return tool->values[option_index(option)];
 }
 
+struct error *
+tool_confirm(const struct tool *tool, const char *question)
+{
+    char answer[16];
+
+    if (tool->options & OPTION_YES) {
+        return NULL;
+    }
+    if (!isatty(STDIN_FILENO)) {
+        return error_new(ERR_VALUE, "nobody is asked whether to: say --yes");
+    }
+    fprintf(stderr, "%s [y/N] ", question);
+    if (fgets(answer, sizeof answer, stdin) &&
+        (answer[0] == 'y' || answer[0] == 'Y')) {
+        return NULL;
+    }
+    return error_new(ERR_CANCELLED, "nothing was done");
+}
+
 static bool
 parse(int argc, char **argv, struct command_line *line)
 {

@@ -8,7 +8,8 @@
  *   droverctl_socket.c    questions at the control socket
  *   droverctl_print.c     how things are shown
  *   droverctl_table.c     tables
- *   droverctl_agent.c     status, op, fake, fault
+ *   droverctl_agent.c     status, fake, fault
+ *   droverctl_op.c        op
  *   droverctl_host.c      host list, host show
  *   droverctl_drain.c     host drain, host restore
  *   droverctl_drain_watch.c  how a drain goes
@@ -114,6 +115,12 @@ enum verb_option {
          "show how an agent is doing")                                         \
     VERB(op_list, "op list", "", 0, 0, 0,                                      \
          "list an agent's operations")                                         \
+    VERB(op_show, "op show", "OP", 1, 1, 0,                                    \
+         "show an operation and what is left to do")                           \
+    VERB(op_retry, "op retry", "OP", 1, 1, 0,                                  \
+         "try now what an operation waits to try again")                       \
+    VERB(op_forget, "op forget", "OP", 1, 1, OPTION_YES,                       \
+         "give an operation up where it stands")                               \
     VERB(fake, "fake", "COMMAND...", 1, ANY_NUMBER, 0,                         \
          "steer the fake hypervisor")                                          \
     VERB(fault_set, "fault set", "NAME ACTION", 2, 2, 0,                       \
@@ -128,6 +135,11 @@ VERBS
 
 /* droverctl.c: the configuration, loaded at the first call. */
 struct error *tool_conf(struct tool *tool, struct conf **ret) WARN_UNUSED;
+
+/* Asks at the terminal, unless --yes was given.  ERR_CANCELLED, ERR_VALUE if
+ * there is nobody to ask. */
+struct error *tool_confirm(const struct tool *tool,
+                           const char *question) WARN_UNUSED;
 
 /* What was given with an option; null: it was not. */
 const char *tool_value(const struct tool *tool, enum verb_option option);
@@ -242,6 +254,10 @@ const char *text_of(const struct json *json, const char *name);
 
 /* A whole number; -1 if it is not known. */
 int64_t number_of(const struct json *json, const char *name);
+
+/* droverctl_op.c: how many operations there are, which, and what of them was
+ * left behind, with its reason. */
+void print_operations(const struct json *list);
 
 /* Sorts the array by two members: the first is a text, the second a text or a
  * whole number, or null. */

@@ -13,7 +13,6 @@ static void print_bus(const struct json *bus);
 static void print_self_test(const struct json *test);
 static void print_faults(const struct json *bus);
 static void print_requests(const struct json *rpc);
-static void print_operations(const struct json *list);
 
 struct error *
 verb_status(struct tool *tool)
@@ -29,23 +28,6 @@ verb_status(struct tool *tool)
         print_json(status);
     } else {
         print_status(status);
-    }
-    return NULL;
-}
-
-struct error *
-verb_op_list(struct tool *tool)
-{
-    AUTO_JSON list = NULL;
-    struct error *error = agent_ask(tool, NULL, "op_list", NULL, &list);
-
-    if (error) {
-        return error;
-    }
-    if (tool->as_json) {
-        print_json(list);
-    } else {
-        print_operations(list);
     }
     return NULL;
 }
@@ -138,12 +120,7 @@ print_status(const struct json *status)
     print_bus(json_get(status, "bus"));
     print_requests(json_get(status, "rpc"));
 
-    const struct json *operations = json_get(status, "operations");
-    print_field("Operations", "%zu", json_size(operations));
-    if (json_size(operations)) {
-        putchar('\n');
-        print_operations(operations);
-    }
+    print_operations(json_get(status, "operations"));
 }
 
 static void
@@ -246,32 +223,4 @@ print_requests(const struct json *rpc)
                 number_of(rpc, "n_requests"), number_of(rpc, "n_held"),
                 number_of(rpc, "n_failures"), number_of(rpc, "n_duplicates"),
                 number_of(rpc, "n_rejected"));
-}
-
-static void
-print_operations(const struct json *list)
-{
-    static const struct table_column columns[] = {
-        {"OP", true},    {"TYPE", false},      {"KEY", false},
-        {"STEP", false}, {"DIRECTION", false}, {"COMMITTED", false},
-        {"WAITS", true}, {"ERROR", false},
-    };
-    static const char *const names[] = {
-        "op",        "type",      "key",       "step",
-        "direction", "committed", "waiting_s", "error",
-    };
-    AUTO_TABLE table = table_create(columns, N_ELEMENTS(columns));
-
-    json_for_each (op, list) {
-        for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-            if (str_eq(names[i], "waiting_s")) {
-                int64_t s = number_of(op, "waiting_s");
-                AUTO_FREE text = duration_text(s > 0 ? s * 1000 : -1);
-                table_add(table, text);
-            } else {
-                table_add_member(table, op, names[i]);
-            }
-        }
-    }
-    print_table(table);
 }

@@ -24,7 +24,6 @@ static void print_plan(const struct json *plan);
 static void print_guests(const struct json *plan);
 static void print_hosts(const struct json *plan);
 static char *memory_text(const struct json *json, const char *name);
-static struct error *confirm(const struct tool *tool, const char *question);
 static size_t print_returns(const struct tool *tool, const struct json *drain);
 
 struct error *
@@ -60,7 +59,7 @@ verb_host_restore(struct tool *tool)
     }
     size_t n = print_returns(tool, drain);
     AUTO_FREE question = xasprintf("Bring back %zu guests to '%s'?", n, host);
-    error = confirm(tool, question);
+    error = tool_confirm(tool, question);
     if (!error) {
         error = bus_ask(tool, host, "drain_restore", NULL, tool->timeout_ms,
                         &answer);
@@ -135,7 +134,7 @@ begin(struct tool *tool, const char *host)
     }
     AUTO_FREE question = xasprintf("Move %zu of %zu guests away from '%s'?", n,
                                    json_size(json_get(plan, "guests")), host);
-    error = confirm(tool, question);
+    error = tool_confirm(tool, question);
     if (error) {
         return error;
     }
@@ -252,25 +251,6 @@ memory_text(const struct json *json, const char *name)
     int64_t mb = number_of(json, name);
 
     return size_text(mb < 0 ? -1 : mb * MIB);
-}
-
-static struct error *
-confirm(const struct tool *tool, const char *question)
-{
-    char answer[16];
-
-    if (tool->options & OPTION_YES) {
-        return NULL;
-    }
-    if (!isatty(STDIN_FILENO)) {
-        return error_new(ERR_VALUE, "nobody is asked whether to: say --yes");
-    }
-    fprintf(stderr, "%s [y/N] ", question);
-    if (fgets(answer, sizeof answer, stdin) &&
-        (answer[0] == 'y' || answer[0] == 'Y')) {
-        return NULL;
-    }
-    return error_new(ERR_CANCELLED, "nothing was begun");
 }
 
 /* How many guests there are to bring back. */

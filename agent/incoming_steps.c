@@ -67,7 +67,8 @@ static const struct step incoming_steps[] = {
      .run = wait_run,
      .undo = wait_undo,
      .probe = arrived_probe,
-     .readopt = wait_run},
+     .readopt = wait_run,
+     .only_waits = true},
     STEPS_AFTER_ARRIVAL,
 };
 

@@ -27,9 +27,6 @@ static void refuse(struct op_engine *, struct error *,
 static void refusal_deliver(struct completion *);
 static const struct op *find_any(const struct op_engine *, const char *key);
 static struct op *first_open(struct op *);
-static struct json *describe(const struct op *);
-static struct json *describe_residue(const struct op *, uint64_t now_ms);
-static int64_t seconds_until(uint64_t due_ms, uint64_t now_ms);
 static void op_free(struct op *);
 
 struct op_engine *
@@ -83,6 +80,10 @@ op_engine_close(struct op_engine *engine)
         if (!op->is_accepted && op->accepted) {
             op->accepted(op->accepted_aux, NULL,
                          error_new(ERR_INTERNAL, "the agent is stopping"));
+        }
+        if (op->forgotten) {
+            op->forgotten(op->forgotten_aux,
+                          error_new(ERR_INTERNAL, "the agent is stopping"));
         }
         op_free(op);
     }
@@ -242,17 +243,6 @@ op_engine_count(const struct op_engine *engine, unsigned *ret_n_open,
     }
 }
 
-struct json *
-op_engine_list(struct op_engine *engine)
-{
-    struct json *list = json_array();
-
-    for (const struct op *op = engine->first; op; op = op->next) {
-        json_append(list, describe(op));
-    }
-    return list;
-}
-
 bool
 op_is_known_finished(struct op_engine *engine, const char *key)
 {
@@ -390,50 +380,6 @@ first_open(struct op *op)
         op = op->next;
     }
     return op;
-}
-
-static struct json *
-describe(const struct op *op)
-{
-    const struct error *error = op->last_error ? op->last_error : op->error;
-    uint64_t now_ms = clock_now_ms();
-    struct json *json = json_object();
-
-    json_set_int(json, "op", op->id);
-    json_set_string(json, "type", op->type->name);
-    json_set_string(json, "key", op->key);
-    json_set_string(json, "step", op_step_name(op));
-    json_set_string(json, "direction", op->going_back ? "undo" : "run");
-    json_set_bool(json, "committed", op->committed);
-    json_set_int(json, "waiting_s", seconds_until(op->due_ms, now_ms));
-    json_set_string(json, "error", error ? error_message(error) : NULL);
-    json_set(json, "residue", describe_residue(op, now_ms));
-    return json;
-}
-
-static struct json *
-describe_residue(const struct op *op, uint64_t now_ms)
-{
-    struct json *list = json_array();
-
-    for (const struct residue *r = op->residue; r; r = r->next) {
-        struct json *json = json_object();
-
-        json_set_string(json, "step", op->type->steps[r->pos].name);
-        json_set_string(json, "direction", r->is_undo ? "undo" : "run");
-        json_set_string(json, "error",
-                        r->error ? error_message(r->error) : NULL);
-        json_set_int(json, "tries", r->tries);
-        json_set_int(json, "next_s", seconds_until(r->due_ms, now_ms));
-        json_append(list, json);
-    }
-    return list;
-}
-
-static int64_t
-seconds_until(uint64_t due_ms, uint64_t now_ms)
-{
-    return due_ms > now_ms ? (int64_t)((due_ms - now_ms + 999) / 1000) : 0;
 }
 
 static void

@@ -66,6 +66,7 @@ struct step {
 
     unsigned timeout_s; /* 0: the step watches its own progress. */
     bool may_be_left;   /* After the commit: no later step depends on it. */
+    bool only_waits;    /* While it runs nothing is being done here. */
 };
 
 struct op_type {
@@ -152,11 +153,33 @@ struct op *op_find(struct op_engine *engine, const char *key);
 struct op *op_first(struct op_engine *engine);
 struct op *op_next(struct op *op);
 
-/* Open operations and residue, for people: an array of objects with op, type,
- * key, step, direction, committed, waiting_s (until the next try), error (text
- * or null), residue (array of step, direction, error, tries, next_s).  The
- * caller's. */
+/* For people: an object with op, type, key, request, instance (null: none),
+ * started, step, direction, committed, tries (of what is under way, failed so
+ * far), waiting_s (until the next try; 0: it does not wait), error (text or
+ * null), residue (array of step, direction, error, tries, next_s), todo (array
+ * of step, direction: what is not done, or perhaps done, and would stay so if
+ * the operation were forgotten).  The caller's. */
+struct json *op_describe(const struct op *op);
+
+/* That of all open operations, and those that left residue. */
 struct json *op_engine_list(struct op_engine *engine);
+
+/* By number, key, or a unique beginning of the key (at least 4 characters);
+ * among open ones and those that left residue.  ERR_INVALID if there is none
+ * or several. */
+struct error *op_search(struct op_engine *engine, const char *text,
+                        struct op **ret) WARN_UNUSED;
+
+/* What waits for its next try, residue too, is tried now.  ERR_INVALID if
+ * nothing waits. */
+struct error *op_retry(struct op *op) WARN_UNUSED;
+
+/* Gives the operation up where it stands, for ever: what op_describe() names
+ * under "todo" stays as it is.  Who waits for its end is told that it was
+ * forgotten, unless it is committed.  'done' is called once the journal says
+ * so, or with ERR_INVALID at once if something is being done for it. */
+void op_forget(struct op *op, void (*done)(void *aux, struct error *error),
+               void *aux);
 
 /* How many operations are open, and pieces of residue there are. */
 void op_engine_count(const struct op_engine *engine, unsigned *ret_n_open,

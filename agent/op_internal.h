@@ -2,8 +2,8 @@
 #define DROVER_AGENT_OP_INTERNAL_H
 
 /* What the parts of the step engine share: op.c (the engine and its list),
- * op_machine.c (what happens next) and op_journal.c (rows to operations and
- * back).  For nobody else. */
+ * op_machine.c (what happens next), op_control.c (what an operator sees and
+ * wants) and op_journal.c (rows to operations and back).  For nobody else. */
 
 #include "agent/op.h"
 
@@ -63,6 +63,12 @@ struct op {
     void (*accepted)(void *aux, struct op *op, struct error *error);
     void *accepted_aux;
     bool is_accepted; /* It is in the journal, and the caller knows. */
+
+    bool is_told; /* finished() was called, or this is a restart. */
+
+    /* Who has it forgotten; null: nobody. */
+    void (*forgotten)(void *aux, struct error *error);
+    void *forgotten_aux;
 };
 
 struct known {
@@ -93,6 +99,8 @@ void op_discard(struct op *op); /* Out of the list and freed. */
 void op_machine_start(struct op *op);  /* A new one. */
 void op_machine_resume(struct op *op); /* One that the journal held. */
 void op_machine_stop(struct op *op);   /* Before it is freed. */
+void op_machine_hurry(struct op *op);  /* One that pauses. */
+void op_machine_forget(struct op *op); /* At which nothing is at work. */
 
 /* op_journal.c: the row's text; and what a row holds, added to the engine. */
 char *op_journal_format(const struct op *op);

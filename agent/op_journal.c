@@ -186,6 +186,7 @@ parse_row(struct op_engine *engine, const struct json *row, struct op *op)
     op->log.op = op->id;
     op->started_us = json_int_of(row, "started");
     op->finished = str_eq(json_string_of(row, "status"), "finished");
+    op->is_told = op->finished;
     op->finished_us = json_int_of(row, "finished_at");
     op->going_back = str_eq(json_string_of(row, "direction"), direction(true));
     op->committed = json_bool_of(row, "committed");

@@ -41,6 +41,7 @@ static void do_undo(struct op *);
 static void undo_ended(struct op *, struct error *);
 static void finish(struct op *);
 static void tell_finished(struct op *);
+static void tell_forgotten(struct op *);
 static void leave_behind(struct op *, bool is_undo);
 static void schedule_residue(struct op *);
 static void try_residue(struct op *);
@@ -112,6 +113,42 @@ op_machine_stop(struct op *op)
         op->timer->data = NULL;
         uv_close((uv_handle_t *)steal(&op->timer), (uv_close_cb)free);
     }
+}
+
+void
+op_machine_hurry(struct op *op)
+{
+    assert(op->due_ms);
+    for (struct residue *r = op->residue; r; r = r->next) {
+        r->due_ms = op->finished ? clock_now_ms() : r->due_ms;
+    }
+    log_info(&op->log, "what waits is tried now, on request");
+    timer_start(op, 0, op->timer_due);
+    op->due_ms = clock_now_ms();
+}
+
+void
+op_machine_forget(struct op *op)
+{
+    log_warn(&op->log, "'%s' is forgotten on request, in step '%s'",
+             op->type->name, op_step_name(op));
+    op_machine_stop(op);
+    for (struct residue *r; (r = op->residue);) {
+        op->residue = r->next;
+        residue_free(r);
+    }
+    op->record_tries = 0;
+    if (!op->finished && !op->committed) {
+        op->going_back = true;
+        error_free(op->error);
+        op->error = error_new(ERR_INTERNAL, "forgotten on request in step '%s'",
+                              op_step(op)->name);
+    }
+    if (!op->finished) {
+        op->finished = true;
+        op->finished_us = clock_wall_us();
+    }
+    record(op, tell_forgotten);
 }
 
 bool
@@ -405,10 +442,22 @@ tell_finished(struct op *op)
     } else {
         log_info(&op->log, "'%s' is done", op->type->name);
     }
+    op->is_told = true;
     if (op->type->finished) {
         op->type->finished(op, op->going_back ? op->error : NULL);
     }
     residue_gone(op);
+}
+
+static void
+tell_forgotten(struct op *op)
+{
+    if (!op->is_told && op->type->finished) {
+        op->type->finished(op, op->going_back ? op->error : NULL);
+    }
+    op->forgotten(op->forgotten_aux, NULL);
+    op->forgotten = NULL;
+    op_retire(op);
 }
 
 static void

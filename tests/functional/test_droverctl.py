@@ -461,6 +461,44 @@ def test_operations_fakes_and_faults_of_an_agent(pair):
     wait_for(lambda: hosta.ctl_json('op', 'list') == [], 20, 'it is over')
 
 
+def test_what_was_left_behind_is_shown_retried_and_forgotten(pair):
+    """A migration is over all the same, and looks it."""
+    hosta, hostb = pair
+    names = guest_names(hosta)
+    left = {}
+    hostb.ctl('fake', 'fail', 'persist', 'INTERNAL', '1000')
+    for name in names[:2]:
+        uuid = hosta.ctl('migrate', name, 'hostb').stdout.strip()
+        wait_for(lambda: hosta.ctl_json('migration', 'show', uuid)['status']
+                 == 'completed', 60, 'it is completed')
+        wait_for(lambda: len([op for op in hostb.ctl_json('op', 'list')
+                              if op['residue']]) > len(left), 60,
+                 'something is left behind')
+        op = hostb.ctl_json('op', 'list')[-1]
+        assert op['step'] == 'finished' and op['committed']
+        assert [(r['step'], r['direction']) for r in op['residue']] \
+            == [('persist', 'run')]
+        left[name] = str(op['op'])
+
+    shown = hostb.ctl('status').stdout
+    assert re.search(r'^Left behind +2,', shown, re.M)
+    assert re.search(r'persist +run .*INTERNAL|persist +run .*fail', shown)
+    first, second = left.values()
+    shown = hostb.ctl('op', 'show', first).stdout
+    assert re.search(r'^Type +incoming-migration$', shown, re.M)
+    assert re.search(r'^persist +run$', shown, re.M)
+    fails(hostb.ctl('op', 'show', '99999', check=False), 'no operation')
+
+    # Not without being asked; then the other one stays.
+    fails(hostb.ctl('op', 'forget', first, check=False), 'say --yes')
+    hostb.ctl('op', 'forget', '--yes', first)
+    assert [str(op['op']) for op in hostb.ctl_json('op', 'list')] == [second]
+    hostb.ctl('fake', 'fail', 'persist', 'INTERNAL', '0')
+    hostb.ctl('op', 'retry', second, check=False)
+    wait_for(lambda: hostb.ctl_json('op', 'list') == [], 60, 'it is done')
+    assert 'Left behind' not in hostb.ctl('status').stdout
+
+
 def test_a_lost_agent_is_told(pair, tmp_path):
     hosta, _ = pair
     fails(hosta.ctl('--socket', tmp_path / 'none', 'status', check=False),

@@ -149,7 +149,7 @@ cancel(struct op *op)
 
 static const struct step steps[] = {
     {.name = "check", .run = check_run, .undo = check_undo, .cancel = cancel},
-    {.name = "note", .run = note_run, .timeout_s = 1},
+    {.name = "note", .run = note_run, .timeout_s = 1, .only_waits = true},
     {.name = "move",
      .run = move_run,
      .undo = move_undo,
@@ -310,7 +310,7 @@ run_to_the_end(const char *key)
 
 /* The agent dies and starts again. */
 static void
-restart(void)
+restart_with_pause(unsigned pause_ms)
 {
     op_engine_close(f.engine);
     if (f.held) {
@@ -321,10 +321,17 @@ restart(void)
     memset(&f.plan.run_hangs, 0, sizeof f.plan.run_hangs);
     memset(&f.plan.undo_hangs, 0, sizeof f.plan.undo_hangs);
     create_engine();
+    op_engine_set_pause(f.engine, pause_ms);
     AUTO_ERROR error = op_engine_load(f.engine);
     assert_string_equal(error_message(error), "success");
     assert_string_equal(f.diary, "");
     op_engine_resume(f.engine);
+}
+
+static void
+restart(void)
+{
+    restart_with_pause(0);
 }
 
 static void
@@ -954,6 +961,190 @@ test_operations_do_not_wait_for_each_other(void **state UNUSED)
     run_until(f.n_told);
 }
 
+/* What an operator wants. */
+
+static struct op *
+search(const char *text)
+{
+    struct op *op = NULL;
+    AUTO_ERROR error = op_search(f.engine, text, &op);
+
+    assert_int_equal(error_code(error), op ? ERR_NONE : ERR_INVALID);
+    return op;
+}
+
+/* "move:run tell:run ", what is left to do. */
+static const char *
+todo(const struct op *op)
+{
+    static char text[128];
+    AUTO_JSON json = op_describe(op);
+
+    text[0] = '\0';
+    json_for_each (step, json_get(json, "todo")) {
+        size_t size = strlen(text);
+        snprintf(text + size, sizeof text - size, "%s:%s ",
+                 json_string_of(step, "step"),
+                 json_string_of(step, "direction"));
+    }
+    return text;
+}
+
+static unsigned n_forgotten, n_not_forgotten;
+
+static void
+forgotten(void *aux, struct error *error)
+{
+    assert_string_equal(aux, "forget aux");
+    n_forgotten += !error;
+    n_not_forgotten += error != NULL;
+    error_free(error);
+}
+
+static void
+forget(struct op *op)
+{
+    n_forgotten = n_not_forgotten = 0;
+    op_forget(op, forgotten, (void *)"forget aux");
+}
+
+static void
+test_an_operation_is_found_by_number_key_or_its_beginning(void **state UNUSED)
+{
+    char number[24];
+
+    start("key-one");
+    start("key-two");
+    struct op *op = op_find(f.engine, "key-two");
+    snprintf(number, sizeof number, "%d", (int)op_id(op));
+    assert_ptr_equal(search(number), op);
+    assert_ptr_equal(search("key-two"), op);
+    assert_ptr_equal(search("key-t"), op);
+    assert_null(search("key-"));  /* Two. */
+    assert_null(search("key"));   /* Too short. */
+    assert_null(search("key-x")); /* None. */
+}
+
+static void
+test_what_waits_is_retried_on_request(void **state UNUSED)
+{
+    op_engine_set_pause(f.engine, 600000);
+    f.plan.n_run_failures[TELL] = 1;
+    start("k");
+    run_until(search("k") && f.plan.n_run_failures[TELL] == 0);
+    settle_down();
+    assert_string_equal(f.diary, "check note move tidy tell ");
+    assert_string_equal(todo(search("k")), "tell:run ");
+    AUTO_ERROR error = op_retry(search("k"));
+    assert_null(error);
+    run_until(f.n_told);
+    assert_string_equal(f.diary, "check note move tidy tell tell ");
+    assert_succeeded();
+}
+
+static void
+test_residue_is_retried_on_request(void **state UNUSED)
+{
+    f.plan.n_run_failures[TIDY] = STEP_TRIES;
+    start("k");
+    run_until(f.n_told);
+    restart_with_pause(600000);
+    assert_string_equal(todo(search("k")), "tidy:run ");
+    AUTO_ERROR error = op_retry(search("k"));
+    assert_null(error);
+    run_until(list_size() == 0);
+    assert_string_equal(f.diary, "tidy ");
+}
+
+static void
+test_what_is_at_work_is_neither_retried_nor_forgotten(void **state UNUSED)
+{
+    start_and_hang(MOVE, false);
+    AUTO_ERROR error = op_retry(f.op);
+    assert_int_equal(error_code(error), ERR_INVALID);
+    forget(f.op);
+    assert_int_equal(n_not_forgotten, 1);
+    assert_string_equal(todo(f.op), "move:run move:undo check:undo ");
+    op_ticket_done(steal(&f.held), NULL);
+    run_until(f.n_told);
+    assert_succeeded();
+}
+
+static void
+test_forgotten_residue_is_never_tried_again(void **state UNUSED)
+{
+    f.plan.n_run_failures[TIDY] = STEP_TRIES + 100;
+    start("k");
+    run_until(f.n_told);
+    restart_with_pause(600000);
+    forget(search("k"));
+    run_until(n_forgotten);
+    assert_succeeded(); /* Not told again. */
+    assert_int_equal(list_size(), 0);
+    restart();
+    settle_down();
+    assert_int_equal(list_size(), 0);
+    assert_string_equal(f.diary, "");
+}
+
+static void
+test_forgotten_in_doubt_is_told_as_not_done(void **state UNUSED)
+{
+    op_engine_set_pause(f.engine, 600000);
+    f.plan.n_run_failures[MOVE] = 1;
+    f.plan.answers[0] = PROBE_UNKNOWN;
+    start("k");
+    run_until(f.plan.n_answers == 1);
+    forget(f.op);
+    assert_null(op_find(f.engine, "k"));
+    run_until(n_forgotten);
+    assert_went_back(ERR_INTERNAL, "forgotten on request in step 'move'");
+    assert_string_equal(f.diary, "check note move probe:move ");
+    restart();
+    assert_int_equal(list_size(), 0);
+}
+
+static void
+test_forgotten_after_the_commit_is_told_as_done(void **state UNUSED)
+{
+    op_engine_set_pause(f.engine, 600000);
+    f.plan.n_run_failures[TELL] = 1;
+    start("k");
+    run_until(search("k") && f.plan.n_run_failures[TELL] == 0);
+    settle_down();
+    forget(search("k"));
+    run_until(n_forgotten);
+    assert_succeeded();
+}
+
+static void
+test_a_step_that_only_waits_can_be_forgotten(void **state UNUSED)
+{
+    start_and_hang(NOTE, false);
+    forget(f.op);
+    run_until(n_forgotten);
+    assert_went_back(ERR_INTERNAL, "forgotten on request in step 'note'");
+    assert_null(op_ticket_op(f.held)); /* Nobody waits for it any more. */
+    assert_string_equal(f.diary, "check note ");
+}
+
+static void
+test_forgetting_waits_for_the_journal(void **state UNUSED)
+{
+    start_and_hang(NOTE, false);
+    f.n_writes_lost = 2;
+    struct op *op = f.op;
+    forget(op);
+    run_until(f.n_writes_lost == 0);
+    if (!n_forgotten) {
+        op_forget(op, forgotten, (void *)"forget aux"); /* Only once. */
+        assert_int_equal(n_not_forgotten, 1);
+    }
+    run_until(n_forgotten);
+    assert_int_equal(n_forgotten, 1);
+    assert_int_equal(list_size(), 0);
+}
+
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
 
 int
@@ -998,6 +1189,15 @@ main(void)
         TEST(test_data_can_be_saved_in_a_step),
         TEST(test_closing_tells_who_waits_for_acceptance),
         TEST(test_operations_do_not_wait_for_each_other),
+        TEST(test_an_operation_is_found_by_number_key_or_its_beginning),
+        TEST(test_what_waits_is_retried_on_request),
+        TEST(test_residue_is_retried_on_request),
+        TEST(test_what_is_at_work_is_neither_retried_nor_forgotten),
+        TEST(test_forgotten_residue_is_never_tried_again),
+        TEST(test_forgotten_in_doubt_is_told_as_not_done),
+        TEST(test_forgotten_after_the_commit_is_told_as_done),
+        TEST(test_a_step_that_only_waits_can_be_forgotten),
+        TEST(test_forgetting_waits_for_the_journal),
     };
 
     json_init();
