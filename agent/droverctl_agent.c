@@ -13,6 +13,7 @@ static void print_bus(const struct json *bus);
 static void print_self_test(const struct json *test);
 static void print_faults(const struct json *bus);
 static void print_requests(const struct json *rpc);
+static void print_storage(const struct json *storage);
 
 struct error *
 verb_status(struct tool *tool)
@@ -119,7 +120,7 @@ print_status(const struct json *status)
                 number_of(memory, "private_dirty_kib"));
     print_bus(json_get(status, "bus"));
     print_requests(json_get(status, "rpc"));
-
+    print_storage(json_get(status, "storage"));
     print_operations(json_get(status, "operations"));
 }
 
@@ -223,4 +224,15 @@ print_requests(const struct json *rpc)
                 number_of(rpc, "n_requests"), number_of(rpc, "n_held"),
                 number_of(rpc, "n_failures"), number_of(rpc, "n_duplicates"),
                 number_of(rpc, "n_rejected"));
+}
+
+/* Nothing, if all is on disk. */
+static void
+print_storage(const struct json *storage)
+{
+    if (number_of(storage, "n_unsaved") > 0) {
+        print_field("Storage", "%" PRId64 " documents are not on disk: %s",
+                    number_of(storage, "n_unsaved"),
+                    text_of(storage, "reason"));
+    }
 }

@@ -29,6 +29,9 @@ health_judge(const struct health_facts *facts, struct json *json)
         note(&verdict, HEALTH_FAILED, "hypervisor", "it does not answer");
     }
     judge_self_test(&verdict, facts);
+    if (facts->unsaved_reason) {
+        note(&verdict, HEALTH_FAILED, "storage", facts->unsaved_reason);
+    }
     if (facts->n_residue) {
         AUTO_FREE reason =
             xasprintf("%u steps could not be done, and are tried again",

@@ -21,6 +21,7 @@ struct health_facts {
     bool has_self_test;
     enum self_test_state self_test;
     const char *self_test_reason; /* Null: none. */
+    const char *unsaved_reason;   /* Null: all is on disk. */
     unsigned n_residue;
 };
 

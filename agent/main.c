@@ -152,6 +152,7 @@ run(const char *path, const char *log_level)
     struct daemon d = {0};
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* A file that may not grow is a full disk. */
     json_init();
     log_init();
     struct error *error = conf_load(path, warn, NULL, &d.conf);

@@ -22,6 +22,7 @@
 LOG_MODULE(op);
 
 #define PAUSE_MAX_S 60
+#define RECORD_PAUSE_MAX_S 5 /* A small write is soon tried. */
 #define PROBE_PAUSE_MAX_S 30 /* Nobody knows where the instance is. */
 #define RESIDUE_PAUSE_MAX_S 300
 #define PROBE_TIMEOUT_S 60
@@ -592,7 +593,7 @@ record_written(void *aux, struct error *error)
         log_limited(LOG_LEVEL_ERROR, &op->log, "waiting for the journal: %s",
                     error_message(error));
         error_free(error);
-        pause_for(op, ++op->record_tries, PAUSE_MAX_S, record_again);
+        pause_for(op, ++op->record_tries, RECORD_PAUSE_MAX_S, record_again);
         return;
     }
     op->record_tries = 0;

@@ -48,8 +48,11 @@ report_health(struct agent *agent, enum health *ret, size_t *ret_size)
         .has_self_test = agent->self_test,
     };
     AUTO_JSON json = json_object();
+    struct store_backlog backlog = store_backlog(agent->store);
+    AUTO_FREE reason = backlog.reason;
     unsigned n_open;
 
+    facts.unsaved_reason = reason;
     if (agent->link) {
         struct link_status bus = link_status(agent->link);
         facts.bus_is_up = bus.is_up;

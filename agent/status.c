@@ -3,6 +3,7 @@
 #include "agent/api_methods.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
@@ -15,7 +16,7 @@
  * blocked_since, blocked_reason, broker, last_error, last_error_at, self_test:
  * {state, reason, ok_s_ago, n_ok, n_failed, n_repaired}, n_queued,
  * n_queued_bytes, n_unconfirmed, ...counters of rpc/link.h}, rpc:
- * {...counters}, operations: [...]}. */
+ * {...counters}, storage: {n_unsaved, reason}, operations: [...]}. */
 
 /* "Rss:  1234 kB" and its like in smaps_rollup; -1 if it can't be read. */
 static int64_t
@@ -111,6 +112,18 @@ describe_bus(struct agent *agent)
 }
 
 static struct json *
+describe_storage(const struct agent *agent)
+{
+    struct store_backlog backlog = store_backlog(agent->store);
+    struct json *json = json_object();
+
+    json_set(json, "n_unsaved", json_uint(backlog.n));
+    json_set_string(json, "reason", backlog.reason);
+    free(backlog.reason);
+    return json;
+}
+
+static struct json *
 describe_refusals(const uint64_t n[N_REFUSALS])
 {
     struct json *json = json_object();
@@ -181,6 +194,7 @@ api_status(struct api_call *call)
     json_set(json, "memory", describe_memory());
     json_set(json, "bus", describe_bus(agent));
     json_set(json, "rpc", describe_rpc(agent));
+    json_set(json, "storage", describe_storage(agent));
     json_set(json, "operations", op_engine_list(agent->ops));
     api_reply(call, json);
 }

@@ -5,8 +5,15 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "agent/base/log.h"
 #include "agent/base/worker.h"
 #include "agent/store_db.h"
+
+LOG_MODULE(store);
+
+/* How long until what could not be written is tried again, if nothing else is
+ * to be written. */
+#define AGAIN_NS UINT64_C(1000000000)
 
 /* Ids are handed out on the loop, which does not wait for the disk: a range of
  * them is reserved on disk ahead of use, and what a crash leaves of it is
@@ -51,6 +58,10 @@ struct store {
 
     /* The thread's while anything is queued, else the loop's. */
     struct store_db *db;
+    struct write_list unsaved; /* The latest of each document; older than what
+                                * is queued.  Changed with the mutex held. */
+    size_t n_unsaved;
+    char *reason; /* Why there are any; else null. */
 
     uv_mutex_t mutex; /* Guards what follows. */
     uv_cond_t changed;
@@ -68,7 +79,11 @@ static void flush_deliver(struct completion *);
 static void flush(struct store *);
 static void wait_idle(struct store *);
 static void writer_main(void *aux);
+static bool wait_for_work(struct store *);
 static struct error *write_all(struct store *, const struct write *);
+static void keep_account(struct store *, const struct batch *);
+static void keep_unsaved(struct store *, const struct write *);
+static void writes_free(struct write *);
 static struct error *write_one(struct store *, const struct write *);
 static void batch_deliver(struct completion *);
 static void store_gone(struct completion *);
@@ -83,6 +98,7 @@ store_open(const char *path, struct completion_queue *q, struct store **ret)
     store->is_closed = true; /* Until the thread runs. */
     list_init(&store->pending);
     list_init(&store->queued);
+    list_init(&store->unsaved);
     uv_mutex_init(&store->mutex);
     uv_cond_init(&store->changed);
     struct error *error = store_db_open(path, &store_schema, &store->db);
@@ -115,8 +131,17 @@ store_close(struct store *store)
     uv_mutex_unlock(&store->mutex);
     uv_thread_join(&store->thread);
 
+    if (store->n_unsaved) {
+        struct batch last = {.error = write_all(store, NULL)};
+        keep_account(store, &last);
+        error_free(last.error);
+    }
     /* So that ids have gaps after a crash only; harmless if it fails. */
     error_free(write_ids(store, false));
+    if (store->n_unsaved) {
+        log_error(NULL, "%zu documents were never written: %s",
+                  store->n_unsaved, store->reason);
+    }
     store_db_close(steal(&store->db));
     store->is_closed = true;
     store->gone.deliver = store_gone; /* Behind all batches. */
@@ -172,6 +197,18 @@ store_put(struct store *store, enum store_table table, int64_t id,
     write->is_lost =
         store->tap && !store->tap(store->tap_aux, false, table, id, body);
     put_later(store, write);
+}
+
+struct store_backlog
+store_backlog(struct store *store)
+{
+    struct store_backlog backlog;
+
+    uv_mutex_lock(&store->mutex);
+    backlog.n = store->n_unsaved;
+    backlog.reason = xstrdup_null(store->reason);
+    uv_mutex_unlock(&store->mutex);
+    return backlog;
 }
 
 void
@@ -283,13 +320,7 @@ writer_main(void *aux)
     struct store *store = aux;
 
     uv_mutex_lock(&store->mutex);
-    for (;;) {
-        while (!store->queued.head && !store->stopping) {
-            uv_cond_wait(&store->changed, &store->mutex);
-        }
-        if (!store->queued.head) {
-            break;
-        }
+    while (wait_for_work(store)) {
         struct batch *batch = xzalloc(sizeof *batch);
         batch->completion.deliver = batch_deliver;
         batch->store = store;
@@ -299,24 +330,107 @@ writer_main(void *aux)
         uv_mutex_unlock(&store->mutex);
 
         batch->error = write_all(store, batch->writes);
-        completion_post(store->q, &batch->completion);
 
         uv_mutex_lock(&store->mutex);
+        keep_account(store, batch);
+        completion_post(store->q, &batch->completion);
         store->is_writing = false;
         uv_cond_broadcast(&store->changed);
     }
     uv_mutex_unlock(&store->mutex);
 }
 
+/* False: the end. */
+static bool
+wait_for_work(struct store *store)
+{
+    while (!store->queued.head && !store->stopping) {
+        if (!store->n_unsaved) {
+            uv_cond_wait(&store->changed, &store->mutex);
+        } else if (uv_cond_timedwait(&store->changed, &store->mutex,
+                                     AGAIN_NS)) {
+            return true;
+        }
+    }
+    return store->queued.head;
+}
+
+/* The unsaved ones first, as they are older. */
 static struct error *
 write_all(struct store *store, const struct write *writes)
 {
     struct error *error = store_db_begin(store->db);
 
+    for (const struct write *w = store->unsaved.head; w && !error;
+         w = w->next) {
+        error = write_one(store, w);
+    }
     for (const struct write *w = writes; w && !error; w = w->next) {
         error = write_one(store, w);
     }
     return store_db_end(store->db, error);
+}
+
+/* What is unsaved now that the batch was tried. */
+static void
+keep_account(struct store *store, const struct batch *batch)
+{
+    size_t n_before = store->n_unsaved;
+
+    free(steal(&store->reason));
+    if (!batch->error) {
+        writes_free(store->unsaved.head);
+        list_init(&store->unsaved);
+        store->n_unsaved = 0;
+        if (n_before) {
+            log_warn(NULL, "all is on disk again");
+        }
+        return;
+    }
+    store->reason = xstrdup(error_message(batch->error));
+    for (const struct write *w = batch->writes; w; w = w->next) {
+        if (!w->is_lost) {
+            keep_unsaved(store, w);
+        }
+    }
+    if (!n_before && store->n_unsaved) {
+        log_error(NULL, "kept in memory until it can be written: %s",
+                  store->reason);
+    }
+}
+
+static void
+keep_unsaved(struct store *store, const struct write *write)
+{
+    struct write *w = store->unsaved.head;
+
+    while (w && (w->table != write->table || w->is_range != write->is_range ||
+                 (w->id != write->id && !w->is_range))) {
+        w = w->next;
+    }
+    if (!w) {
+        w = xzalloc(sizeof *w);
+        w->table = write->table;
+        w->is_range = write->is_range;
+        list_append(&store->unsaved, w);
+        store->n_unsaved++;
+    }
+    w->id = write->id;
+    free(w->key);
+    free(w->body);
+    w->key = xstrdup_null(write->key);
+    w->body = xstrdup_null(write->body);
+}
+
+static void
+writes_free(struct write *writes)
+{
+    for (struct write *w = writes, *next; w; w = next) {
+        next = w->next;
+        free(w->key);
+        free(w->body);
+        free(w);
+    }
 }
 
 static struct error *
@@ -336,8 +450,7 @@ batch_deliver(struct completion *c)
     struct batch *batch = container_of(c, struct batch, completion);
     struct store *store = batch->store;
 
-    for (struct write *w = batch->writes, *next; w; w = next) {
-        next = w->next;
+    for (struct write *w = batch->writes; w; w = w->next) {
         if (store->tap && !w->is_range) {
             store->tap(store->tap_aux, true, w->table, w->id, w->body);
         }
@@ -345,10 +458,8 @@ batch_deliver(struct completion *c)
             w->done(w->aux, w->is_lost ? error_new(ERR_STORAGE, "lost")
                                        : error_copy(batch->error));
         }
-        free(w->key);
-        free(w->body);
-        free(w);
     }
+    writes_free(batch->writes);
     error_free(batch->error);
     free(batch);
 }
@@ -365,5 +476,7 @@ store_free(struct store *store)
     uv_cond_destroy(&store->changed);
     uv_mutex_destroy(&store->mutex);
     store_db_close(store->db);
+    writes_free(store->unsaved.head);
+    free(store->reason);
     free(store);
 }

@@ -9,6 +9,11 @@
  * power cut or not, when its 'done' is called: WAL, synchronous FULL, on a
  * thread of its own.  (spec/library-notes 6)
  *
+ * What could not be written, as the disk was full, is kept, and written with or
+ * before all that comes later: a write that succeeds says that those before it
+ * are on disk, too.  So whoever leads the disk, as the records do, need not
+ * repeat what failed, and who must not, as the journal, still waits.
+ *
  * Threads: the loop. */
 
 #include <stdbool.h>
@@ -55,10 +60,19 @@ int64_t store_next_id(struct store *store, enum store_table table);
 /* Puts (or replaces) a document, or with a null 'body' deletes it.  Writes
  * happen in order; those of one loop iteration share a transaction.  'done'
  * (may be null) is called on the loop, with ERR_STORAGE (the callee's to free)
- * if it is not on disk; the next write may succeed.  Takes 'body'. */
+ * if it is not on disk yet; it is written as soon as that can be, unless the
+ * document is put again.  Takes 'body'. */
 void store_put(struct store *store, enum store_table table, int64_t id,
                const char *key, char *body,
                void (*done)(void *aux, struct error *error), void *aux);
+
+/* How many documents are not on disk though they should be, and why; null: no
+ * reason.  The caller's to free. */
+struct store_backlog {
+    size_t n;
+    char *reason;
+};
+struct store_backlog store_backlog(struct store *store);
 
 /* For tests: stands between the store and the disk.  It is called with
  * 'is_done' false when a document is put ('body' is null for a deletion): if

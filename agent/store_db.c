@@ -51,7 +51,7 @@ static struct error *check_version(struct store_db *,
                                    const struct store_schema *);
 static struct error *upgrade(struct store_db *, const struct store_schema *);
 static int64_t first_int(struct store_db *, const char *sql, int64_t fallback);
-static struct error *exec(struct store_db *, const char *sql);
+static struct error *exec(struct store_db *, const char *what, const char *sql);
 static struct error *db_error(struct store_db *, const char *what);
 static struct error *damaged(struct store_db *, const char *found);
 
@@ -136,7 +136,7 @@ store_db_begin(struct store_db *db)
 {
     struct error *error = FAULT_ERROR("store-write");
 
-    return error ? error : exec(db, "BEGIN IMMEDIATE");
+    return error ? error : exec(db, "write to", "BEGIN IMMEDIATE");
 }
 
 struct error *
@@ -192,7 +192,7 @@ store_db_end(struct store_db *db, struct error *error)
 {
     FAULT_POINT("store-before-commit");
     if (!error) {
-        error = exec(db, "COMMIT");
+        error = exec(db, "write to", "COMMIT");
     }
     FAULT_POINT("store-after-commit");
     /* Some errors have ended the transaction by themselves. */
@@ -249,10 +249,11 @@ open_file(struct store_db *db, const struct store_schema *schema)
     sqlite3_busy_timeout(db->db, 1000);
 
     /* The lock first: what is read before makes a file of shared memory. */
-    struct error *error = exec(db, "PRAGMA locking_mode = EXCLUSIVE;"
-                                   "PRAGMA cache_size = -128;"
-                                   "PRAGMA mmap_size = 0;"
-                                   "PRAGMA temp_store = MEMORY;");
+    struct error *error = exec(db, "prepare",
+                               "PRAGMA locking_mode = EXCLUSIVE;"
+                               "PRAGMA cache_size = -128;"
+                               "PRAGMA mmap_size = 0;"
+                               "PRAGMA temp_store = MEMORY;");
     if (!error) {
         error = check_whole(db);
     }
@@ -263,9 +264,10 @@ open_file(struct store_db *db, const struct store_schema *schema)
         return error;
     }
     sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
-    error = exec(db, "PRAGMA journal_mode = WAL;"
-                     "PRAGMA synchronous = FULL;"
-                     "PRAGMA wal_autocheckpoint = 250;");
+    error = exec(db, "prepare",
+                 "PRAGMA journal_mode = WAL;"
+                 "PRAGMA synchronous = FULL;"
+                 "PRAGMA wal_autocheckpoint = 250;");
     return error ? error : upgrade(db, schema);
 }
 
@@ -336,12 +338,12 @@ upgrade(struct store_db *db, const struct store_schema *schema)
     for (unsigned v = (unsigned)version; v < schema->n && !error; v++) {
         AUTO_FREE set_version = xasprintf("PRAGMA user_version = %u", v + 1);
 
-        error = exec(db, "BEGIN IMMEDIATE");
+        error = exec(db, "upgrade", "BEGIN IMMEDIATE");
         if (!error) {
-            error = exec(db, schema->steps[v]);
+            error = exec(db, "upgrade", schema->steps[v]);
         }
         if (!error) {
-            error = exec(db, set_version);
+            error = exec(db, "upgrade", set_version);
         }
         error = error_wrap(store_db_end(db, error),
                            "bring database to version %u", v + 1);
@@ -365,9 +367,9 @@ first_int(struct store_db *db, const char *sql, int64_t fallback)
 }
 
 static struct error *
-exec(struct store_db *db, const char *sql)
+exec(struct store_db *db, const char *what, const char *sql)
 {
-    return sqlite3_exec(db->db, sql, NULL, NULL, NULL) ? db_error(db, "prepare")
+    return sqlite3_exec(db->db, sql, NULL, NULL, NULL) ? db_error(db, what)
                                                        : NULL;
 }
 

@@ -68,6 +68,9 @@ test_what_keeps_it_from_work_is_a_failure(void **state UNUSED)
     facts.self_test = SELF_TEST_FAILED;
     assert_judged(&facts, HEALTH_FAILED, "failed", "self-test");
     facts = well;
+    facts.unsaved_reason = "disk full";
+    assert_judged(&facts, HEALTH_FAILED, "failed", "storage");
+    facts = well;
     facts.is_stopping = true;
     assert_judged(&facts, HEALTH_FAILED, "failed", "agent");
 }

@@ -427,21 +427,59 @@ test_second_agent_is_refused(void **state)
     assert_refused(f, "second droverd");
 }
 
+static size_t
+n_unsaved(struct fixture *f)
+{
+    struct store_backlog backlog = store_backlog(f->store);
+
+    free(backlog.reason);
+    return backlog.n;
+}
+
+static void
+assert_backlog(struct fixture *f, size_t n, const char *reason)
+{
+    struct store_backlog backlog = store_backlog(f->store);
+
+    assert_int_equal(backlog.n, n);
+    assert_int_equal(backlog.reason != NULL, reason != NULL);
+    assert_true(!reason || strstr(backlog.reason, reason));
+    free(backlog.reason);
+}
+
 /* A file that may not grow is a full disk for SQLite. */
+static void
+limit_files(rlim_t size)
+{
+    struct rlimit limit;
+
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void
+fill_disk(void)
+{
+    limit_files(100);
+}
+
+static void
+free_disk(void)
+{
+    limit_files(RLIM_INFINITY);
+}
+
 static void
 test_full_disk_fails_the_write_but_not_the_store(void **state)
 {
     struct fixture *f = *state;
-    struct rlimit before, limit;
     char *big = xmalloc(1 << 20);
 
     put(f, STORE_INSTANCES, 1, "", "1");
     run_until(f, 1);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    limit = before;
-    limit.rlim_cur = 200 << 10;
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit_files(200 << 10);
 
     memset(big, '7', (1 << 20) - 1);
     big[(1 << 20) - 1] = '\0';
@@ -449,14 +487,60 @@ test_full_disk_fails_the_write_but_not_the_store(void **state)
     put(f, STORE_INSTANCES, 1, "", "2");
     run_until(f, 3);
     assert_int_equal(n_failed, 2); /* They stand and fall together. */
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-
     assert_string_equal(load(f, STORE_INSTANCES), "1::1 ");
+    assert_backlog(f, 2, "disk");
+
+    /* Only what was put last counts; a deletion does, too. */
     put(f, STORE_INSTANCES, 1, "", "3");
-    run_until(f, 4);
-    assert_int_equal(n_failed, 2);
+    put(f, STORE_INSTANCES, 2, "", NULL);
+    put(f, STORE_OPERATIONS, 1, "", "4");
+    run_until(f, 6);
+    assert_int_equal(n_failed, 5);
+    assert_backlog(f, 3, "disk");
+    free_disk();
+
+    /* What is on disk has all before it. */
+    put(f, STORE_OPERATIONS, 2, "", "5");
+    run_until(f, 7);
+    assert_int_equal(n_failed, 5);
     assert_string_equal(load(f, STORE_INSTANCES), "1::3 ");
+    assert_string_equal(load(f, STORE_OPERATIONS), "1::4 2::5 ");
+    assert_backlog(f, 0, NULL);
     free(big);
+}
+
+static void
+test_what_failed_is_written_when_it_can_be(void **state)
+{
+    struct fixture *f = *state;
+
+    fill_disk();
+    put(f, STORE_INSTANCES, 1, "k", "1");
+    run_until(f, 1);
+    assert_int_equal(n_failed, 1);
+    assert_int_equal(store_next_id(f->store, STORE_INSTANCES), 1);
+    free_disk();
+
+    uint64_t end_ms = clock_now_ms() + 20000;
+    while (n_unsaved(f)) {
+        assert_true(clock_now_ms() < end_ms);
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_string_equal(load(f, STORE_INSTANCES), "1:k:1 ");
+}
+
+static void
+test_closing_tries_what_failed_once_more(void **state)
+{
+    struct fixture *f = *state;
+
+    fill_disk();
+    put(f, STORE_INSTANCES, 1, "k", "1");
+    run_until(f, 1);
+    free_disk();
+    close_store(f);
+    open_store(f);
+    assert_string_equal(load(f, STORE_INSTANCES), "1:k:1 ");
 }
 
 static void
@@ -525,6 +609,8 @@ main(void)
         TEST(setup_path, test_unwritable_directory_is_told),
         TEST(setup, test_second_agent_is_refused),
         TEST(setup, test_full_disk_fails_the_write_but_not_the_store),
+        TEST(setup, test_what_failed_is_written_when_it_can_be),
+        TEST(setup, test_closing_tries_what_failed_once_more),
         TEST(setup_memory, test_memory_is_enough),
         TEST(setup_memory, test_tap_sees_all_and_can_lose),
     };
