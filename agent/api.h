@@ -55,6 +55,9 @@
  *     (MiB/s that it may have now; 0: no limit)}; what is not known is null
  * migration_set       migration, settings (bandwidth, downtime)
  *                     -> migration
+ * migration_is_open   instance (UUID), dest
+ *                     -> {open: this host moves it there, or takes back that
+ *                     it did}; what a destination asks that waits
  * migration_abort, migration_force_complete      migration -> null
  * op_list             -                          see op_engine_list()
  * op_show             op (number, key or the beginning of one)

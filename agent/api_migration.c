@@ -470,3 +470,20 @@ api_migration_force_complete(struct api_call *call)
 {
     look_up(call, force_it);
 }
+
+void
+api_migration_is_open(struct api_call *call)
+{
+    const char *uuid = api_text(call, "instance");
+    const char *dest = api_text(call, "dest");
+
+    if (!uuid || !dest) {
+        api_fail(call, error_new(ERR_VALUE, "instance and dest are texts"));
+        return;
+    }
+    struct op *op = migrate_source_find(api_agent(call), uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+    struct json *json = json_object();
+    json_set_bool(json, "open", m && str_eq(m->dest, dest));
+    api_reply(call, json);
+}

@@ -5,6 +5,7 @@
  *
  *   incoming.c        what the source says: prepare, take over, roll back
  *   incoming_steps.c  what is done then, and the journal's side of it
+ *   incoming_watch.c  what is done when the source says nothing
  *
  * Threads: the loop. */
 
@@ -28,7 +29,16 @@ struct incoming {
     attach_done *ended; /* Who waits for the end, or null. */
     void *ended_aux;
     bool told_to_roll_back;
+    /* Of incoming_watch.c. */
+    struct op *op;     /* While it waits. */
+    uv_timer_t *watch; /* Null: it does not wait. */
+    uint64_t heard_ms; /* When the source was last heard of. */
+    bool is_watched;   /* A question is under way. */
 };
+
+/* From when it waits on, until it does no longer or is freed. */
+void incoming_watch_start(struct incoming *in, struct op *op);
+void incoming_watch_stop(struct incoming *in);
 
 /* Whoever still waits is told that the agent stops. */
 void incoming_free(void *data);

@@ -231,6 +231,8 @@ wait_run(struct op *op, struct op_ticket *ticket)
     in->wait = ticket;
     if (in->taken_over) {
         op_ticket_done(steal(&in->wait), NULL);
+    } else {
+        incoming_watch_start(in, op);
     }
 }
 
@@ -480,6 +482,7 @@ incoming_free(void *data)
     if (in->ended) {
         in->ended(in->ended_aux, stopping());
     }
+    incoming_watch_stop(in);
     if (in->wait) {
         op_ticket_done(in->wait, NULL);
     }
