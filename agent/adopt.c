@@ -63,6 +63,7 @@ adopt_event(struct agent *agent, const struct driver_event *event)
 {
     if (event->type == DRIVER_EVENT_CONNECTED) {
         log_info(NULL, "hypervisor is connected");
+        migrate_source_event(agent, event);
         adopt_all(agent, NULL, NULL);
         return;
     }

@@ -60,8 +60,11 @@ migrate_monitor_start(struct op *op, struct op_ticket *ticket,
         mm->n_pending++;
         driver_migrate(m->agent->driver, request, migrate_returned, mm);
     } else {
-        mm->adopted = true;
+        mm->adopted = mm->look_is_due = true;
         mm->input.call_error = ERR_MIGRATION;
+        if (m->numbers.used_postcopy) {
+            migrate_postcopy_enter(mm);
+        }
     }
     schedule(mm);
     return mm;
@@ -124,20 +127,43 @@ migrate_monitor_hold_downtime(struct migrate_monitor *mm, unsigned ms)
     monitor_hold_downtime(mm->core, ms);
 }
 
+/* Does not wait for the next round. */
+static void
+hurry(struct migrate_monitor *mm)
+{
+    if (!mm->stopped && !mm->in_round) {
+        uv_timer_start(&mm->timer, round_start, 0, 0);
+    }
+}
+
 void
 migrate_monitor_event(struct migrate_monitor *mm,
                       const struct driver_event *event)
 {
-    if (event->type == DRIVER_EVENT_STOPPED) {
+    switch (event->type) {
+    case DRIVER_EVENT_STOPPED:
         mm->input.stop_seen = true;
         mm->input.stop_detail = event->detail;
-    }
-    if (event->type == DRIVER_EVENT_STOPPED ||
-        event->type == DRIVER_EVENT_JOB_COMPLETED) {
-        /* Do not wait for the next round. */
-        if (!mm->stopped && !mm->in_round) {
-            uv_timer_start(&mm->timer, round_start, 0, 0);
-        }
+        hurry(mm);
+        break;
+    case DRIVER_EVENT_JOB_COMPLETED:
+        hurry(mm);
+        break;
+    case DRIVER_EVENT_POSTCOPY:
+    case DRIVER_EVENT_POSTCOPY_FAILED:
+        migrate_postcopy_enter(mm); /* Whoever switched it. */
+        hurry(mm);
+        break;
+    case DRIVER_EVENT_CONNECTED:
+        mm->look_is_due = true; /* What was to be told meanwhile is lost. */
+        break;
+    case DRIVER_EVENT_STARTED:
+    case DRIVER_EVENT_SUSPENDED:
+    case DRIVER_EVENT_RESUMED:
+    case DRIVER_EVENT_DEFINED:
+    case DRIVER_EVENT_UNDEFINED:
+    case DRIVER_EVENT_DISCONNECTED:
+        break;
     }
 }
 
@@ -169,6 +195,7 @@ round_start(uv_timer_t *timer)
 
     mm->in_round = true;
     mm->input.presence_known = mm->input.peer_known = false;
+    migrate_postcopy_look(mm);
     mm->n_pending++;
     driver_job_get(mm->agent->driver, mm->uuid, false, round_stats, mm);
 }
@@ -295,85 +322,6 @@ suspend_asked(void *aux, struct error *error, struct guest *guest)
     op_save(op_ticket_op(mm->ticket), suspend_noted, mm);
 }
 
-static void
-postcopy_saved(void *aux, struct error *error, struct object *record)
-{
-    struct migrate_monitor *mm = aux;
-
-    object_free(record);
-    action_done(mm, error);
-}
-
-static void
-postcopy_done(void *aux, struct error *error)
-{
-    struct migrate_monitor *mm = aux;
-    struct migration *m = migrate_monitor_migration(mm);
-
-    if (!error) {
-        monitor_note_postcopy(mm->core);
-    }
-    if (!error && m) {
-        struct records *records = m->agent->records;
-        m->numbers.used_postcopy = true;
-        op_save(op_ticket_op(mm->ticket), NULL, NULL);
-        object_set_string(m->record, "status", "running (post-copy)");
-        mm->n_pending++;
-        records->ops->migration_save(records->state, m->context, m->record,
-                                     postcopy_saved, mm);
-    }
-    action_done(mm, error);
-}
-
-/* A broken post-copy leaves the guest paused, not lost: the same migration,
- * asked for again, fetches the rest. (7.2) */
-
-static void
-postcopy_resumed(void *aux, struct error *error)
-{
-    struct migrate_monitor *mm = aux;
-
-    error_free(mm->call_error);
-    mm->call_error = error ? error_copy(error) : NULL;
-    mm->input.call_error = error_code(error);
-    mm->input.call_returned = true;
-    action_done(mm, error);
-}
-
-static void
-postcopy_resume(void *aux, struct error *error, struct guest *guest)
-{
-    struct migrate_monitor *mm = aux;
-    struct migration *m = migrate_monitor_migration(mm);
-    struct migrate_request *request = NULL;
-
-    if (!error && m) {
-        error = migrate_plan_request(m->agent->conf, m->dest, m->instance,
-                                     m->data, &m->settings, guest, &request);
-    }
-    guest_free(guest);
-    if (error || !m) {
-        migrate_request_free(request);
-        mm->input.call_returned = true;
-        action_done(mm, error);
-        return;
-    }
-    request->flags |= MIGRATE_POSTCOPY | MIGRATE_POSTCOPY_RESUME;
-    request->bandwidth_mib_s = m->bandwidth_mib_s;
-    driver_migrate(m->agent->driver, request, postcopy_resumed, mm);
-}
-
-static void
-resume_postcopy(struct migrate_monitor *mm)
-{
-    log_error(op_log(mm->ticket ? op_ticket_op(mm->ticket) : NULL),
-              "post-copy to '%s' broke, the guest is paused: resuming it",
-              mm->dest_uri);
-    mm->adopted = mm->input.call_returned = false; /* There is one again. */
-    mm->n_pending++;
-    driver_guest_get(mm->agent->driver, mm->uuid, postcopy_resume, mm);
-}
-
 /* An abort that came before the hypervisor had a job went nowhere: it is asked
  * for again as long as there is one. */
 static bool
@@ -413,11 +361,10 @@ act(struct migrate_monitor *mm, const struct monitor_output *out)
         driver_guest_get(driver, mm->uuid, suspend_asked, mm);
     }
     if (out->actions & MONITOR_POSTCOPY) {
-        mm->n_pending++;
-        driver_migrate_postcopy(driver, mm->uuid, postcopy_done, mm);
+        migrate_postcopy_start(mm);
     }
     if (out->actions & MONITOR_RESUME_POSTCOPY) {
-        resume_postcopy(mm);
+        migrate_postcopy_resume(mm);
     }
     if (out->actions & MONITOR_SAVE_PROGRESS) {
         save_progress(mm);
@@ -445,6 +392,7 @@ presence_answered(void *aux, struct error *error, struct guest *guest)
     if (!error) {
         mm->input.presence_known = true;
         mm->input.presence = guest->presence;
+        migrate_postcopy_note(mm, guest->presence);
     } else if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
         mm->input.presence_known = true;
         mm->input.presence = GUEST_ABSENT;
@@ -606,9 +554,7 @@ migrate_returned(void *aux, struct error *error)
     mm->input.call_returned = true;
     mm->input.call_error = error_code(error);
     mm->call_error = error;
-    if (!mm->stopped && !mm->in_round) {
-        uv_timer_start(&mm->timer, round_start, 0, 0);
-    }
+    hurry(mm);
     put(mm);
 }
 

@@ -6,6 +6,7 @@
  *
  *   migrate_monitor.c  rounds, evidence, the end
  *   migrate_adjust.c   accepted pause and throttling of the job
+ *   migrate_postcopy.c
  *   migrate_bandwidth.c
  *
  * Threads: the loop. */
@@ -35,6 +36,10 @@ struct migrate_monitor {
     unsigned downtime_ms; /* As it was set here; 0: it was not. */
     unsigned wanted_downtime_ms, setting_downtime_ms;
     bool is_setting_bandwidth, is_setting_downtime, is_asking_downtime;
+
+    /* migrate_postcopy.c: what was to be told of the guest may have been
+     * missed, so that it is to be looked at. */
+    bool look_is_due, is_looking;
 };
 
 /* Null once the outcome is told, or the operation is no more. */
@@ -48,7 +53,27 @@ void migrate_monitor_done(struct migrate_monitor *mm, struct error *error);
 void migrate_adjust(struct migrate_monitor *mm,
                     const struct monitor_output *out);
 
-/* Likewise, tells the job what bandwidth it has now, if that is another. */
+/* Asks for the switch to post-copy. */
+void migrate_postcopy_start(struct migrate_monitor *mm);
+
+/* It happened, whoever asked for it: from here on the migration can only go on,
+ * also for a later run of the agent.  A second time it does nothing. */
+void migrate_postcopy_enter(struct migrate_monitor *mm);
+
+/* This host has a guest like that: it may have happened. */
+void migrate_postcopy_note(struct migrate_monitor *mm,
+                           enum guest_presence presence);
+
+/* Finds out, if it is due, whether somebody switched it while nobody here was
+ * told. */
+void migrate_postcopy_look(struct migrate_monitor *mm);
+
+/* A broken post-copy leaves the guest paused, not lost: the same migration,
+ * asked for again, fetches the rest. (7.2) */
+void migrate_postcopy_resume(struct migrate_monitor *mm);
+
+/* In a round in which the job runs: tells the job what bandwidth it has now, if
+ * that is another. */
 void migrate_bandwidth_adjust(struct migrate_monitor *mm);
 
 #endif

@@ -244,11 +244,16 @@ migrate_source_set(struct op *op, const struct migrate_settings *settings,
 void
 migrate_source_event(struct agent *agent, const struct driver_event *event)
 {
-    struct op *op = migrate_source_find(agent, event->uuid);
-    struct migration *m = op ? op_data(op) : NULL;
+    bool is_of_all = event->type == DRIVER_EVENT_CONNECTED;
 
-    if (m && m->monitor) {
-        migrate_monitor_event(m->monitor, event);
+    for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
+        const struct migration *m = op_data(op);
+
+        if (str_eq(op_type_name(op), migrate_source_type.name) && m->monitor &&
+            (is_of_all ||
+             str_eq(object_string(m->instance, "uuid"), event->uuid))) {
+            migrate_monitor_event(m->monitor, event);
+        }
     }
 }
 

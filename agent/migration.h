@@ -103,7 +103,8 @@ migrate_source_force_complete(struct op *op,
 void migrate_source_set(struct op *op, const struct migrate_settings *settings,
                         attach_done *done, void *aux);
 
-/* The hypervisor said something of this guest. */
+/* The hypervisor said something of this guest, or is back, which concerns
+ * all. */
 void migrate_source_event(struct agent *agent,
                           const struct driver_event *event);
 

@@ -48,6 +48,7 @@ struct monitor {
 
 static void run_job(struct monitor *monitor, const struct job_stats *stats,
                     struct monitor_output *ret);
+static void report(struct monitor *monitor, struct monitor_output *ret);
 static void run_force(struct monitor *monitor, struct monitor_output *ret);
 static void run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
                         struct monitor_output *ret);
@@ -127,6 +128,9 @@ monitor_run(struct monitor *monitor, uint64_t now_ms,
             run_job(monitor, &input->stats, ret);
         }
     } else if (input->call_returned) {
+        if (is_active) {
+            report(monitor, ret);
+        }
         settle(monitor, input, ret);
     }
     /* Else nothing is decided while the call is out: the job has not begun,
@@ -254,13 +258,7 @@ run_job(struct monitor *monitor, const struct job_stats *stats,
     monitor->presence_asked = monitor->peer_asked = false;
     monitor->presence_known = false;
 
-    if (is_due(now, &monitor->was_saved, &monitor->saved_ms,
-               monitor->options.save_interval_s * UINT64_C(1000))) {
-        ret->actions |= MONITOR_SAVE_PROGRESS;
-    }
-    if (is_due(now, &monitor->was_logged, &monitor->logged_ms, LOG_MS)) {
-        ret->actions |= MONITOR_LOG_PROGRESS;
-    }
+    report(monitor, ret);
     if (monitor->is_postcopy) {
         monitor->force_wanted = false; /* It is what was asked for. */
         return;
@@ -272,6 +270,19 @@ run_job(struct monitor *monitor, const struct job_stats *stats,
     if (due && ret->actions & POLICY_ACTIONS) {
         ret->n_stalled = monitor->converge.n_stalled;
         ret->best_left = monitor->converge.best;
+    }
+}
+
+static void
+report(struct monitor *monitor, struct monitor_output *ret)
+{
+    if (is_due(monitor->now_ms, &monitor->was_saved, &monitor->saved_ms,
+               monitor->options.save_interval_s * UINT64_C(1000))) {
+        ret->actions |= MONITOR_SAVE_PROGRESS;
+    }
+    if (is_due(monitor->now_ms, &monitor->was_logged, &monitor->logged_ms,
+               LOG_MS)) {
+        ret->actions |= MONITOR_LOG_PROGRESS;
     }
 }
 

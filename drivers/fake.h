@@ -168,6 +168,9 @@ struct error *fake_migrate_postcopy(void *state, const char *uuid);
 struct error *fake_job_get(void *state, const char *uuid, bool completed,
                            struct job_stats *ret);
 
+/* Cuts the link of a guest in post-copy; false if there is none. */
+bool fake_postcopy_break(struct fake *fake, const char *uuid);
+
 /* True if the guest is between hosts, as post-copy leaves it; then '*ret' is
  * what 'host' says, and '*ret_guest' (may be null) the guest as it left. */
 bool fake_is_postcopy(struct fake_store *store, const char *host,

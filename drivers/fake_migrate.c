@@ -34,7 +34,7 @@ struct migration {
     struct fake_job job;
     unsigned flags;
     int64_t limit_mib_s; /* 0: none. */
-    bool is_running, is_postcopy, is_aborted, wants_postcopy;
+    bool is_running, is_postcopy, is_aborted, wants_postcopy, is_cut;
     bool is_paused, was_stopped;
     enum progress progress;
     struct job_stats stats; /* Once it is over. */
@@ -59,6 +59,7 @@ static struct error *look(struct migration *);
 static void apply_guest(struct migration *, const struct fake_guest *);
 static struct error *switch_to_postcopy(struct migration *);
 static struct error *complete(struct migration *);
+static struct error *broke(struct migration *, struct error *);
 static struct error *move_guest(struct migration *, enum power_state);
 static void end(struct migration *, const struct error *);
 static void set_dest_power(struct migration *, enum power_state);
@@ -230,6 +231,17 @@ fake_job_get(void *state, const char *uuid, bool completed,
         *ret = none;
     }
     return NULL;
+}
+
+bool
+fake_postcopy_break(struct fake *fake, const char *uuid)
+{
+    struct migration *m = find(fake->store, fake->host, uuid);
+
+    if (m && m->is_running && m->is_postcopy) {
+        m->is_cut = true;
+    }
+    return m && m->is_cut;
 }
 
 bool
@@ -448,6 +460,7 @@ begin_again(struct fake *fake, struct migration *m)
     m->is_running = true;
     m->progress = UNDER_WAY;
     m->job.now_us = now_us();
+    fake_job_set_rate(&m->job, fake->link_mib_s * MIB);
     set_dest_power(m, POWER_RUNNING);
     fake_emit(m->store, m->dest, DRIVER_EVENT_RESUMED, 0, m->uuid);
     return NULL;
@@ -489,6 +502,10 @@ look(struct migration *m)
     if (!guest || !fake_guest_is_active(guest)) {
         m->progress = FAILED;
         return error_new(ERR_MIGRATION, "guest '%s' is not running", m->uuid);
+    }
+    if (m->is_cut) {
+        return broke(
+            m, error_new(ERR_MIGRATION, "the link to '%s' was cut", m->dest));
     }
     if (!m->is_postcopy && !fake_hold_exists(m->incoming)) {
         m->progress = FAILED;
@@ -558,11 +575,20 @@ complete(struct migration *m)
     if (!error) {
         m->progress = MOVED;
     } else if (m->is_postcopy) {
-        m->progress = BROKEN;
-        set_dest_power(m, POWER_PAUSED);
+        error = broke(m, error);
     } else {
         m->progress = FAILED;
     }
+    return error;
+}
+
+/* Each host has a half of the guest. */
+static struct error *
+broke(struct migration *m, struct error *error)
+{
+    m->is_cut = false;
+    m->progress = BROKEN;
+    set_dest_power(m, POWER_PAUSED);
     return error;
 }
 

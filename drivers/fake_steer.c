@@ -261,6 +261,15 @@ steer_bandwidth(struct fake *fake, const struct words *w, UNUSED char **ret)
 }
 
 static struct error *
+steer_break(struct fake *fake, const struct words *w, UNUSED char **ret)
+{
+    return fake_postcopy_break(fake, w->texts[1])
+               ? NULL
+               : error_new(ERR_INVALID, "'%s' is not in post-copy",
+                           w->texts[1]);
+}
+
+static struct error *
 steer_connect(struct fake *fake, UNUSED const struct words *w,
               UNUSED char **ret)
 {
@@ -336,6 +345,7 @@ static const struct verb {
     struct error *(*run)(struct fake *, const struct words *, char **ret);
 } verbs[] = {
     {"bandwidth", 2, "MIB_S", steer_bandwidth},
+    {"break-postcopy", 2, "UUID", steer_break},
     {"connect", 1, "", steer_connect},
     {"dirty-rate", 3, "UUID|* MIB_S", steer_dirty_rate},
     {"disconnect", 1, "", steer_disconnect},

@@ -1025,6 +1025,13 @@ rate(struct two_agents *ta)
     return bps >> 20;
 }
 
+static void
+set_past(void *aux, struct error *error)
+{
+    assert_null(error);
+    *(bool *)aux = true;
+}
+
 struct number {
     bool is_known;
     unsigned value;
@@ -1147,6 +1154,91 @@ test_settings_of_a_migration_hold_after_a_restart(void **state)
     end_slow_one(ta);
 }
 
+/* Post-copy. */
+
+/* One that takes a minute, so that a test is not in a hurry. */
+static void
+migrate_for_postcopy(struct two_agents *ta)
+{
+    ta->hosts[A].conf->libvirt.live_migration_permit_post_copy = true;
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+}
+
+static void
+switch_past_us(struct two_agents *ta)
+{
+    bool is_done = false;
+
+    driver_migrate_postcopy(ta->hosts[A].observer, ta->uuid, set_past,
+                            &is_done);
+    ta_until(ta, is_done);
+}
+
+static struct migrate_monitor *
+monitor_of(const struct two_agents *ta)
+{
+    struct op *op = migrate_source_find(ta->hosts[A].agent, ta->uuid);
+    const struct migration *m = op ? op_data(op) : NULL;
+
+    return m ? m->monitor : NULL;
+}
+
+static bool
+is_postcopy_known(const struct two_agents *ta)
+{
+    struct migrate_monitor *monitor = monitor_of(ta);
+
+    return monitor && migrate_monitor_is_postcopy(monitor);
+}
+
+/* Nobody who does not know that it is post-copy would ask for the rest. */
+static void
+assert_is_mended(struct two_agents *ta)
+{
+    ta_until(ta, is_postcopy_known(ta));
+    ta_steer(ta, A, "break-postcopy %s", ta->uuid);
+    ta_leave_migrations(false);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_non_null(strstr(ta->statuses, " running (post-copy) completed"));
+}
+
+static void
+test_54_broken_postcopy_is_mended_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_for_postcopy(ta);
+    migrate_monitor_force_complete(monitor_of(ta));
+    ta_until(ta, str_eq(ta_status(ta), "running (post-copy)"));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    assert_is_mended(ta);
+}
+
+static void
+test_switch_to_postcopy_is_noticed_whoever_made_it(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_for_postcopy(ta);
+    switch_past_us(ta);
+    ta_until(ta, str_eq(ta_status(ta), "running (post-copy)"));
+    assert_is_mended(ta);
+}
+
+static void
+test_switch_to_postcopy_while_the_agent_was_away_is_noticed(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_for_postcopy(ta);
+    ta_crash(ta, A);
+    switch_past_us(ta);
+    ta_up(ta, A);
+    assert_is_mended(ta);
+}
+
 static void
 test_a_queued_migration_can_be_changed(void **state)
 {
@@ -1182,13 +1274,6 @@ test_a_change_that_was_not_told_yet_is_told_after_a_restart(void **state)
     ta_up(ta, A);
     ta_until(ta, rate(ta) == 2);
     end_slow_one(ta);
-}
-
-static void
-set_past(void *aux, struct error *error)
-{
-    assert_null(error);
-    *(bool *)aux = true;
 }
 
 static void
@@ -1690,6 +1775,9 @@ main(void)
         TEST(test_a_running_migration_can_be_changed),
         TEST(test_a_queued_migration_can_be_changed),
         TEST(test_a_change_that_was_not_told_yet_is_told_after_a_restart),
+        TEST(test_54_broken_postcopy_is_mended_after_a_restart),
+        TEST(test_switch_to_postcopy_is_noticed_whoever_made_it),
+        TEST(test_switch_to_postcopy_while_the_agent_was_away_is_noticed),
         TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
         TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
