@@ -409,8 +409,9 @@ set_it(struct api_call *call, struct object *record)
     AUTO_SETTINGS settings = MIGRATE_SETTINGS_NONE;
     struct error *error = find_settings(call, &settings);
 
-    if (!error && (settings.completion_timeout_s >= 0 ||
-                   settings.timeout_action || settings.convergence)) {
+    if (!error &&
+        (settings.completion_timeout_s >= 0 || settings.timeout_action ||
+         settings.convergence || settings.compression)) {
         error = error_new(ERR_VALUE, "only bandwidth and downtime can be "
                                      "changed when it is under way");
     }

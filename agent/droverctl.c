@@ -66,6 +66,7 @@ static const struct option long_options[] = {
     {"timeout-action", required_argument, NULL,
      VERB_OPTION | OPTION_TIMEOUT_ACTION},
     {"convergence", required_argument, NULL, VERB_OPTION | OPTION_CONVERGENCE},
+    {"compression", required_argument, NULL, VERB_OPTION | OPTION_COMPRESSION},
     {NULL, 0, NULL, 0},
 };
 

@@ -97,6 +97,7 @@ migrate_settings_of(const struct tool *tool)
         {OPTION_COMPLETION_TIMEOUT, "completion_timeout", true},
         {OPTION_TIMEOUT_ACTION, "timeout_action", false},
         {OPTION_CONVERGENCE, "convergence", false},
+        {OPTION_COMPRESSION, "compression", false},
     };
     struct json *json = NULL;
 

@@ -349,6 +349,9 @@ print_settings(const struct json *settings)
     if (json_has(settings, "convergence")) {
         print_member("Convergence", settings, "convergence");
     }
+    if (json_has(settings, "compression")) {
+        print_member("Compression", settings, "compression");
+    }
 }
 
 static void

@@ -201,13 +201,19 @@ rate_known(void *aux, struct error *error, const struct dirty_rate *rate)
     }
 }
 
-/* The limit, else what migrations there came to, else a guess. */
+/* The limit, else what migrations there came to, else a guess.  A budget of
+ * the host is taken for a migration that runs alone. */
 static void
 look_at_link(struct forecaster *f)
 {
     struct records *records = f->agent->records;
-    int64_t limit = migrate_settings_bandwidth(&f->settings, f->agent->conf);
+    const struct conf *conf = f->agent->conf;
+    int64_t limit = migrate_settings_bandwidth(&f->settings, conf);
+    int64_t budget = conf->libvirt.live_migration_host_bandwidth;
 
+    if (budget > 0 && (limit == 0 || limit > budget)) {
+        limit = budget;
+    }
     if (limit > 0) {
         f->link_bps = limit * MIB;
         f->link_source = "limit";

@@ -83,6 +83,8 @@ migrate_plan_request(const struct conf *conf, const char *dest,
     }
     request->flags = migrate_plan_flags(conf, data, settings, request->n_disks,
                                         object_string(instance, "vm_state"));
+    request->compression =
+        xstrdup_null(migrate_settings_compression(settings, conf));
     request->n_parallel = migrate_rules_n_parallel(
         (unsigned)conf->libvirt.live_migration_parallel_connections,
         request->flags);

@@ -2,6 +2,8 @@
 
 #include "agent/migrate_monitor.h"
 
+#include <stdlib.h>
+
 #include "agent/migrate_plan.h"
 
 LOG_MODULE(migrate);
@@ -119,6 +121,7 @@ postcopy_resume(void *aux, struct error *error, struct guest *guest)
         return;
     }
     request->flags |= MIGRATE_POSTCOPY | MIGRATE_POSTCOPY_RESUME;
+    free(steal(&request->compression)); /* Only pre-copy has any. */
     request->bandwidth_mib_s = m->bandwidth_mib_s;
     driver_migrate(m->agent->driver, request, postcopy_resumed, mm);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/monitor.h"
+#include "conf/compression.h"
 
 /* QEMU's most. */
 #define DOWNTIME_MAX_MS 2000000
@@ -58,6 +59,9 @@ migrate_settings_format(const struct migrate_settings *settings)
     if (settings->convergence) {
         json_set_string(json, "convergence", settings->convergence);
     }
+    if (settings->compression) {
+        json_set_string(json, "compression", settings->compression);
+    }
     if (settings->holds_downtime) {
         json_set_bool(json, "holds_downtime", true);
     }
@@ -69,6 +73,7 @@ migrate_settings_close(struct migrate_settings *settings)
 {
     free(settings->timeout_action);
     free(settings->convergence);
+    free(settings->compression);
 }
 
 void
@@ -78,6 +83,7 @@ migrate_settings_copy(struct migrate_settings *to,
     *to = from ? *from : (struct migrate_settings)MIGRATE_SETTINGS_NONE;
     to->timeout_action = xstrdup_null(to->timeout_action);
     to->convergence = xstrdup_null(to->convergence);
+    to->compression = xstrdup_null(to->compression);
 }
 
 void
@@ -112,7 +118,11 @@ migrate_settings_check(const struct migrate_settings *settings,
         return error_new(ERR_VALUE, "throttling is not permitted here "
                                     "(live_migration_permit_auto_converge)");
     }
-    return NULL;
+    AUTO_ERROR error = settings->compression
+                           ? compression_check(settings->compression, conf)
+                           : NULL;
+    return error ? error_new(ERR_VALUE, "compression %s", error_message(error))
+                 : NULL;
 }
 
 unsigned
@@ -155,6 +165,17 @@ migrate_settings_timeout_forces(const struct migrate_settings *settings,
                   "force_complete");
 }
 
+const char *
+migrate_settings_compression(const struct migrate_settings *settings,
+                             const struct conf *conf)
+{
+    const char *method = settings->compression
+                             ? settings->compression
+                             : conf->libvirt.live_migration_compression;
+
+    return str_eq(method, "none") ? NULL : method;
+}
+
 struct convergence
 migrate_settings_convergence(const struct migrate_settings *settings,
                              const struct conf *conf)
@@ -173,9 +194,9 @@ migrate_settings_convergence(const struct migrate_settings *settings,
 static bool
 is_known(const char *name)
 {
-    static const char *const names[] = {"bandwidth",          "downtime",
-                                        "completion_timeout", "timeout_action",
-                                        "convergence",        "holds_downtime"};
+    static const char *const names[] = {
+        "bandwidth",   "downtime",    "completion_timeout", "timeout_action",
+        "convergence", "compression", "holds_downtime"};
 
     for (size_t i = 0; i < N_ELEMENTS(names); i++) {
         if (str_eq(name, names[i])) {
@@ -230,11 +251,16 @@ parse_texts(const struct json *json, struct migrate_settings *ret)
 
     ret->timeout_action = xstrdup_null(action);
     ret->convergence = xstrdup_null(policy);
+    ret->compression = xstrdup_null(json_string_of(json, "compression"));
     ret->holds_downtime = json_bool_of(json, "holds_downtime");
     if (json_has(json, "timeout_action") && !str_eq(action, "abort") &&
         !str_eq(action, "force_complete")) {
         return error_new(ERR_VALUE,
                          "timeout_action must be abort or force_complete");
+    }
+    if (json_has(json, "compression") &&
+        (!ret->compression || !compression_is_known(ret->compression))) {
+        return error_new(ERR_VALUE, "compression must be none, xbzrle or mt");
     }
     if (json_has(json, "convergence") && !policy) {
         return error_new(ERR_VALUE, "convergence must be a text");

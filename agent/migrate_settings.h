@@ -13,6 +13,7 @@
  *   completion_timeout  s, for the whole migration; 0: no limit
  *   timeout_action      "abort" or "force_complete"
  *   convergence         as live_migration_convergence
+ *   compression         as live_migration_compression
  *   holds_downtime      true: downtime was set by hand in the middle, and is
  * not only what the schedule comes to in the end
  *
@@ -24,7 +25,7 @@
 
 struct migrate_settings {
     int64_t bandwidth_mib_s, downtime_ms, completion_timeout_s; /* -1: not. */
-    char *timeout_action, *convergence;                         /* Or null. */
+    char *timeout_action, *convergence, *compression;           /* Or null. */
     bool holds_downtime;
 };
 
@@ -65,6 +66,10 @@ uint64_t migrate_settings_timeout_s(const struct migrate_settings *settings,
                                     const struct conf *conf, double data_gb);
 bool migrate_settings_timeout_forces(const struct migrate_settings *settings,
                                      const struct conf *conf);
+/* Null: none.  Borrowed from one of both. */
+const char *
+migrate_settings_compression(const struct migrate_settings *settings,
+                             const struct conf *conf);
 struct convergence
 migrate_settings_convergence(const struct migrate_settings *settings,
                              const struct conf *conf);

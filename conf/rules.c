@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/un.h>
 
+#include "conf/compression.h"
 #include "conf/convergence.h"
 #include "conf/listen_address.h"
 #include "conf/value.h"
@@ -90,6 +91,12 @@ check_convergence(const struct conf *conf)
                                      "live_migration_permit_post_copy");
     }
     return NULL;
+}
+
+static struct error *
+check_compression(const struct conf *conf)
+{
+    return compression_check(conf->libvirt.live_migration_compression, conf);
 }
 
 static struct error *
@@ -362,6 +369,7 @@ static const struct rule {
     {"libvirt", "live_migration_inbound_addr", check_inbound_addr},
     {"libvirt", "live_migration_tunnelled", check_tunnelled},
     {"libvirt", "live_migration_convergence", check_convergence},
+    {"libvirt", "live_migration_compression", check_compression},
     {"vnc", "server_listen", check_vnc_listen},
     {"spice", "server_listen", check_spice_listen},
     {"serial_console", "proxyclient_address", check_serial_address},

@@ -183,6 +183,7 @@ struct migrate_request {
     unsigned flags;           /* Of enum migrate_flag. */
     unsigned bandwidth_mib_s; /* 0: no limit. */
     unsigned n_parallel;      /* 0 or 1: one connection. */
+    char *compression;        /* "xbzrle", "mt"; null: none. */
     char **disks;             /* Targets to copy; with MIGRATE_BLOCK only. */
     size_t n_disks;
     /* Edits of the destination XML (4.3); null: left as it is. */

@@ -147,6 +147,7 @@ migrate_request_free(struct migrate_request *request)
     free(request->uuid);
     free(request->dest_uri);
     free(request->migrate_uri);
+    free(request->compression);
     free(request->vnc_listen);
     free(request->spice_listen);
     free(request->serial_listen);

@@ -252,6 +252,9 @@ flags_of(const struct migrate_request *request)
     if (request->n_parallel > 1) {
         flags |= VIR_MIGRATE_PARALLEL;
     }
+    if (request->compression) {
+        flags |= VIR_MIGRATE_COMPRESSED;
+    }
     return flags;
 }
 
@@ -287,6 +290,9 @@ add_params(struct params *params, const struct migrate_request *request,
     if (request->n_parallel > 1) {
         add_int(params, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
                 (int)request->n_parallel);
+    }
+    if (request->compression) {
+        add_string(params, VIR_MIGRATE_PARAM_COMPRESSION, request->compression);
     }
     if (request->flags & MIGRATE_THROTTLE) {
         add_int(params, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, THROTTLE_IDLE);

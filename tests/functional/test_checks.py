@@ -404,6 +404,27 @@ def test_forecast_tells_what_the_guest_writes(pair, dirty, verdict):
     assert forecast['memory'] == 64 << 20 and forecast['disk'] == 16 << 20
 
 
+def test_forecast_is_of_the_migration_as_it_is_asked_for(pair):
+    hosta, _ = pair
+    name = sorted(guests(hosta))[0]
+    hosta.ctl('fake', 'dirty-rate', guests(hosta)[name]['uuid'], '40')
+    hosta.write_config(libvirt={'live_migration_host_bandwidth': 80})
+    hosta.restart()
+    forecast = forecast_of(hosta, name, 'hostb')
+    assert (forecast['verdict'], forecast['link_rate']) == (
+        'converges', 80 << 20)
+    forecast = forecast_of(hosta, name, 'hostb', '--bandwidth', '20',
+                           '--downtime', '70', '--completion-timeout', '7')
+    assert (forecast['verdict'], forecast['link_rate']) == (
+        'diverges', 20 << 20)
+    assert forecast['max_downtime_ms'] == 70
+    assert forecast['timeout_s'] == 7
+    # What takes no longer than this to send can be sent in one pause.
+    forecast = forecast_of(hosta, name, 'hostb', '--bandwidth', '20',
+                           '--downtime', '9000')
+    assert forecast['verdict'] == 'converges'
+
+
 def test_forecast_learns_from_the_last_migrations(pair):
     hosta, hostb = pair
     first, second = sorted(guests(hosta))

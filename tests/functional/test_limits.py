@@ -157,3 +157,18 @@ def test_budget_of_a_host_is_divided_and_divided_again(droverd,
              lambda: show(hosta, three))
     hosta.ctl('migration', 'abort', three)
     wait_status(hosta, three, 'cancelled')
+
+
+# ---- What does not go together ----------------------------------------------------
+
+def test_22_compression_and_several_connections_exclude_each_other(
+        droverd, world):  # noqa: F811
+    hosta = droverd('hosta', settings=fake(
+        world, 1, libvirt={'live_migration_parallel_connections': 2}))
+    droverd('hostb', settings=fake(world))
+    done = hosta.ctl('migrate', names(hosta)[0], 'hostb', '--compression',
+                     'mt', check=False)
+    assert done.returncode == 1
+    assert "compression 'mt' does not work over several connections" \
+        in done.stderr
+    assert hosta.ctl_json('migration', 'list') == []

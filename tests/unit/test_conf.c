@@ -520,6 +520,10 @@ test_values_with_a_form_of_their_own_are_checked(void **state)
          "needs live_migration_permit_auto_converge"},
         {"libvirt : { live_migration_convergence = \"1:postcopy\"; };",
          "needs live_migration_permit_post_copy"},
+        {"libvirt : { live_migration_compression = \"zip\"; };", "xbzrle"},
+        {"libvirt : { live_migration_compression = \"xbzrle\";"
+         "live_migration_parallel_connections = 2; };",
+         "does not work over several connections"},
         {"vnc : { server_listen = \"a b\"; };", "must consist of"},
         {"serial_console : { port_range = \"20000:10000\"; };",
          "must be two ports"},

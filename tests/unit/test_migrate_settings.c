@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -37,7 +38,8 @@ test_settings_come_back_as_they_went(void **state)
         "{\"bandwidth\":0,\"downtime\":1}",
         "{\"bandwidth\":2147483647,\"downtime\":2000000,"
         "\"completion_timeout\":0,\"timeout_action\":\"abort\","
-        "\"convergence\":\"1:abort\",\"holds_downtime\":true}",
+        "\"convergence\":\"1:abort\",\"compression\":\"xbzrle\","
+        "\"holds_downtime\":true}",
     };
 
     for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
@@ -71,6 +73,8 @@ test_wrong_settings_are_refused(void **state)
         "{\"timeout_action\": 1}",
         "{\"convergence\": \"abort\"}",
         "{\"convergence\": [1]}",
+        "{\"compression\": \"zip\"}",
+        "{\"compression\": 1}",
     };
 
     for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
@@ -154,6 +158,32 @@ test_settings_do_not_permit_what_the_configuration_does_not(void **state)
     assert_null(migrate_settings_check(&settings, conf));
 }
 
+static void
+test_compression_that_qemu_would_refuse_is_refused(void **state)
+{
+    (void)state;
+    AUTO_CONF conf = conf_defaults();
+    AUTO_SETTINGS none = MIGRATE_SETTINGS_NONE;
+    AUTO_SETTINGS mt = MIGRATE_SETTINGS_NONE;
+    AUTO_SETTINGS off = MIGRATE_SETTINGS_NONE;
+
+    assert_null(migrate_settings_compression(&none, conf));
+    assert_null(parse("{\"compression\":\"mt\"}", &mt));
+    assert_null(parse("{\"compression\":\"none\"}", &off));
+    assert_string_equal(migrate_settings_compression(&mt, conf), "mt");
+    assert_null(migrate_settings_check(&mt, conf));
+    conf->libvirt.live_migration_parallel_connections = 2;
+    AUTO_ERROR error = migrate_settings_check(&mt, conf);
+    assert_int_equal(error_code(error), ERR_VALUE);
+    assert_non_null(strstr(error_message(error), "parallel_connections"));
+    /* That of the configuration can be done without. */
+    free(conf->libvirt.live_migration_compression);
+    conf->libvirt.live_migration_compression = xstrdup("xbzrle");
+    assert_string_equal(migrate_settings_compression(&none, conf), "xbzrle");
+    assert_null(migrate_settings_check(&off, conf));
+    assert_null(migrate_settings_compression(&off, conf));
+}
+
 int
 main(void)
 {
@@ -164,6 +194,7 @@ main(void)
         cmocka_unit_test(test_a_change_changes_what_it_names),
         cmocka_unit_test(
             test_settings_do_not_permit_what_the_configuration_does_not),
+        cmocka_unit_test(test_compression_that_qemu_would_refuse_is_refused),
     };
 
     json_init();
