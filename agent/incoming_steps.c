@@ -8,7 +8,9 @@
 #include "agent/adopt.h"
 #include "agent/drain.h"
 #include "agent/incoming_places.h"
+#include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
+#include "agent/serial_ports.h"
 
 LOG_MODULE(incoming);
 
@@ -18,6 +20,7 @@ static void volumes_undo(struct op *op, struct op_ticket *ticket);
 static void disks_check(struct op *op, struct op_ticket *ticket);
 static void disks_run(struct op *op, struct op_ticket *ticket);
 static void disks_undo(struct op *op, struct op_ticket *ticket);
+static void consoles_run(struct op *op, struct op_ticket *ticket);
 static void ports_run(struct op *op, struct op_ticket *ticket);
 static void ports_undo(struct op *op, struct op_ticket *ticket);
 static void answer_run(struct op *op, struct op_ticket *ticket);
@@ -60,6 +63,8 @@ static const struct step incoming_steps[] = {
      .run = disks_run,
      .undo = disks_undo,
      .timeout_s = 600},
+    /* Nothing to take back: what is reserved is the operation's own. */
+    {.name = "reserve-consoles", .run = consoles_run},
     {.name = "plug-ports", .run = ports_run, .undo = ports_undo},
     {.name = "answer", .run = answer_run},
     /* The commit: the guest runs here. */
@@ -184,6 +189,43 @@ disks_undo(struct op *op, struct op_ticket *ticket)
         return;
     }
     driver_unprepare(in->agent->driver, files, op_ticket_done_aux, ticket);
+}
+
+/* Is it reserved for another guest on its way here, or used? */
+static bool
+is_port_taken(void *aux, int port)
+{
+    const struct incoming *in = aux;
+
+    for (struct op *op = op_first(in->agent->ops); op; op = op_next(op)) {
+        const struct incoming *other = op_data(op);
+
+        if (str_eq(op_type_name(op), incoming_type.name) && other != in &&
+            other->data && migrate_data_has_serial_port(other->data, port)) {
+            return true;
+        }
+    }
+    return serial_ports_in_use(
+        in->agent->conf->serial_console.proxyclient_address, port);
+}
+
+static void
+consoles_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    const struct conf *conf = in->agent->conf;
+    int ports[SERIAL_PORTS_MAX];
+    unsigned n = 0;
+
+    /* Nova's guests have one unless it is said how many. */
+    if (conf->serial_console.enabled &&
+        migrate_data_serial_listen_addr(in->data)) {
+        n = serial_ports_wanted(in->instance, in->agent->local ? 0 : 1);
+    }
+    struct error *error = serial_ports_choose(conf->serial_console.port_range,
+                                              n, is_port_taken, in, ports);
+    migrate_data_set_serial_listen_ports(in->data, ports, error ? 0 : n);
+    op_ticket_done(ticket, error);
 }
 
 static void

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
+#include "agent/serial_ports.h"
 
 /* Where the domain's name is kept: no field of an instance is meant for it. */
 #define DOMAIN_KEY "drover_domain"
@@ -17,6 +18,7 @@ static void set_history(struct object *, const struct guest *,
                         const struct adopt_place *, int64_t id);
 static void set_parts(struct object *, const char *uuid, const char *now);
 static void set_identity(struct object *, const struct guest *);
+static void set_metadata(struct object *, const char *name, const char *value);
 static void set_size(struct object *, const struct guest *);
 static void set_flavor(struct object *, const char *now);
 static void set_state(struct object *, const struct guest *,
@@ -171,16 +173,28 @@ set_identity(struct object *o, const struct guest *guest)
         object_set_string(o, "display_name", name);
         object_set_string(o, "hostname", hostname);
     }
-    if (!str_eq(known, guest->name)) {
-        struct json *metadata = json_copy(object_get(o, "system_metadata"));
+    set_metadata(o, DOMAIN_KEY, guest->name);
+    AUTO_FREE n_serial =
+        guest->n_serial_tcp ? xasprintf("%d", guest->n_serial_tcp) : NULL;
+    set_metadata(o, SERIAL_PORTS_KEY, n_serial);
+}
 
-        if (!json_is_object(metadata)) {
-            json_free(metadata);
-            metadata = json_object();
-        }
-        json_set_string(metadata, DOMAIN_KEY, guest->name);
-        object_set(o, "system_metadata", metadata);
+/* Null: it has no such entry. */
+static void
+set_metadata(struct object *o, const char *name, const char *value)
+{
+    const struct json *known = object_get(o, "system_metadata");
+
+    if (str_eq(json_string_of(known, name), value)) {
+        return;
     }
+    struct json *metadata =
+        json_is_object(known) ? json_copy(known) : json_object();
+    json_remove(metadata, name);
+    if (value) {
+        json_set_string(metadata, name, value);
+    }
+    object_set(o, "system_metadata", metadata);
 }
 
 static void

@@ -67,6 +67,17 @@ migrate_data_serial_listen_port(const struct object *data, size_t i)
     return (int)json_get_int(item(data, "serial_listen_ports", i));
 }
 
+bool
+migrate_data_has_serial_port(const struct object *data, int port)
+{
+    for (size_t i = 0; i < migrate_data_n_serial_listen_ports(data); i++) {
+        if (migrate_data_serial_listen_port(data, i) == port) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 migrate_data_set_serial_listen_ports(struct object *data, const int *ports,
                                      size_t n)

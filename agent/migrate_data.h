@@ -70,6 +70,7 @@ MIGRATE_DATA_FIELDS
 bool migrate_data_has_serial_listen_ports(const struct object *data);
 size_t migrate_data_n_serial_listen_ports(const struct object *data);
 int migrate_data_serial_listen_port(const struct object *data, size_t i);
+bool migrate_data_has_serial_port(const struct object *data, int port);
 void migrate_data_set_serial_listen_ports(struct object *data, const int *ports,
                                           size_t n);
 

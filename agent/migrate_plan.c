@@ -136,7 +136,6 @@ migrate_plan_set_results(const struct conf *conf, struct object *data)
         data, conf->libvirt.live_migration_inbound_addr);
     migrate_data_set_supported_perf_events(
         data, (const char *const *)conf->libvirt.enabled_perf_events);
-    migrate_data_set_serial_listen_ports(data, NULL, 0);
     migrate_data_set_bdms(data, NULL, 0);
     migrate_data_init_old_vol_attachment_ids(data);
     migrate_data_set_wait_for_vif_plugged(

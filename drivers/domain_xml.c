@@ -18,7 +18,7 @@ static int parse_vcpus(const xmlNode *domain);
 static void parse_disks(const xmlNode *devices, struct guest *guest);
 static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
 static char *source_path(const xmlNode *holder, bool *ret_is_block);
-static bool has_tcp_serial(const xmlNode *devices);
+static int count_tcp_serial(const xmlNode *devices);
 static char *named_cpu(xmlDoc *doc, const xmlNode *domain);
 static int last_pinned_cpu(const xmlNode *domain);
 static int last_node(const xmlNode *domain);
@@ -59,7 +59,7 @@ domain_xml_parse(const char *xml, size_t size, struct guest **ret)
                          guest->uuid);
     }
     guest->has_nvram = xml_child(xml_child(domain, "os"), "nvram");
-    guest->has_serial_tcp = has_tcp_serial(devices);
+    guest->n_serial_tcp = count_tcp_serial(devices);
     guest->loader = xml_text(xml_child(xml_child(domain, "os"), "loader"));
     guest->ties = domain_ties(domain);
     guest->cpu_xml = named_cpu(doc, domain);
@@ -248,19 +248,23 @@ source_path(const xmlNode *holder, bool *ret_is_block)
                                                : NULL;
 }
 
-static bool
-has_tcp_serial(const xmlNode *devices)
+static int
+count_tcp_serial(const xmlNode *devices)
 {
     static const char *const names[] = {"serial", "console"};
+    int n = 0;
 
     for (size_t i = 0; i < N_ELEMENTS(names); i++) {
         xml_for_each (node, devices, names[i]) {
-            if (xml_attr_is(node, "type", "tcp")) {
-                return true;
+            AUTO_FREE port = xml_attr(xml_child(node, "target"), "port");
+            int64_t number = xml_number(port, INT16_MAX);
+
+            if (xml_attr_is(node, "type", "tcp") && number >= n) {
+                n = (int)number + 1;
             }
         }
     }
-    return false;
+    return n;
 }
 
 /* The hypervisor replaces "like my host" by what that came to; a CPU that is

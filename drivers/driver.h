@@ -98,12 +98,14 @@ struct guest {
     enum power_state power_state;
     enum guest_presence presence;
     bool persistent;
-    bool has_nvram, has_serial_tcp;
-    unsigned ties;        /* Of enum guest_tie. */
-    char *cpu_xml;        /* <cpu> of a named model; null: its host's. */
-    char *loader;         /* Firmware in a file, as UEFI is; null: none. */
-    int last_cpu;         /* Highest host CPU of its pins; -1: none. */
-    int last_node;        /* Highest NUMA node of the host's; -1: none. */
+    bool has_nvram;
+    int n_serial_tcp; /* Serial ports reached by TCP: the highest of them and
+                       * those before it; 0: none. */
+    unsigned ties;    /* Of enum guest_tie. */
+    char *cpu_xml;    /* <cpu> of a named model; null: its host's. */
+    char *loader;     /* Firmware in a file, as UEFI is; null: none. */
+    int last_cpu;     /* Highest host CPU of its pins; -1: none. */
+    int last_node;    /* Highest NUMA node of the host's; -1: none. */
     int64_t hugepage_kib; /* 0: none; -1: of the host's default size. */
     int n_snapshots;      /* Only guest_get() counts them; else 0. */
     struct guest_disk *disks;

@@ -139,7 +139,7 @@ test_plain_guest(void **state UNUSED)
     assert_int_equal(guest->last_cpu, -1);
     assert_int_equal(guest->last_node, -1);
     assert_int_equal(guest->hugepage_kib, 0);
-    assert_false(guest->has_serial_tcp);
+    assert_int_equal(guest->n_serial_tcp, 0);
     assert_int_equal(guest->n_disks, 1);
 
     const struct guest_disk *disk = &guest->disks[0];
@@ -163,7 +163,7 @@ test_guest_of_nova(void **state UNUSED)
     assert_string_equal(guest->title, "db-1 & <spare>");
     assert_int_equal(guest->memory_mb, 256);
     assert_int_equal(guest->n_vcpus, 2); /* Of 4 that it could have. */
-    assert_true(guest->has_serial_tcp);
+    assert_int_equal(guest->n_serial_tcp, 2);
     assert_int_equal(guest->n_disks, 3);
     assert_string_equal(guest->disks[0].backing_path,
                         "/var/lib/nova/instances/_base/0a5f2c");
@@ -185,7 +185,7 @@ test_guest_with_everything(void **state UNUSED)
     assert_int_equal(guest->ties, GUEST_TIE_HOSTDEV | GUEST_TIE_SHARED_FS);
     assert_string_equal(guest->loader, "/usr/share/OVMF/OVMF_CODE.fd");
     assert_int_equal(guest->hugepage_kib, -1);
-    assert_false(guest->has_serial_tcp);
+    assert_int_equal(guest->n_serial_tcp, 0);
     assert_int_equal(guest->n_disks, 3);
 
     const struct guest_disk *network = &guest->disks[0];

@@ -441,8 +441,7 @@ test_devices_of_the_host_stay(void **state)
         "a port",  "smartcard", "accel3d",   "launchSecurity",
     };
     static char uuid[] = UUID;
-    struct guest guest = {
-        .uuid = uuid, .has_nvram = true, .has_serial_tcp = true};
+    struct guest guest = {.uuid = uuid, .has_nvram = true, .n_serial_tcp = 1};
 
     assert_null(migrate_rules_check_devices(&guest));
     for (unsigned i = 0; i < GUEST_N_TIES; i++) {
