@@ -460,7 +460,6 @@ begin_again(struct fake *fake, struct migration *m)
     m->is_running = true;
     m->progress = UNDER_WAY;
     m->job.now_us = now_us();
-    fake_job_set_rate(&m->job, fake->link_mib_s * MIB);
     set_dest_power(m, POWER_RUNNING);
     fake_emit(m->store, m->dest, DRIVER_EVENT_RESUMED, 0, m->uuid);
     return NULL;
@@ -514,6 +513,8 @@ look(struct migration *m)
     }
     if (!m->is_postcopy) {
         apply_guest(m, guest);
+    } else {
+        fake_job_set_rate(&m->job, m->fake->link_mib_s * MIB);
     }
     if (m->wants_postcopy && !m->is_postcopy && m->job.phase < FAKE_STOPPED) {
         return switch_to_postcopy(m);
