@@ -337,7 +337,8 @@ test_failing_program_is_quoted_and_cleaned_up_after(void **state)
     disk->backing_format = xstrdup("qcow2");
     struct error *error = disk_prepare(f->store, request);
     assert_non_null(strstr(error_message(error), f->disk));
-    assert_refused(error, ERR_STORAGE, "qemu-img failed: qemu-img:");
+    assert_refused(error, ERR_STORAGE,
+                   "'qemu-img' failed with code 1: qemu-img:");
     assert_true(is_empty(f->instances));
 }
 
