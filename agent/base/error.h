@@ -104,6 +104,12 @@
                500,                                                            \
                "No live migration URI configured and no default available "    \
                "for \"%(virt_type)s\" hypervisor virtualization type.")        \
+    ERROR_CODE(VOLUME_DRIVER_NOT_FOUND, "VolumeDriverNotFound", ERROR_NOVA,    \
+               404, "Could not find a handler for %(driver_type)s volume.")    \
+    ERROR_CODE(VIF_PLUG, "VirtualInterfacePlugException", ERROR_NOVA, 500,     \
+               NULL)                                                           \
+    ERROR_CODE(PROCESS, "ProcessExecutionError",                               \
+               "oslo_concurrency.processutils", 0, NULL)                       \
     ERROR_CODE(REMOTE, NULL, NULL, 0, NULL) /* A peer's: class of its own. */
 
 enum error_code {
