@@ -37,6 +37,13 @@ domain_edit_for_destination(const char *xml, size_t size,
     if (request->remove_cpu_shares) {
         remove_cpu_shares(domain);
     }
+    error = domain_edit_volumes(devices, &request->volumes);
+    if (!error) {
+        error = domain_edit_vifs(devices, &request->vifs);
+    }
+    if (error) {
+        return error;
+    }
 
     *ret = xml_format(doc);
     return NULL;

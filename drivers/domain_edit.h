@@ -21,6 +21,17 @@ struct error *domain_edit_for_destination(const char *xml, size_t size,
                                           const struct migrate_request *request,
                                           char **ret) WARN_UNUSED;
 
+/* domain_edit_attach.c: the disks whose serial is a volume's id; and the
+ * interfaces, all of which must be told of, if one is.  ERR_VALUE. */
+struct _xmlNode;
+struct vif_list;
+struct volume_list;
+struct error *
+domain_edit_volumes(struct _xmlNode *devices,
+                    const struct volume_list *volumes) WARN_UNUSED;
+struct error *domain_edit_vifs(struct _xmlNode *devices,
+                               const struct vif_list *vifs) WARN_UNUSED;
+
 /* The same definition without its passwords, fit for a log; what can't be
  * parsed becomes an empty string. */
 char *domain_edit_redact(const char *xml, size_t size);

@@ -20,6 +20,8 @@
 
 #include "agent/base/completion.h"
 #include "agent/base/error.h"
+#include "drivers/vif.h"
+#include "drivers/volume.h"
 
 /* Nova's numbers. */
 enum power_state {
@@ -194,6 +196,8 @@ struct migrate_request {
     size_t n_serial_ports;
     bool remove_cpu_shares;
     bool file_backed_memory;
+    struct volume_list volumes; /* As the destination connected them. */
+    struct vif_list vifs;       /* As it plugged them; empty: not told. */
 };
 void migrate_request_free(struct migrate_request *request);
 CLEANUP_FUNC(struct migrate_request, migrate_request_free)

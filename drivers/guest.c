@@ -152,6 +152,8 @@ migrate_request_free(struct migrate_request *request)
     free(request->spice_listen);
     free(request->serial_listen);
     free(request->serial_ports);
+    volume_list_close(&request->volumes);
+    vif_list_close(&request->vifs);
     free(request);
 }
 

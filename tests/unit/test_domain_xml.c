@@ -627,6 +627,203 @@ test_cpu_shares_go_and_an_empty_cputune_too(void **state UNUSED)
                     "<domain><cputune><quota>1</quota></cputune></domain>");
 }
 
+/* Volumes and ports of the destination. (4.3) */
+
+#define VOLUME_ID "9b7a6c5d-0000-4444-8888-0123456789ab"
+#define MAC "fa:16:3e:aa:bb:cc"
+
+/* In a <domain>, with what stands around it. */
+static char *
+edit_device(const char *device, const struct volume *volume,
+            const struct vif *vif)
+{
+    struct volume *volumes[] = {(struct volume *)volume};
+    struct vif *vifs[] = {(struct vif *)vif};
+    const struct migrate_request request = {
+        .volumes = {volumes, volume != NULL},
+        .vifs = {vifs, vif != NULL},
+    };
+    AUTO_FREE xml = xasprintf("<domain><devices>%s</devices></domain>", device);
+    AUTO_FREE edited = edit(xml, &request);
+    AUTO_FREE again = edit(edited, &request);
+
+    assert_string_equal(again, edited);
+    return xstrndup(edited + strlen("<domain><devices>"),
+                    strlen(edited) - strlen("<domain><devices>"
+                                            "</devices></domain>"));
+}
+
+static struct volume
+volume_of(const char *type)
+{
+    return (struct volume){
+        .type = (char *)type,
+        .id = (char *)VOLUME_ID,
+        .user = (char *)"78eed080",
+        .format = (char *)"raw",
+    };
+}
+
+static void
+test_24_volume_is_read_where_the_destination_has_it(void **state UNUSED)
+{
+    struct volume volume = volume_of("local");
+    volume.device_path = (char *)"/dev/vg/new";
+    AUTO_FREE edited = edit_device(
+        "<disk type=\"file\" device=\"disk\"><driver name=\"qemu\" "
+        "type=\"qcow2\" cache=\"writeback\" iothread=\"1\"/><source "
+        "file=\"/mnt/old\" index=\"3\"><seclabel/></source><backingStore/>"
+        "<target dev=\"vdb\" bus=\"virtio\"/><serial>" VOLUME_ID
+        "</serial><boot order=\"1\"/><address type=\"pci\" bus=\"0x05\"/>"
+        "</disk>",
+        &volume, NULL);
+
+    assert_string_equal(
+        edited,
+        "<disk type=\"block\" device=\"disk\"><driver name=\"qemu\" "
+        "type=\"raw\" cache=\"writeback\" iothread=\"1\"/><source "
+        "dev=\"/dev/vg/new\"/>"
+        "<target dev=\"vdb\" bus=\"virtio\"/><serial>" VOLUME_ID
+        "</serial><boot order=\"1\"/><address type=\"pci\" bus=\"0x05\"/>"
+        "</disk>");
+}
+
+static void
+test_24_ceph_volume_has_its_monitors_and_secret(void **state UNUSED)
+{
+    char *hosts[] = {(char *)"192.0.2.1", (char *)"[2001:db8::1]"};
+    char *ports[] = {(char *)"6789", NULL};
+    struct volume volume = volume_of("rbd");
+    volume.name = (char *)"volumes/volume-1";
+    volume.hosts = hosts;
+    volume.ports = ports;
+    volume.n_hosts = 2;
+    volume.ceph_user = (char *)"cinder";
+    volume.ceph_secret = (char *)"457eb676-33da-42ec-9a8c-9293d545c337";
+    volume.encryption_secret_uuid =
+        (char *)"f65cbb22-0000-4ec7-a8a9-de84ad5ff1fa";
+    AUTO_FREE edited = edit_device(
+        "<disk type=\"network\" device=\"disk\"><driver name=\"qemu\" "
+        "type=\"raw\" io=\"native\"/><auth username=\"old\"/><source "
+        "protocol=\"rbd\" name=\"volumes/volume-1\"><host name=\"gone\"/>"
+        "</source><serial>" VOLUME_ID "</serial></disk>",
+        &volume, NULL);
+
+    assert_string_equal(
+        edited,
+        "<disk type=\"network\" device=\"disk\"><driver name=\"qemu\" "
+        "type=\"raw\"/><source protocol=\"rbd\" name=\"volumes/volume-1\">"
+        "<host name=\"192.0.2.1\" port=\"6789\"/><host "
+        "name=\"[2001:db8::1]\"/><auth username=\"cinder\"><secret "
+        "type=\"ceph\" uuid=\"457eb676-33da-42ec-9a8c-9293d545c337\"/></auth>"
+        "<encryption format=\"luks\"><secret type=\"passphrase\" "
+        "uuid=\"f65cbb22-0000-4ec7-a8a9-de84ad5ff1fa\"/></encryption></source>"
+        "<serial>" VOLUME_ID "</serial></disk>");
+}
+
+static void
+test_24_disk_of_another_serial_is_left_alone(void **state UNUSED)
+{
+    const char *disk =
+        "<disk type=\"file\"><source file=\"/a\"/><serial>other</serial>"
+        "</disk><disk type=\"file\"><source file=\"/b\"/></disk>";
+    struct volume volume = volume_of("local");
+    volume.device_path = (char *)"/dev/vg/new";
+    AUTO_FREE edited = edit_device(disk, &volume, NULL);
+
+    assert_string_equal(edited, disk);
+}
+
+static struct vif
+vif_of(const char *type)
+{
+    return (struct vif){
+        .type = (char *)type,
+        .id = (char *)"88dae9fa-0dc6-49e3-8c29-3abc41e99ac9",
+        .instance = (char *)"78eed080",
+        .mac = (char *)MAC,
+        .device = (char *)"tap88dae9fa-0d",
+        .bridge = (char *)"br-int",
+        .interface_id = (char *)"88dae9fa-0dc6-49e3-8c29-3abc41e99ac9",
+        .mtu = 1450,
+    };
+}
+
+#define GUEST_SIDE                                                     \
+    "<model type=\"virtio\"/><driver queues=\"2\"/><mtu size=\"%d\"/>" \
+    "<address type=\"pci\" slot=\"0x03\"/>"
+
+static void
+test_24_interface_is_plugged_as_the_destination_has_it(void **state UNUSED)
+{
+    struct vif hybrid = vif_of("ovs"), delegated = vif_of("ovs"),
+               switched = vif_of("ovs"), macvtap = vif_of("macvtap");
+    hybrid.is_hybrid = true;
+    delegated.is_delegated = true;
+    macvtap.source = (char *)"eth1.7";
+    macvtap.mode = (char *)"bridge";
+    const struct {
+        const struct vif *vif;
+        const char *type, *hosts_side;
+    } rows[] = {
+        {&hybrid, "bridge",
+         "<source bridge=\"qbr88dae9fa-0d\"/><target "
+         "dev=\"tap88dae9fa-0d\"/>"},
+        {&delegated, "ethernet", "<target dev=\"tap88dae9fa-0d\"/>"},
+        {&macvtap, "direct", "<source dev=\"eth1.7\" mode=\"bridge\"/>"},
+    };
+
+    AUTO_FREE before = xasprintf(
+        "<interface type=\"bridge\"><mac address=\"FA:16:3E:AA:BB:CC\"/>"
+        "<source bridge=\"brq0fcf8e10-fe\" network=\"x\"/><target "
+        "dev=\"vnet0\"/><virtualport type=\"openvswitch\"/>" GUEST_SIDE
+        "</interface>",
+        1500);
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        AUTO_FREE after = xasprintf(
+            "<interface type=\"%s\"><mac address=\"FA:16:3E:AA:BB:CC\"/>"
+            "%s" GUEST_SIDE "</interface>",
+            rows[i].type, rows[i].hosts_side, 1450);
+        AUTO_FREE edited = edit_device(before, NULL, rows[i].vif);
+        assert_string_equal(edited, after);
+    }
+    AUTO_FREE edited = edit_device(before, NULL, &switched);
+    assert_non_null(strstr(edited, "<virtualport type=\"openvswitch\">"
+                                   "<parameters interfaceid=\"88dae9fa-"));
+    assert_non_null(strstr(edited, "<source bridge=\"br-int\"/>"));
+}
+
+/* One that the guest never had would keep it from starting. */
+static void
+test_24_mtu_is_changed_and_not_added(void **state UNUSED)
+{
+    struct vif vif = vif_of("bridge");
+    AUTO_FREE edited = edit_device(
+        "<interface type=\"bridge\"><mac address=\"" MAC "\"/></interface>",
+        NULL, &vif);
+
+    assert_string_equal(edited, "<interface type=\"bridge\"><mac address=\"" MAC
+                                "\"/><source bridge=\"br-int\"/><target "
+                                "dev=\"tap88dae9fa-0d\"/></interface>");
+}
+
+static void
+test_24_interface_without_a_port_is_an_error(void **state UNUSED)
+{
+    const char *xml = "<domain><devices><interface><mac "
+                      "address=\"00:00:00:00:00:01\"/></interface></devices>"
+                      "</domain>";
+    struct vif vif = vif_of("bridge"), *vifs[] = {&vif};
+    const struct migrate_request request = {.vifs = {vifs, 1}};
+    char *edited = NULL;
+    AUTO_ERROR error =
+        domain_edit_for_destination(xml, strlen(xml), &request, &edited);
+
+    assert_int_equal(error_code(error), ERR_VALUE);
+    assert_non_null(strstr(error_message(error), "00:00:00:00:00:01"));
+    assert_null(edited);
+}
+
 static void
 test_edit_refuses_what_is_no_domain(void **state UNUSED)
 {
@@ -749,6 +946,13 @@ main(void)
         cmocka_unit_test(test_performance_events_go),
         cmocka_unit_test(test_memory_backing_is_the_destinations),
         cmocka_unit_test(test_cpu_shares_go_and_an_empty_cputune_too),
+        cmocka_unit_test(test_24_volume_is_read_where_the_destination_has_it),
+        cmocka_unit_test(test_24_ceph_volume_has_its_monitors_and_secret),
+        cmocka_unit_test(test_24_disk_of_another_serial_is_left_alone),
+        cmocka_unit_test(
+            test_24_interface_is_plugged_as_the_destination_has_it),
+        cmocka_unit_test(test_24_mtu_is_changed_and_not_added),
+        cmocka_unit_test(test_24_interface_without_a_port_is_an_error),
         cmocka_unit_test(test_edit_refuses_what_is_no_domain),
         cmocka_unit_test(test_log_sees_no_password),
         cmocka_unit_test(test_recorded_definitions_are_edited_as_recorded),
