@@ -50,11 +50,10 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     agent->transport = parts->transport;
     agent->link = parts->link;
     agent->store = parts->store;
-    agent->volumes = &volume_none;
-    agent->vifs = &vif_none;
     agent->started_us = clock_wall_us();
     tally_init(&agent->tally);
     agent->queue = instance_queue_create();
+    attach_host_open(agent);
     agent->outgoing =
         slots_create((unsigned)agent->conf->max_concurrent_live_migrations);
     agent->incoming = incoming_places_create(
@@ -115,6 +114,7 @@ agent_free(struct agent *agent)
     op_engine_close(steal(&agent->ops));
     rpc_client_close(agent->client);
     forecaster_cancel(agent);
+    attach_host_close(agent);
     driver_cancel(agent->driver);
     driver_close(agent->driver);
     store_close(agent->store);

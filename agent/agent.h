@@ -8,6 +8,7 @@
  *
  * Threads: the loop. */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <uv.h>
 
@@ -22,10 +23,12 @@
 #include "agent/tally.h"
 #include "conf/conf.h"
 #include "drivers/driver.h"
+#include "drivers/host.h"
 #include "rpc/client.h"
 #include "rpc/notifier.h"
 #include "rpc/server.h"
 
+struct attach_job;
 struct forecaster;
 struct incoming_places;
 struct link;
@@ -52,6 +55,11 @@ struct agent {
     struct incoming_places *incoming;
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
+    struct host host; /* Of those two. */
+    struct worker_pool *attach_workers;
+    struct attach_job *attach_jobs; /* Under way. */
+    atomic_bool attach_stop;
+    char *claims_path;
 
     struct transport *transport;
     struct link *link;           /* Null in tests: the transport is another. */

@@ -3,11 +3,10 @@
 
 /* What of an instance lives elsewhere than on its host: volumes and ports.
  *
- * The steps of a migration call these tables, whatever stands behind them; a
- * host without a control plane has neither, and its tables do nothing.  Each
- * function is idempotent, and ends with 'done' on the loop, never before it
- * returned.  'data' is the migrate data.  (spec/live-migration 3.2, 3.4, 5.2,
- * 6.2)
+ * The steps of a migration call these tables, whatever stands behind them.
+ * Each function is idempotent, and ends with 'done' on the loop, never before
+ * it returned.  'data' is the migrate data.  (spec/live-migration 3.2, 3.4,
+ * 5.2, 6.2)
  *
  * Threads: the loop. */
 
@@ -20,8 +19,17 @@ typedef void attach_fn(struct agent *agent, const struct json *context,
                        const struct object *instance, const struct object *data,
                        attach_done *done, void *aux);
 
+/* 'data' are the migrate data with what connecting them has changed; the
+ * callee's, and null after an error. */
+typedef void attach_connected(void *aux, struct error *error,
+                              struct object *data);
+
 struct volume_ops {
-    attach_fn *connect_dest;      /* In pre_live_migration. */
+    /* In pre_live_migration. */
+    void (*connect_dest)(struct agent *agent, const struct json *context,
+                         const struct object *instance,
+                         const struct object *data, attach_connected *done,
+                         void *aux);
     attach_fn *disconnect_dest;   /* Takes that back, at the destination. */
     attach_fn *restore_source;    /* At the source: records as before. */
     attach_fn *disconnect_source; /* After success. */
@@ -35,7 +43,14 @@ struct vif_ops {
     attach_fn *settle_dest; /* At the destination, after success. */
 };
 
-extern const struct volume_ops volume_none;
-extern const struct vif_ops vif_none;
+/* What this host does by itself (attach_host.c), with agent->host; what is a
+ * control plane's business is nobody's. */
+extern const struct volume_ops volume_host;
+extern const struct vif_ops vif_host;
+
+/* Before the tables are used; and when no ticket is waited for any more: what
+ * runs is stopped, and what waits ends with ERR_CANCELLED. */
+void attach_host_open(struct agent *agent);
+void attach_host_close(struct agent *agent);
 
 #endif

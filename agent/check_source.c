@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/attachments.h"
 #include "agent/check_report.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
@@ -17,7 +18,7 @@ struct source_check {
     struct log_context log;
     struct json *context;
     char *uuid, *dest;
-    struct object *data;
+    struct object *instance, *data;
     struct guest *guest;
     bool is_shared_path;
     /* Disks outside of instances_path: is each seen by the destination? */
@@ -65,6 +66,7 @@ check_source(struct agent *agent, const struct check_source_request *request,
     check->context = json_copy(request->context);
     check->uuid = xstrdup(object_string(request->instance, "uuid"));
     check->dest = xstrdup_null(request->dest);
+    check->instance = object_copy(request->instance);
     check->data = object_copy(request->data);
     check->own_report = request->report ? NULL : check_report_create();
     check->report = request->report ? request->report : check->own_report;
@@ -85,6 +87,7 @@ guest_known(void *aux, struct error *error, struct guest *guest)
         finish(check);
         return;
     }
+    attachments_mark(check->instance, guest);
     if (!settle(check, CHECK_RULE_RUNNING, check_power(guest)) ||
         !settle(check, CHECK_RULE_DEVICES,
                 migrate_rules_check_devices(guest)) ||
@@ -312,10 +315,11 @@ decide_storage(struct source_check *check)
 {
     const struct conf *conf = check->agent->conf;
     struct object *data = check->data;
-    size_t n_disks = 0, n_inside = 0;
+    size_t n_disks = 0, n_inside = 0, n_volumes = 0;
 
     for (size_t i = 0; i < check->guest->n_disks; i++) {
         n_disks += migrate_rules_is_copied(&check->guest->disks[i]);
+        n_volumes += check->guest->disks[i].is_volume;
     }
     n_inside = n_disks - check->n_outside;
     if (check->n_outside_shared != check->n_outside &&
@@ -336,6 +340,8 @@ decide_storage(struct source_check *check)
         .dest_image_type = migrate_data_image_type(data),
         .is_shared_instance_path = shared,
         .n_disks = n_disks,
+        .has_volumes = n_volumes > 0,
+        .is_volume_backed = n_volumes && check->guest->disks[0].is_volume,
         .tunnelled = conf->libvirt.live_migration_tunnelled,
         .block = !migrate_data_has_block_migration(data) ? MIGRATE_BLOCK_AUTO
                  : migrate_data_block_migration(data)    ? MIGRATE_BLOCK_YES
@@ -350,7 +356,7 @@ decide_storage(struct source_check *check)
     migrate_data_set_is_shared_block_storage(data,
                                              answer.is_shared_block_storage);
     migrate_data_set_block_migration(data, answer.block_migration);
-    migrate_data_set_is_volume_backed(data, false);
+    migrate_data_set_is_volume_backed(data, storage.is_volume_backed);
     migrate_data_set_instance_relative_path(data, check->uuid);
     return NULL;
 }
@@ -448,6 +454,7 @@ finish(struct source_check *check)
     }
     check->done(check->aux, error, has_data ? steal(&check->data) : NULL);
     json_free(check->context);
+    object_free(check->instance);
     object_free(check->data);
     guest_free(check->guest);
     check_report_free(check->own_report);

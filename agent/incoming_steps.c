@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/adopt.h"
+#include "agent/attachments.h"
 #include "agent/drain.h"
 #include "agent/incoming_places.h"
 #include "agent/migrate_data.h"
@@ -118,13 +119,29 @@ announce_pre(struct op *op, struct op_ticket *ticket)
     op_ticket_done(ticket, NULL);
 }
 
+/* Where they are now goes into the journal with the end of the step. */
+static void
+volumes_connected(void *aux, struct error *error, struct object *data)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && data) {
+        struct incoming *in = op_data(op);
+        object_free(in->data);
+        in->data = steal(&data);
+    }
+    object_free(data);
+    op_ticket_done(ticket, error);
+}
+
 static void
 volumes_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
     in->agent->volumes->connect_dest(in->agent, in->context, in->instance,
-                                     in->data, op_ticket_done_aux, ticket);
+                                     in->data, volumes_connected, ticket);
 }
 
 static void
@@ -435,6 +452,9 @@ record_take(void *aux, struct error *error, struct guest *guest)
                       in->agent->node ? in->agent->node
                                       : in->agent->conf->host);
     object_set_int(in->instance, "power_state", guest->power_state);
+    if (in->agent->local) {
+        attachments_keep(in->instance, in->data);
+    }
     /* Saved whatever the request said of them: what is stored is newer. */
     object_set_null(in->instance, "task_state");
     object_set_changed(in->instance, "task_state");

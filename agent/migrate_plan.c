@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/attachments.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/migrate_uri.h"
@@ -88,6 +89,13 @@ migrate_plan_request(const struct conf *conf, const char *dest,
     request->n_parallel = migrate_rules_n_parallel(
         (unsigned)conf->libvirt.live_migration_parallel_connections,
         request->flags);
+    error = attachments_volumes(conf, data, guest->uuid, &request->volumes);
+    if (!error) {
+        error = attachments_vifs(data, guest->uuid, false, &request->vifs);
+    }
+    if (error) {
+        return error;
+    }
     *ret = steal(&request);
     return NULL;
 }
@@ -136,7 +144,9 @@ migrate_plan_set_results(const struct conf *conf, struct object *data)
         data, conf->libvirt.live_migration_inbound_addr);
     migrate_data_set_supported_perf_events(
         data, (const char *const *)conf->libvirt.enabled_perf_events);
-    migrate_data_set_bdms(data, NULL, 0);
+    if (!migrate_data_has_bdms(data)) {
+        migrate_data_set_bdms(data, NULL, 0);
+    }
     migrate_data_init_old_vol_attachment_ids(data);
     migrate_data_set_wait_for_vif_plugged(
         data, conf->compute.live_migration_wait_for_vif_plug &&

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "agent/attachments.h"
 #include "agent/base/clock.h"
 #include "agent/incoming_places.h"
 #include "agent/migrate_data.h"
@@ -117,6 +118,9 @@ ask(struct op *op, struct op_ticket *ticket)
 
     m->was_refused = false; /* It may prepare from now on. */
     object_set_bool(data, PLACES_WAITS_FIELD, true);
+    if (m->agent->local) {
+        attachments_tell(m->instance, data);
+    }
     json_set(args, "instance", json_copy(object_json(m->instance)));
     json_set(args, "disk", json_string(m->disks));
     json_set(args, "migrate_data", json_copy(object_json(data)));

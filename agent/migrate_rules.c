@@ -60,7 +60,7 @@ bool
 migrate_rules_is_copied(const struct guest_disk *disk)
 {
     return disk->path && !disk->readonly && !disk->shareable &&
-           !str_eq(disk->device, "cdrom");
+           !disk->is_volume && !str_eq(disk->device, "cdrom");
 }
 
 char **
@@ -258,7 +258,7 @@ migrate_rules_check_snapshots(const struct guest *guest)
 bool
 migrate_rules_is_medium(const struct guest_disk *disk)
 {
-    return disk->path && !migrate_rules_is_copied(disk);
+    return disk->path && !disk->is_volume && !migrate_rules_is_copied(disk);
 }
 
 bool

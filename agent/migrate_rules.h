@@ -25,7 +25,7 @@ unsigned migrate_rules_flags(const struct migrate_rules_options *options,
 unsigned migrate_rules_n_parallel(unsigned wanted, unsigned flags);
 
 /* Whether a block migration copies this disk: a local file or device that the
- * guest alone writes to. */
+ * guest alone writes to, and no volume. */
 bool migrate_rules_is_copied(const struct guest_disk *disk);
 
 /* Their targets ("vda"), for struct migrate_request; the caller's, as are the

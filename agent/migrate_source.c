@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
+#include "agent/attachments.h"
 #include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
@@ -458,6 +459,7 @@ disks_listed(void *aux, struct error *error, struct guest *guest)
 
     if (op && !error) {
         struct migration *m = op_data(op);
+        attachments_mark(m->instance, guest);
         error = migrate_rules_check_devices(guest);
         if (!error && migrate_data_block_migration(m->data)) {
             free(m->disks);

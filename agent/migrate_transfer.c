@@ -2,6 +2,7 @@
 
 #include "agent/migration.h"
 
+#include "agent/attachments.h"
 #include "agent/migrate_plan.h"
 
 LOG_MODULE(migrate);
@@ -29,6 +30,7 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
     struct migrate_request *request = NULL;
 
     if (!error && m) {
+        attachments_mark(m->instance, guest);
         error =
             m->is_cancelled
                 ? error_new(ERR_CANCELLED, "aborted before the transfer")

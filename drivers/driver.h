@@ -44,6 +44,8 @@ struct guest_disk {
     char *serial; /* Null: none. */
     bool is_block_device;
     bool readonly, shareable;
+    bool is_volume; /* Said by who knows, never by the hypervisor: each host
+                     * reaches it by itself. */
     int64_t virtual_size;   /* Bytes that the guest sees. */
     int64_t allocated_size; /* Bytes that it takes. */
 };

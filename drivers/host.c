@@ -18,6 +18,9 @@
 /* For the slowest of them, an NFS mount or an iSCSI login that fails. */
 #define COMMAND_TIMEOUT_MS 150000
 
+/* How often the wish to stop is looked at. */
+#define WAIT_LOOK_MS 100
+
 #define LINKS_MAX 1024
 
 /* What starts the names of links that belong to one guest. */
@@ -25,19 +28,25 @@ static const char *const guest_links[] = {"tap", "vnet",    "qvb", "qvo",
                                           "qbr", "macvtap", "lo"};
 
 struct error *
-host_run_command(void *aux UNUSED, const char *const *argv,
-                 enum error_code code, struct command_result *ret)
+host_run_command(void *aux, const char *const *argv, enum error_code code,
+                 struct command_result *ret)
 {
-    struct command command = {
-        .argv = argv, .timeout_ms = COMMAND_TIMEOUT_MS, .code = code};
+    struct command command = {.argv = argv,
+                              .timeout_ms = COMMAND_TIMEOUT_MS,
+                              .code = code,
+                              .stop = aux};
 
     return command_run(&command, ret);
 }
 
 void
-host_wait(void *aux UNUSED, unsigned ms)
+host_wait(void *aux, unsigned ms)
 {
-    poll(NULL, 0, (int)ms);
+    const atomic_bool *stop = aux;
+
+    for (; ms >= WAIT_LOOK_MS && !atomic_load(stop); ms -= WAIT_LOOK_MS) {
+        poll(NULL, 0, WAIT_LOOK_MS);
+    }
 }
 
 struct error *

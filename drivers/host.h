@@ -35,6 +35,7 @@ struct host {
     const char *rbd_user, *rbd_secret_uuid; /* Null: not set. */
 };
 
+/* 'aux' is an atomic_bool by which both are ended. */
 struct error *host_run_command(void *aux, const char *const *argv,
                                enum error_code code,
                                struct command_result *ret);

@@ -270,7 +270,7 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
 {
     struct two_agents *ta = *state;
     struct agent *b = ta->hosts[B].agent;
-    struct vif_ops vifs = vif_none;
+    struct vif_ops vifs = vif_host;
 
     /* Directory and disk are made by then. */
     vifs.plug_dest = refuse;
@@ -286,7 +286,7 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
     assert_is_at_a_alone(ta);
     assert_string_equal(ta->statuses, "queued preparing error failed");
     assert_migration_error(ta, "no port is free");
-    b->vifs = &vif_none;
+    b->vifs = &vif_host;
 }
 
 static void
