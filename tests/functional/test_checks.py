@@ -313,7 +313,7 @@ def test_check_finds_all_that_ties_a_guest_to_its_host(lab, real):
 
 
 @pytest.mark.libvirt
-def test_medium_that_both_hosts_have_goes_along(lab, real):
+def test_16_medium_that_both_hosts_have_goes_along(lab, real):
     """It is not copied: the guest reads the destination's."""
     hosta, _ = real
     medium = lab.instances / 'install.iso'

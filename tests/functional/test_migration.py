@@ -1,5 +1,10 @@
-"""Real guests, moved between two hosts by two agents."""
+"""Real guests, moved between two hosts by two agents.
 
+Numbers in names are those of the acceptance points.
+"""
+
+import json
+import shutil
 
 import pytest
 
@@ -53,9 +58,61 @@ def files(host, guest):
                   (host.outer_instances / guest.uuid).glob('*'))
 
 
+def image_of(host, guest):
+    """What qemu-img says of its disk there."""
+    return json.loads(host.run('qemu-img', 'info', '-U', '--output=json',
+                               guest.disk_path).stdout)
+
+
 # ---- The main job -----------------------------------------------------------
 
-def test_a_message_moves_a_running_guest(client, listener, lab, pair,
+# Of an instance in a notification, as metering takes it apart.
+PAYLOAD = {
+    'tenant_id', 'user_id', 'instance_id', 'display_name', 'reservation_id',
+    'hostname', 'instance_type', 'instance_type_id', 'instance_flavor_id',
+    'architecture', 'memory_mb', 'disk_gb', 'vcpus', 'root_gb',
+    'ephemeral_gb', 'host', 'node', 'availability_zone', 'cell_name',
+    'created_at', 'terminated_at', 'deleted_at', 'launched_at',
+    'image_ref_url', 'os_type', 'kernel_id', 'ramdisk_id', 'state',
+    'state_description', 'progress', 'access_ip_v4', 'access_ip_v6',
+    'image_meta', 'metadata', 'fixed_ips'}
+VERSIONED = {
+    'uuid', 'user_id', 'tenant_id', 'reservation_id', 'display_name',
+    'display_description', 'host_name', 'host', 'node', 'os_type',
+    'architecture', 'availability_zone', 'flavor', 'image_uuid', 'key_name',
+    'kernel_id', 'ramdisk_id', 'created_at', 'launched_at', 'terminated_at',
+    'deleted_at', 'updated_at', 'state', 'power_state', 'task_state',
+    'progress', 'ip_addresses', 'block_devices', 'metadata', 'locked',
+    'locked_reason', 'auto_disk_config', 'request_id',
+    'action_initiator_user', 'action_initiator_project', 'fault'}
+
+
+def assert_payloads(listener, uuid):
+    """All six events, in both formats, whole and from whom they should be."""
+    legacy_ones = [e for e in list(listener.events) if e['event_type'].replace(
+        'compute.instance.', '') in ORDER and
+        e['payload']['instance_id'] == uuid]
+    versioned = [e for e in list(listener.events) if
+                 e['event_type'].startswith('instance.live_migration_') and
+                 e['payload']['nova_object.data']['uuid'] == uuid]
+    for event in legacy_ones:
+        at_source = '._post.' in event['event_type']
+        assert PAYLOAD <= set(event['payload']), event['event_type']
+        assert event['publisher_id'] == (
+            'compute.hosta' if at_source else 'compute.hostb')
+    for event in versioned:
+        at_source = event['event_type'].startswith(
+            'instance.live_migration_post.')
+        assert VERSIONED <= set(event['payload']['nova_object.data'])
+        assert event['publisher_id'] == (
+            'nova-compute:hosta' if at_source else 'nova-compute:hostb')
+    assert [e['event_type'] for e in versioned] == [
+        'instance.live_migration_%s' % name for name in (
+            'pre.start', 'pre.end', 'post.start', 'post_dest.start',
+            'post_dest.end', 'post.end')]
+
+
+def test_35_a_message_moves_a_running_guest(client, listener, lab, pair,
                                          record_property):
     """A client that knows nothing of drover: check, cast, and it moves."""
     hosta, _ = pair
@@ -81,28 +138,72 @@ def test_a_message_moves_a_running_guest(client, listener, lab, pair,
     assert lab.hostb.virsh('dominfo', guest.name).count('Persistent:     yes')
     assert files(lab.hosta, guest) == []
     assert 'disk' in files(lab.hostb, guest)
-    wait_for(lambda: len(legacy(listener, guest.uuid)) >= 6, 10,
-             lambda: legacy(listener, guest.uuid))
+    listener.wait_for('compute.instance.live_migration._post.end', 20)
+    listener.wait_for('instance.live_migration_post.end', 20)
     assert legacy(listener, guest.uuid) == ORDER
+    assert_payloads(listener, guest.uuid)
     record_property('longest_gap', guest.ticks.longest_gap(since))
 
 
 @pytest.mark.parametrize('disk, backing', [
     ('qcow2', False), ('qcow2', True), ('raw', False)])
-def test_there_and_back_with_a_local_disk(lab, pair, disk, backing):
+def test_13_local_disk_is_made_and_38_nothing_is_left(lab, pair, disk,
+                                                      backing):
     hosta, hostb = pair
     guest = boot(lab, hosta, disk=disk, backing=backing)
     if backing:  # An image cache is filled by whoever boots guests there.
         lab.hostb.run('mkdir', '-p', guest.base_path.parent)
         lab.hostb.run('truncate', '-s', '%dM' % guest.disk_mib,
                       guest.base_path)
+    before = image_of(lab.hosta, guest)
     hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
               timeout=120)
     assert_alive_on(guest, 'hostb')
+    after = image_of(lab.hostb, guest)
+    for what in ('format', 'virtual-size', 'full-backing-filename',
+                 'backing-filename-format'):
+        assert after.get(what) == before.get(what)
+    assert after['format'] == disk
+    assert after['virtual-size'] == guest.disk_mib << 20
+    assert after.get('full-backing-filename') == (
+        str(guest.base_path) if backing else None)
+    assert not (lab.hosta.outer_instances / guest.uuid).exists()
+    assert lab.hosta.state_of(guest.name) is None
     wait_adopted(hostb, guest)
     hostb.ctl('migrate', guest.name, 'hosta', '--watch', timeout=120)
     assert_alive_on(guest, 'hosta')
     assert files(lab.hostb, guest) == []
+
+
+def test_41_guest_that_moved_can_do_all_it_could(lab, pair):
+    hosta, hostb = pair
+    guest = boot(lab, hosta, disk=None)
+    hosta.ctl('migrate', guest.name, 'hostb', '--watch', timeout=120)
+    assert_alive_on(guest, 'hostb')
+    assert 'Persistent:     yes' in lab.hostb.virsh('dominfo', guest.name)
+
+    def begins_anew(what):
+        n = len(guest.ticks.ticks)
+        what()
+        wait_for(lambda: any(tick.number == 1
+                             for tick in guest.ticks.ticks[n:]), 60,
+                 'it boots again')
+        assert_alive_on(guest, 'hostb')
+
+    def off_and_on():
+        lab.hostb.virsh('destroy', guest.name)
+        wait_for(lambda: [g for g in hostb.ctl_json('instance', 'list')
+                          if g['name'] == guest.name and
+                          g['vm_state'] == 'stopped'], 20, 'it is off')
+        lab.hostb.virsh('start', guest.name)
+
+    begins_anew(lambda: lab.hostb.virsh('reset', guest.name))
+    begins_anew(off_and_on)
+    wait_for(lambda: [g for g in hostb.ctl_json('instance', 'list')
+                      if g['name'] == guest.name and
+                      g['vm_state'] == 'active'], 20, 'it is on')
+    hostb.ctl('migrate', guest.name, 'hosta', '--watch', timeout=120)
+    assert_alive_on(guest, 'hosta')
 
 
 def test_guest_without_a_disk_moves(lab, pair):
@@ -133,12 +234,17 @@ def test_33_paused_guest_stays_paused(lab, pair):
 
 
 @pytest.mark.shared
-def test_shared_storage_moves_memory_only(lab, pair):
+def test_13_and_38_shared_directory_is_neither_made_nor_removed(lab, pair):
     hosta, _ = pair
     guest = boot(lab, hosta)
+    directory = lab.hostb.outer_instances / guest.uuid
+    before = [(path, path.stat().st_ino)
+              for path in (directory, *sorted(directory.iterdir()))]
     hosta.ctl('migrate', guest.name, 'hostb', '--watch', timeout=120)
     assert_alive_on(guest, 'hostb')
-    assert 'disk' in files(lab.hostb, guest)
+    assert [(path, path.stat().st_ino) for path in
+            (directory, *sorted(directory.iterdir()))] == before
+    assert lab.hosta.state_of(guest.name) is None
     shown = hosta.ctl_json('migration', 'show', guest.name)
     assert not shown['disk_total']
 
@@ -156,7 +262,7 @@ def test_block_migration_on_shared_storage_is_refused(lab, pair):
 
 # ---- What goes wrong ----------------------------------------------------------
 
-def test_closed_libvirt_port_rolls_back(client, listener, lab, pair):
+def test_50_closed_libvirt_port_rolls_back(client, listener, lab, pair):
     """The destination's libvirt port is closed after the checks."""
     hosta, hostb = pair
     guest = boot(lab, hosta)
@@ -191,7 +297,7 @@ def test_closed_libvirt_port_rolls_back(client, listener, lab, pair):
     assert guest.states() == {'hosta': 'running', 'hostb': None}
 
 
-def test_abort_in_the_middle(lab, droverd):
+def test_51_abort_in_the_middle(lab, droverd):
     slow = slowly(4)
     hosta = droverd('hosta', on=lab.hosta, settings=slow)
     droverd('hostb', on=lab.hostb)
@@ -222,7 +328,7 @@ def test_53_force_complete_ends_what_cannot_converge(lab, droverd):
     assert_alive_on(guest, 'hostb')
 
 
-def test_existing_disk_is_refused_and_kept(lab, pair):
+def test_14_existing_disk_is_refused_and_kept(lab, pair):
     hosta, _ = pair
     guest = boot(lab, hosta)
     lab.hostb.run('mkdir', '-p', guest.directory)
@@ -230,8 +336,14 @@ def test_existing_disk_is_refused_and_kept(lab, pair):
     done = hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
                      '--watch', check=False, timeout=60)
     assert done.returncode == 1
+    assert 'already exists, it is expected not to exist' in done.stderr
     assert files(lab.hostb, guest) == ['disk']
     assert_alive_on(guest, 'hosta')
+    # The next attempt, once somebody has cleaned up.
+    shutil.rmtree(lab.hostb.outer_instances / guest.uuid)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
+              timeout=120)
+    assert_alive_on(guest, 'hostb')
 
 
 def test_disk_outside_of_the_allowed_directories_is_refused(lab, pair,

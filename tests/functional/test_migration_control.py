@@ -7,7 +7,7 @@ emulation of a processor by QEMU is told in test_migration.py.
 import pytest
 
 from harness.wait import wait_for
-from test_agent import status, wait_status
+from test_agent import status, wait_idle, wait_status
 from test_migration import assert_alive_on, boot, files, wait_adopted
 
 pytestmark = pytest.mark.libvirt
@@ -194,6 +194,50 @@ def test_47_guest_that_crashes_has_not_moved(lab, pair):
     assert guest.states() == {'hosta': 'shut off', 'hostb': None}
     assert 'disk' in files(lab.hosta, guest)
     wait_for(lambda: files(lab.hostb, guest) == [], 20, 'no files on hostb')
+
+
+# ---- What breaks in the middle ---------------------------------------------------
+
+def test_48_guest_that_can_not_start_at_the_destination_stays(lab, pair):
+    hosta, hostb = pair
+    # A file that QEMU opens when it starts, where only one host has room.
+    here = '/run/only-here'
+    lab.hosta.run('mkdir', '-p', here)
+    guest = boot(lab, hosta, devices="""
+    <serial type='file'><source path='%s/log'/></serial>""" % here)
+    done = hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+                     '--watch', check=False, timeout=120)
+    assert done.returncode == 1
+    wait_over(hosta, guest, 'failed')
+    wait_idle(hosta, hostb)
+    assert_only_on(guest, 'hosta')
+    assert files(lab.hostb, guest) == []
+    assert [g['vm_state'] for g in hosta.ctl_json('instance', 'list')
+            if g['name'] == guest.name] == ['active']
+
+
+def test_55_stopped_agent_takes_up_what_runs_and_what_waits(lab, pair):
+    hosta, hostb = pair
+    one, two = (boot(lab, hosta, disk=None) for _ in range(2))
+    hosta.ctl('migrate', one.name, 'hostb', '--bandwidth', '2')
+    wait_moving(hosta, one)
+    hosta.ctl('migrate', two.name, 'hostb')
+    wait_status(hosta, two.name, 'queued')
+    hosta.stop()  # SIGTERM, and it has to end in good order.
+    assert lab.hosta.virsh('domjobinfo', one.name).startswith('Job type:')
+    hosta.start()
+    wait_for(lambda: shown(hosta, one)['step'] == 'transfer', 30,
+             lambda: shown(hosta, one))
+    hosta.ctl('migration', 'set', one.name, '--bandwidth', '0')
+    wait_over(hosta, one, 'completed')
+    wait_status(hosta, two.name, *OVER, deadline=90)
+    wait_idle(hosta, hostb)
+    assert_only_on(one, 'hostb')
+    moved = status(hosta, two.name) == 'completed'
+    assert_only_on(two, 'hostb' if moved else 'hosta')
+    assert {(g['name'], g['vm_state'], g['task_state'])
+            for g in hosta.ctl_json('instance', 'list')} == {
+        (guest.name, 'active', None) for guest in (one, two)}
 
 
 def test_guest_that_reboots_in_the_middle_moves(lab, pair):

@@ -10,9 +10,9 @@ import pytest
 
 from harness import nova
 from harness.wait import wait_for
-from test_agent import (call, check, fake, guests, wait_idle, wait_status,
-                        world)  # noqa: F401 (a fixture)
-from test_migration import assert_alive_on, boot
+from test_agent import call, fake, guests, world  # noqa: F401 (a fixture)
+from test_migration import (assert_alive_on, boot, pair,  # noqa: F401
+                            wait_adopted)
 
 RANGE = {'serial_console': {'enabled': True, 'port_range': '17000:17001'}}
 SERIAL = '''
@@ -94,3 +94,76 @@ def test_19_serial_ports_are_free_after_a_rollback(client, droverd, world,
     wait_for(lambda: len(hostb.ctl_json('op', 'list')) == 1, 30,
              'the first is taken back')
     assert ports(prepare(three)) == [17000]
+
+
+# ---- A config drive -------------------------------------------------------------
+
+@pytest.mark.libvirt
+def test_16_config_drive_that_can_be_written_is_copied(lab,
+                                                       pair):  # noqa: F811
+    """One of vfat; an iso9660 has to be there, see test_checks.py."""
+    hosta, _ = pair
+    guest = boot(lab, hosta)
+    path = guest.directory / 'disk.config'
+    content = b'what a guest is told at its start'.ljust(1 << 20, b'.')
+    drives = [host.outer_instances / guest.uuid / 'disk.config'
+              for host in (lab.hosta, lab.hostb)]
+    drives[0].write_bytes(content)
+    lab.hosta.virsh('attach-disk', guest.name, path, 'vdb', '--live',
+                    '--subdriver', 'raw')
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
+              timeout=120)
+    assert_alive_on(guest, 'hostb')
+    assert drives[1].read_bytes() == content
+    assert not drives[0].exists()
+    assert re.search(r"source file='%s'" % path,
+                     lab.hostb.virsh('dumpxml', guest.name))
+
+
+# ---- Where to, and with what definition ---------------------------------------------
+
+@pytest.mark.libvirt
+def test_23_uris_are_those_that_are_configured(lab, droverd):
+    """Of both ways an address is asked for, or a whole URI; others are in
+    tests/unit/test_migrate_uri.c."""
+    hosta = droverd('hosta', on=lab.hosta)
+    hostb = droverd('hostb', on=lab.hostb, settings={'libvirt': {
+        'live_migration_inbound_addr': lab.hostb.address,
+        'live_migration_uri': 'qemu+tcp://%s:16509/system'}})
+    guest = boot(lab, hosta, disk=None)
+    hosta.ctl('migrate', guest.name, 'hostb', '--watch', timeout=120)
+    assert_alive_on(guest, 'hostb')
+    assert "transfer to 'qemu+tcp://%s/system' starts" % lab.hostb.address \
+        in hosta.log_text()
+    wait_adopted(hostb, guest)
+    hostb.ctl('migrate', guest.name, 'hosta', '--watch', timeout=120)
+    assert_alive_on(guest, 'hosta')
+    assert "transfer to 'qemu+tcp://hosta:16509/system' starts" \
+        in hostb.log_text()
+
+
+@pytest.mark.libvirt
+def test_24_graphics_are_the_destinations_and_addresses_stay(lab, droverd):
+    hosta = droverd('hosta', on=lab.hosta)
+    droverd('hostb', on=lab.hostb,
+            settings={'vnc': {'server_listen': lab.hostb.address}})
+    guest = boot(lab, hosta, devices='''
+    <graphics type='vnc' autoport='yes' listen='127.0.0.1'/>
+    <interface type='user'><model type='virtio'/></interface>''')
+
+    def seen(host):
+        xml = host.virsh('dumpxml', guest.name)
+        return (set(re.findall(r"<listen type='address' address='(\S+)'/>",
+                               xml)),
+                sorted(re.findall(r"<address type='pci'[^>]*>", xml)),
+                re.findall(r'<mac address=[^>]*>', xml))
+
+    listen, addresses, macs = seen(lab.hosta)
+    assert listen == {'127.0.0.1'} and len(addresses) >= 3 and len(macs) == 1
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
+              timeout=120)
+    assert_alive_on(guest, 'hostb')
+    assert seen(lab.hostb) == ({lab.hostb.address}, addresses, macs)
+    # Of the definition that it starts from, too.
+    xml = lab.hostb.virsh('dumpxml', guest.name, '--inactive')
+    assert "address='%s'" % lab.hostb.address in xml

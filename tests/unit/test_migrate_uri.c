@@ -66,7 +66,7 @@ make(const struct row *row, char **dest_uri, char **migrate_uri)
 }
 
 static void
-test_uris_are_made_as_by_nova(void **state)
+test_23_uris_are_made_as_by_nova(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
@@ -182,7 +182,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_uris_are_made_as_by_nova),
+        cmocka_unit_test(test_23_uris_are_made_as_by_nova),
         cmocka_unit_test(test_the_data_uri_need_not_be_wanted),
         cmocka_unit_test(test_a_name_that_is_none_is_refused),
         cmocka_unit_test(test_a_name_that_never_ends_is_refused),
