@@ -1156,10 +1156,12 @@ test_settings_of_a_migration_hold_after_a_restart(void **state)
 
 /* Post-copy. */
 
-/* One that takes a minute, so that a test is not in a hurry. */
+/* One that takes a minute, so that a test is not in a hurry.  After the switch
+ * only the link limits it. */
 static void
 migrate_for_postcopy(struct two_agents *ta)
 {
+    ta_steer(ta, A, "bandwidth 1");
     ta->hosts[A].conf->libvirt.live_migration_permit_post_copy = true;
     migrate_slowly(ta, "{\"bandwidth\": 1}");
 }
@@ -1197,6 +1199,7 @@ assert_is_mended(struct two_agents *ta)
 {
     ta_until(ta, is_postcopy_known(ta));
     ta_steer(ta, A, "break-postcopy %s", ta->uuid);
+    ta_steer(ta, A, "bandwidth 1000000");
     ta_leave_migrations(false);
     ta_rest(ta);
     assert_is_at_b_alone(ta);
