@@ -17,7 +17,7 @@ LEAVE = ('accept', 'queue', 'prepare', 'list-disks', 'reserve-dest', 'start',
          'release-volumes', 'release-ports', 'release-guest', 'announce-end',
          'complete', 'forget')
 ARRIVE = ('announce-pre', 'connect-volumes', 'check-disks', 'make-disks',
-          'plug-ports', 'answer', 'wait', 'announce-post', 'settle-ports',
+          'reserve-consoles', 'plug-ports', 'answer', 'wait', 'announce-post', 'settle-ports',
           'persist', 'take-record', 'announce-end')
 LEAVE_BACK = ('reserve-dest', 'prepare', 'accept')
 ARRIVE_BACK = ('wait', 'plug-ports', 'make-disks', 'connect-volumes')
@@ -35,6 +35,10 @@ FORTH = {SOURCE: _points('conduct', CONDUCT, 'run', 'done') +
 # And one that is taken back when all is prepared, on its way back.
 BACK = {SOURCE: _points('live-migration', LEAVE_BACK, 'undo', 'undone'),
         DEST: _points('incoming-migration', ARRIVE_BACK, 'undo', 'undone')}
+# And one whose transfer ends without success.
+TRANSFER_BACK = {SOURCE: _points('live-migration', ('transfer',) + LEAVE_BACK,
+                                 'undo', 'undone'),
+                 DEST: BACK[DEST]}
 # Fails when the destination is prepared and nothing has moved.
 TURNING_POINT = 'live-migration.start.run'
 

@@ -1,0 +1,227 @@
+"""The same as test_nothing_lost.py with real guests, and what else can break.
+
+One guest is moved from host to host, and at each way an agent, or both, dies
+at the next point.  Without DROVER_EVERY=1 only some of the points are walked
+over, evenly spread.  Needs a build with --enable-fault-injection.
+"""
+
+import os
+import signal
+
+import pytest
+
+from harness import crash
+from harness.crash import (BACK, DEST, FORTH, SOURCE, TRANSFER_BACK,
+                           TURNING_POINT)
+from harness.wait import wait_for
+from test_agent import status, wait_status
+from test_migration import boot, files, slowly
+
+pytestmark = [pytest.mark.libvirt, pytest.mark.faults]
+
+EVERY = int(os.environ.get('DROVER_EVERY', 12))
+SOON = {'rpc_response_timeout': 4}
+
+
+@pytest.fixture
+def pair(lab, droverd):
+    return {host.name: droverd(host.name, on=host, settings=SOON)
+            for host in (lab.hosta, lab.hostb)}
+
+
+class Walk:
+    """A guest that is moved on and on between two hosts."""
+
+    def __init__(self, lab, pair, is_block, **options):
+        self.lab, self.pair = lab, pair
+        self.words = ('--block-migrate',) if is_block else ()
+        self.is_local = is_block and lab.storage != 'shared'
+        self.guest = boot(lab, pair['hosta'], **options)
+        self.home = 'hosta'
+        self.outcomes = []
+
+    def sides(self):
+        other = 'hostb' if self.home == 'hosta' else 'hosta'
+        return {SOURCE: self.pair[self.home], DEST: self.pair[other]}
+
+    def migrate(self):
+        sides = self.sides()
+        crash.migrate(sides[SOURCE], self.guest.name, sides[DEST],
+                      *self.words)
+
+    def settle(self, started=True):
+        """Waits for the end of it, and looks at everything."""
+        sides = self.sides()
+        agents = (sides[SOURCE], sides[DEST])
+        crash.wait_settled(agents, self.guest.name)
+        outcome = crash.assert_told_truly(*agents, self.guest.name,
+                                          started=started)
+        self.home, = crash.homes(agents, self.guest.name)
+        assert self.guest.runs_on() == self.home
+        other = 'hostb' if self.home == 'hosta' else 'hosta'
+        assert self.guest.states()[other] is None
+        if self.is_local:
+            assert files(self.lab.hosts[other], self.guest) == []
+        self.guest.ticks.wait_more(5)
+        assert self.guest.ticks.faults() == []
+        for agent in agents:
+            crash.disarm(agent)
+        self.outcomes.append(outcome)
+
+    def over(self, points, turn=None, both=False, then=None):
+        """An agent dies at each of 'points', [(side, point), ...], each time
+        in a migration that fails at 'turn', or of which 'then' is done."""
+        for side, point in points:
+            print('%s dies at %s' % ('each' if both else side, point))
+            sides = self.sides()
+            if turn:
+                crash.arm(sides[SOURCE], turn, 'error')
+            crash.arm(sides[side], point)
+            self.migrate()
+            if then:
+                then()
+            crash.wait_dead(sides[side])
+            if both:
+                sides[DEST if side == SOURCE else SOURCE].kill()
+            for agent in sides.values():
+                if not agent.is_running:
+                    agent.start()
+            self.settle(started=not point.startswith('conduct.'))
+        print('%d outcomes: %s' % (
+            len(self.outcomes),
+            {str(outcome): self.outcomes.count(outcome)
+             for outcome in self.outcomes}))
+
+
+def some(points):
+    all_points = [(side, point) for side in (SOURCE, DEST)
+                  for point in points[side]]
+    return all_points[EVERY // 2::EVERY] or all_points[-1:]
+
+
+def test_56_killed_anywhere(lab, pair):
+    Walk(lab, pair, is_block=True).over(some(FORTH))
+
+
+def test_56_both_killed_anywhere(lab, pair):
+    Walk(lab, pair, is_block=True).over(some(FORTH)[::2], both=True)
+
+
+@pytest.mark.shared
+def test_56_killed_anywhere_with_shared_storage(lab, pair):
+    Walk(lab, pair, is_block=False).over(some(FORTH)[1::2])
+
+
+def test_56_killed_anywhere_on_the_way_back(lab, pair):
+    Walk(lab, pair, is_block=True).over(some(BACK), turn=TURNING_POINT)
+
+
+def test_56_killed_anywhere_after_an_abort(lab, droverd):
+    walk = Walk(lab, {host.name: droverd(host.name, on=host,
+                                         settings={**SOON, **slowly(8)})
+                      for host in (lab.hosta, lab.hostb)}, is_block=True)
+
+    def abort():
+        source = walk.sides()[SOURCE]
+        wait_for(lambda: crash.status_of(source, walk.guest.name) == 'running',
+                 60, 'the transfer runs')
+        source.ctl('migration', 'abort', walk.guest.name, check=False)
+
+    walk.over(some(TRANSFER_BACK), then=abort)
+    assert set(walk.outcomes) <= {'cancelled', 'failed'}
+
+
+def test_56_killed_anywhere_after_post_copy(lab, droverd):
+    permit = {'libvirt': {'live_migration_permit_post_copy': True,
+                          'live_migration_bandwidth': 8}}
+    walk = Walk(lab, {host.name: droverd(host.name, on=host,
+                                         settings={**SOON, **permit})
+                      for host in (lab.hosta, lab.hostb)}, is_block=False,
+                disk=None)
+
+    def switch():
+        source = walk.sides()[SOURCE]
+        wait_for(lambda: crash.status_of(source, walk.guest.name) == 'running',
+                 60, 'the transfer runs')
+        source.ctl('migration', 'force-complete', walk.guest.name,
+                   check=False)
+
+    after = {side: [point for point in FORTH[side] if
+                    FORTH[side].index(point) >= FORTH[side].index(first)]
+             for side, first in ((SOURCE, 'live-migration.transfer.done'),
+                                 (DEST, 'incoming-migration.wait.done'))}
+    walk.over(some(after), then=switch)
+    assert set(walk.outcomes) == {'completed'}
+
+
+# ---- What else can break ----------------------------------------------------
+
+def on_its_way(lab, droverd, **more):
+    """A slow block migration from hosta to hostb, in the middle of it."""
+    walk = Walk(lab, {host.name: droverd(host.name, on=host,
+                                         settings={**SOON, **slowly(8)})
+                      for host in (lab.hosta, lab.hostb)},
+                is_block=True, disk_mib=48, **more)
+    hosta = walk.pair['hosta']
+    walk.migrate()
+    wait_status(hosta, walk.guest.name, 'running', deadline=60)
+    wait_for(lambda: (hosta.ctl_json('migration', 'show', walk.guest.name)
+                      ['disk_processed'] or 0) > 0, 60, 'data is on its way')
+    return walk
+
+
+@pytest.mark.parametrize('host', ['hosta', 'hostb'])
+def test_libvirtd_killed_in_the_middle(lab, droverd, host):
+    walk = on_its_way(lab, droverd)
+    lab.hosts[host].libvirtd('kill')
+    agent = walk.pair[host]
+    wait_for(lambda: not agent.ctl_json('status')['hypervisor_up'], 60,
+             'libvirt is away')
+    lab.hosts[host].libvirtd('start')
+    walk.settle()
+
+
+def test_agent_stopped_in_the_middle(lab, droverd):
+    """As a machine that swaps: all waits for it, and nothing is lost."""
+    walk = on_its_way(lab, droverd)
+    hosta = walk.pair['hosta']
+    hosta.signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: walk.guest.states()['hostb'] == 'running', 120,
+                 'the guest has arrived')
+    finally:
+        hosta.signal(signal.SIGCONT)
+    walk.settle()
+    assert walk.home == 'hostb'
+
+
+def test_46_network_is_away_for_a_while(lab, droverd):
+    walk = on_its_way(lab, droverd)
+    before = walk.guest.ticks.last
+    lab.hostb.link('down')
+    try:
+        walk.guest.ticks.wait_more(40)
+    finally:
+        lab.hostb.link('up')
+    assert walk.guest.ticks.last >= before + 40
+    walk.settle()
+
+
+def test_disk_full_at_the_destination(lab, droverd):
+    """Large enough for the check, and too small before all has come."""
+    def tmpfs(options):
+        lab.hostb.run('mount', '-t', 'tmpfs', '-o', options, 'none',
+                      lab.instances)
+
+    tmpfs('size=4G')
+    try:
+        walk = on_its_way(lab, droverd)
+        used = lab.hostb.run('df', '--output=used', '-k', lab.instances)
+        tmpfs('remount,size=%dk' % (int(used.stdout.split()[-1]) + 16))
+        walk.settle()
+        assert walk.home == 'hosta'
+        assert status(walk.pair['hosta'], walk.guest.name) == 'failed'
+        for agent in walk.pair.values():
+            agent.stop()
+    finally:
+        lab.hostb.run('umount', '--lazy', lab.instances)
