@@ -198,6 +198,54 @@ def test_47_guest_that_crashes_has_not_moved(lab, pair):
 
 # ---- What breaks in the middle ---------------------------------------------------
 
+@pytest.fixture
+def cut(lab):
+    """Cuts the network between the hosts; all else goes on.
+
+    Whoever still sends is told at once.  With a network that only keeps silent
+    libvirt gives up after half a minute, and QEMU, of a disk, after a quarter
+    of an hour.
+    """
+    def make():
+        lab.hosta.run('nft', '''table inet cut {
+            chain output {
+                type filter hook output priority 0;
+                ip daddr %(hostb)s meta l4proto tcp reject with tcp reset;
+            }
+            chain input {
+                type filter hook input priority 0;
+                iif != lo ip saddr %(hostb)s meta l4proto tcp drop;
+            }
+        }''' % {'hostb': lab.hostb.address})
+
+    def mend():
+        lab.hosta.run('nft', 'delete', 'table', 'inet', 'cut', check=False)
+
+    yield make, mend
+    mend()
+
+
+def test_46_network_that_is_cut_leaves_the_guest_at_the_source(lab, pair, cut):
+    hosta, hostb = pair
+    guest = boot(lab, hosta)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    make, mend = cut
+    make()
+    wait_over(hosta, guest, 'failed')
+    assert_alive_on(guest, 'hosta')
+    mend()
+    wait_idle(hosta, hostb)
+    wait_for(lambda: guest.states() == {'hosta': 'running', 'hostb': None}, 60,
+             guest.states)
+    assert not (lab.hostb.outer_instances / guest.uuid).exists()
+    # Nothing is in the way of the next one.
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
+              timeout=120)
+    assert_only_on(guest, 'hostb')
+
+
 def test_48_guest_that_can_not_start_at_the_destination_stays(lab, pair):
     hosta, hostb = pair
     # A file that QEMU opens when it starts, where only one host has room.
