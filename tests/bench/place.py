@@ -22,6 +22,7 @@ class Place:
 
     n_calls = 100000  # Of "flat".
     n_agents = 500  # Of "many".
+    guests_mib = (128, 1024, 4096)  # Of "migration".
 
     def __init__(self, directory, broker, lab=None):
         self.directory = pathlib.Path(directory)
