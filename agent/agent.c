@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
+#include "agent/audit_facts.h"
+#include "agent/audit_mend.h"
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
@@ -21,8 +23,13 @@ LOG_MODULE(agent);
 #define N_PARSERS 2
 
 static const struct op_type *const op_types[] = {
-    &migrate_source_type, &incoming_type, &incoming_arrival_type,
-    &conduct_type,        &drain_type,    NULL,
+    &migrate_source_type,
+    &incoming_type,
+    &incoming_arrival_type,
+    &conduct_type,
+    &drain_type,
+    &audit_mend_type,
+    NULL,
 };
 
 struct start_call {
@@ -115,6 +122,7 @@ agent_free(struct agent *agent)
     rpc_client_close(agent->client);
     forecaster_cancel(agent);
     attach_host_close(agent);
+    audit_facts_cancel(agent);
     driver_cancel(agent->driver);
     driver_close(agent->driver);
     store_close(agent->store);

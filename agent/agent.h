@@ -29,6 +29,7 @@
 #include "rpc/server.h"
 
 struct attach_job;
+struct collection;
 struct forecaster;
 struct incoming_places;
 struct link;
@@ -73,6 +74,7 @@ struct agent {
     uv_timer_t *sync;        /* Of adopt_regularly(). */
     struct json *last_drain; /* How it ended (agent/drain.h); null: none. */
     struct forecaster *forecasters; /* Under way. */
+    struct collection *collections; /* Of facts for audits, under way. */
 
     int64_t started_us; /* Wall time. */
     bool stopping;

@@ -63,6 +63,8 @@
  * op_show             op (number, key or the beginning of one)
  *                     -> see op_describe()
  * op_retry, op_forget op                         the same, as it was before
+ * audit_facts         -                          see agent/audit.h
+ * audit               repair                     see agent/audit_run.h
  * fake                command (text)             {answer}
  * fault_set           name, action               null
  * fault_list          -                          [{name, action, n_passed}]

@@ -40,6 +40,8 @@
     API_METHOD(op_show, ARG("op"))                                        \
     API_METHOD(op_retry, ARG("op"))                                       \
     API_METHOD(op_forget, ARG("op"))                                      \
+    API_METHOD(audit_facts, NO_ARGS)                                      \
+    API_METHOD(audit, OPTIONAL("repair"))                                 \
     API_METHOD(fake, ARG("command"))                                      \
     API_METHOD(fault_set, ARG("name"), ARG("action"))                     \
     API_METHOD(fault_list, NO_ARGS)

@@ -53,6 +53,7 @@ static const struct option long_options[] = {
     {"stop", no_argument, NULL, VERB_OPTION | OPTION_STOP},
     {"resume", no_argument, NULL, VERB_OPTION | OPTION_RESUME},
     {"end", no_argument, NULL, VERB_OPTION | OPTION_END},
+    {"repair", no_argument, NULL, VERB_OPTION | OPTION_REPAIR},
     {"block-migrate", no_argument, NULL, VERB_OPTION | OPTION_BLOCK_MIGRATE},
     {"shared", no_argument, NULL, VERB_OPTION | OPTION_SHARED},
     {"disk-over-commit", no_argument, NULL,

@@ -10,6 +10,7 @@
  *   droverctl_table.c     tables
  *   droverctl_agent.c     status, fake, fault
  *   droverctl_op.c        op
+ *   droverctl_audit.c     audit
  *   droverctl_host.c      host list, host show
  *   droverctl_drain.c     host drain, host restore
  *   droverctl_drain_watch.c  how a drain goes
@@ -54,6 +55,7 @@ enum verb_option {
     OPTION_STOP = 1 << 19,
     OPTION_RESUME = 1 << 20,
     OPTION_END = 1 << 21,
+    OPTION_REPAIR = 1 << 22,
     OPTION_BLOCK_MIGRATE = 1 << 0,
     OPTION_SHARED = 1 << 1,
     OPTION_DISK_OVER_COMMIT = 1 << 2,
@@ -122,6 +124,8 @@ enum verb_option {
          "try now what an operation waits to try again")                       \
     VERB(op_forget, "op forget", "OP", 1, 1, OPTION_YES,                       \
          "give an operation up where it stands")                               \
+    VERB(audit, "audit", "", 0, 0, OPTION_REPAIR,                              \
+         "look for contradictions among hosts")                                \
     VERB(fake, "fake", "COMMAND...", 1, ANY_NUMBER, 0,                         \
          "steer the fake hypervisor")                                          \
     VERB(fault_set, "fault set", "NAME ACTION", 2, 2, 0,                       \

@@ -335,6 +335,19 @@ incoming_is_expected(struct agent *agent, const char *instance_uuid)
     return find(agent, instance_uuid) != NULL;
 }
 
+struct error *
+incoming_ask_source(struct agent *agent, const char *instance_uuid)
+{
+    struct op *op = find(agent, instance_uuid);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (!in || !in->watch) {
+        return error_new(ERR_INVALID, "no operation waits for the guest");
+    }
+    incoming_watch_now(in);
+    return NULL;
+}
+
 unsigned
 incoming_count(struct agent *agent)
 {

@@ -51,6 +51,11 @@ void incoming_roll_back(struct agent *agent, struct incoming_request *request,
  * to make. */
 bool incoming_is_expected(struct agent *agent, const char *instance_uuid);
 
+/* Has the source asked at once whether it still sends the guest, and not only
+ * in its turn.  ERR_INVALID if this host does not wait for it. */
+struct error *incoming_ask_source(struct agent *agent,
+                                  const char *instance_uuid) WARN_UNUSED;
+
 /* How many are on their way here. */
 unsigned incoming_count(struct agent *agent);
 

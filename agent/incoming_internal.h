@@ -39,6 +39,7 @@ struct incoming {
 /* From when it waits on, until it does no longer or is freed. */
 void incoming_watch_start(struct incoming *in, struct op *op);
 void incoming_watch_stop(struct incoming *in);
+void incoming_watch_now(struct incoming *in);
 
 /* Whoever still waits is told that the agent stops. */
 void incoming_free(void *data);

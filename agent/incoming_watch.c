@@ -61,6 +61,12 @@ incoming_watch_stop(struct incoming *in)
     }
 }
 
+void
+incoming_watch_now(struct incoming *in)
+{
+    watch_due(in->watch);
+}
+
 static void
 watch_due(uv_timer_t *timer)
 {

@@ -1,0 +1,130 @@
+"""Contradictions among hosts, made by hand, named and mended."""
+
+import contextlib
+import json
+import sqlite3
+
+import pytest
+
+from harness.wait import wait_for
+from test_agent import (fake, guests, status, wait_idle, wait_status,
+                        world)  # noqa: F401 (a fixture)
+
+
+@pytest.fixture
+def pair(droverd, world):  # noqa: F811
+    """hosta, one of whose two guests went to hostb, and hostb."""
+    hosta = droverd('hosta', settings=fake(world, 2))
+    hostb = droverd('hostb', settings=fake(world))
+    hosta.ctl('migrate', sorted(guests(hosta))[0], 'hostb', '--watch')
+    wait_idle(hosta, hostb)
+    return hosta, hostb
+
+
+def audit(agent, *words):
+    done = agent.ctl('audit', '--json', *words, check=False)
+    result = json.loads(done.stdout)
+    assert done.returncode == (3 if any(
+        not f.get('mended') for f in result['findings']) else 0)
+    return result
+
+
+def findings(agent, *words):
+    return [(f['rule'], f['host'], f['mend'])
+            for f in audit(agent, *words)['findings']]
+
+
+@contextlib.contextmanager
+def records(agent, table):
+    """The objects of a stopped agent, by id; changes are kept."""
+    agent.stop()
+    path = agent.state_path / 'state.db'
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        objects = {number: json.loads(body) for number, body in
+                   connection.execute('SELECT id, body FROM ' + table)}
+        yield objects
+        for number, document in objects.items():
+            connection.execute('UPDATE %s SET body = ? WHERE id = ?' % table,
+                               (json.dumps(document), number))
+        connection.commit()
+    agent.start()
+
+
+def test_hosts_that_agree_have_no_contradictions(pair):
+    hosta, hostb = pair
+    assert findings(hosta) == findings(hostb) == []
+    result = audit(hosta)
+    assert sorted(result['hosts']) == ['hosta', 'hostb']
+    assert result['silent'] == []
+    assert 'none, on 2 hosts' in hosta.ctl('audit').stdout
+
+
+def test_running_migration_is_no_contradiction(pair):
+    hosta, hostb = pair
+    name, = guests(hosta)
+    hosta.ctl('fake', 'hang', 'transfer')
+    hosta.ctl('migrate', name, 'hostb')
+    wait_status(hosta, name, 'running')
+    assert findings(hosta) == findings(hostb) == []
+    hosta.ctl('fake', 'release')
+    wait_status(hosta, name, 'completed')
+
+
+def test_host_that_is_away_is_named_and_not_judged(pair):
+    hosta, hostb = pair
+    with records(hosta, 'migrations') as objects:
+        objects[1]['nova_object.data']['status'] = 'running'
+    hostb.kill()
+    result = audit(hosta, '--repair')
+    assert result['silent'] == ['hostb']
+    assert [f['mend'] for f in result['findings']] == [None]
+    assert "'hostb' did not answer" in hosta.ctl('audit', check=False).stderr
+    hostb.start()
+    assert findings(hosta) == [
+        ('migration-without-operation', 'hosta', 'set-status')]
+
+
+def test_migration_and_task_without_operation_are_mended(pair):
+    hosta, hostb = pair
+    (there,), (here,) = guests(hostb), guests(hosta)
+    with records(hosta, 'migrations') as objects:
+        objects[1]['nova_object.data']['status'] = 'running'
+    with records(hosta, 'instances') as objects:
+        for document in objects.values():
+            document['nova_object.data']['task_state'] = 'migrating'
+    expected = [('migration-without-operation', 'hosta', 'set-status'),
+                ('task-without-operation', 'hosta', 'clear-task')]
+    assert sorted(findings(hosta)) == expected
+    # Only on the host itself.
+    assert sorted(findings(hostb, '--repair')) == expected
+    assert '--repair there' in hostb.ctl('audit', check=False).stdout
+    mended = audit(hosta, '--repair')['findings']
+    assert [(f['mended'], f['error']) for f in mended] == [(True, None)] * 2
+    assert status(hosta, there) == 'completed'
+    assert guests(hosta)[here]['task_state'] is None
+    assert findings(hosta) == []
+    hosta.ctl('migrate', here, 'hostb', '--watch')
+
+
+def test_disks_without_a_guest_are_named_and_kept(pair, world):  # noqa: F811
+    hosta, hostb = pair
+    left = (world.parent / 'instances' /
+            '11111111-2222-4333-8444-555555555555')
+    left.mkdir(parents=True)
+    (left / 'disk').write_bytes(b'precious')
+    # Both hosts see it: it is named once.
+    assert findings(hosta, '--repair') == [
+        ('disks-without-guest', 'hosta', None)]
+    assert str(left) in hostb.ctl('audit', check=False).stdout
+    assert (left / 'disk').read_bytes() == b'precious'
+
+
+def test_audit_needs_no_broker_for_its_own_host(pair, broker):
+    hosta, _ = pair
+    broker.stop()
+    try:
+        assert audit(hosta)['hosts'] == ['hosta']
+    finally:
+        broker.start()
+        wait_for(lambda: hosta.ctl_json('status')['bus']['consuming'], 60,
+                 'the bus is back')
