@@ -43,7 +43,8 @@ enum bus_fault {
     DROPPED,
     UNCONFIRMED,
     TWICE,
-    LATE,
+    LATE,      /* And all behind it in its queue. */
+    OVERTAKEN, /* By those behind it. */
     N_BUS_FAULTS
 };
 
@@ -51,8 +52,8 @@ static const char *const when_names[] = {"lost", "written", "begun"};
 static const char *const victim_names[] = {"itself", "other", "both"};
 static const char *const act_names[] = {"-", "migration_abort",
                                         "migration_force_complete"};
-static const char *const bus_names[] = {"-", "dropped", "unconfirmed", "twice",
-                                        "late"};
+static const char *const bus_names[] = {"-",     "dropped", "unconfirmed",
+                                        "twice", "late",    "overtaken"};
 
 /* What the hypervisors are told.  The second of two is for hostb. */
 static const struct fault {
@@ -99,7 +100,8 @@ struct history {
     int down_s;   /* Until it is back. */
     int again_at; /* A second crash, that many records later; 0: none. */
     int bus_fault, bus_at; /* The at-th message. */
-    bool is_slow;          /* The transfer goes on while agents die. */
+    int more_bus_fault, more_bus_at;
+    bool is_slow;    /* The transfer goes on while agents die. */
     int act, act_at; /* What somebody asks for, at that record of hosta. */
 };
 
@@ -127,6 +129,7 @@ struct run {
     unsigned n_late;
     int late_host;
     uint64_t late_at_ms;
+    bool is_overtaken;
     bool is_stuck;
 };
 
@@ -143,21 +146,23 @@ number_of(const char *variable, long otherwise)
 static char *
 history_format(const struct history *h)
 {
-    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", h->way,
+    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", h->way,
                      h->fault, h->more_fault, h->crash_host, h->crash_at,
                      h->when, h->victim, h->down_s, h->again_at, h->bus_fault,
-                     h->bus_at, h->is_slow, h->act, h->act_at);
+                     h->bus_at, h->is_slow, h->act, h->act_at,
+                     h->more_bus_fault, h->more_bus_at);
 }
 
 static bool
 history_parse(const char *text, struct history *ret)
 {
     int is_slow;
-    bool ok = sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
+    bool ok = sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
                      &ret->way, &ret->fault, &ret->more_fault, &ret->crash_host,
                      &ret->crash_at, &ret->when, &ret->victim, &ret->down_s,
                      &ret->again_at, &ret->bus_fault, &ret->bus_at, &is_slow,
-                     &ret->act, &ret->act_at) == 14;
+                     &ret->act, &ret->act_at, &ret->more_bus_fault,
+                     &ret->more_bus_at) == 16;
 
     ret->is_slow = is_slow;
     return ok;
@@ -181,7 +186,7 @@ static void PRINTF_FORMAT(2, 3)
     print_error("%s\n"
                 "%s, '%s' at host%c, '%s' at host%c%s\n"
                 "crash at record %d of host%c, %s, of %s, for %d s, again %d\n"
-                "message %d %s, at record %d %s\n"
+                "message %d %s, %d %s, at record %d %s\n"
                 "statuses: %s\n%s"
                 "TORTURE_ONLY=\"%s\"\n\n",
                 what, h->way == CAST ? "cast" : "conduct",
@@ -189,8 +194,9 @@ static void PRINTF_FORMAT(2, 3)
                 faults[h->more_fault].command, 'a' + faults[h->more_fault].host,
                 h->is_slow ? ", slowly" : "", h->crash_at, 'a' + h->crash_host,
                 when_names[h->when], victim_names[h->victim], h->down_s,
-                h->again_at, h->bus_at, bus_names[h->bus_fault], h->act_at,
-                act_names[h->act], run->ta->statuses, heard, only);
+                h->again_at, h->bus_at, bus_names[h->bus_fault], h->more_bus_at,
+                bus_names[h->more_bus_fault], h->act_at, act_names[h->act],
+                run->ta->statuses, heard, only);
 }
 
 /* Time must not go on beyond what the test itself waits for. */
@@ -339,9 +345,12 @@ hold(struct run *run, const struct message *message, int host)
 }
 
 static enum memory_fate
-go_wrong(struct run *run, const struct message *message, int host)
+go_wrong(struct run *run, const struct message *message, int host,
+         int bus_fault)
 {
-    switch (run->history->bus_fault) {
+    bool is_taken = run->n_late && run->late_host != host;
+
+    switch (bus_fault) {
     case DROPPED:
         return MEMORY_DROP;
     case UNCONFIRMED:
@@ -349,9 +358,11 @@ go_wrong(struct run *run, const struct message *message, int host)
     case TWICE:
         return MEMORY_REPEAT;
     case LATE:
-        if (host < 0) {
+    case OVERTAKEN:
+        if (host < 0 || is_taken) {
             return MEMORY_DROP;
         }
+        run->is_overtaken = bus_fault == OVERTAKEN;
         run->late_at_ms = ta_now_ms() + LATE_MS;
         wake_at(run->late_alarm, run->late_at_ms);
         return hold(run, message, host);
@@ -364,20 +375,25 @@ static enum memory_fate
 filter(struct two_agents *ta, const struct memory_mail *mail)
 {
     struct run *run = ta->aux;
+    const struct history *h = run->history;
     const struct message *message = mail->message;
     int host = host_of(message);
 
     if (message->declares_queue) {
         return MEMORY_DELIVER; /* A notification: nobody acts on it. */
     }
-    if (run->n_late && host == run->late_host) {
+    if (run->n_late && host == run->late_host && !run->is_overtaken) {
         return hold(run, message, host); /* A queue keeps its order. */
     }
     if (host >= 0 && str_eq(mail->from, ta->hosts[host].name)) {
         return MEMORY_DELIVER; /* It waited there, and is on its way again. */
     }
-    return (int)++run->n_messages == run->history->bus_at
-               ? go_wrong(run, message, host)
+    run->n_messages++;
+    if ((int)run->n_messages == h->bus_at) {
+        return go_wrong(run, message, host, h->bus_fault);
+    }
+    return (int)run->n_messages == h->more_bus_at
+               ? go_wrong(run, message, host, h->more_bus_fault)
                : MEMORY_DELIVER;
 }
 
@@ -420,7 +436,8 @@ check_notifications(const struct run *run, bool has_moved)
         "live_migration._rollback.start", "live_migration._rollback.end",
         "live_migration.rollback.dest.start",
         "live_migration.rollback.dest.end"};
-    bool is_calm = !run->history->crash_at && !run->history->bus_at;
+    bool is_calm = !run->history->crash_at && !run->history->bus_at &&
+                   !run->history->more_bus_at;
 
     for (size_t i = 0; i < N_ELEMENTS(of_success); i++) {
         unsigned n_good = count_heard(run, of_success[i]);
@@ -796,6 +813,10 @@ random_history(void)
     if (random_below(2)) {
         h.bus_fault = 1 + random_below(N_BUS_FAULTS - 1);
         h.bus_at = 1 + random_below(14);
+    }
+    if (random_below(3) == 0) {
+        h.more_bus_fault = 1 + random_below(N_BUS_FAULTS - 1);
+        h.more_bus_at = 1 + random_below(14);
     }
     return h;
 }

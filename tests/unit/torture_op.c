@@ -9,6 +9,12 @@
 
 #include <cmocka.h>
 
+#include "agent/audit_mend.h"
+#include "agent/conduct.h"
+#include "agent/drain.h"
+#include "agent/incoming.h"
+#include "agent/migration.h"
+
 /* Shapes that a table can have.  The functions are placeholders: the harness
  * puts its own in their place and keeps only which are there. */
 static void
@@ -80,6 +86,22 @@ test_migration_survives_every_failure_and_crash(void **state UNUSED)
     assert_true(n > 1000);
 }
 
+/* Those that there are: a new step is in here with its table. */
+static void
+test_every_type_survives_every_failure_and_crash(void **state UNUSED)
+{
+    static const struct op_type *const types[] = {
+        &migrate_source_type, &incoming_type, &incoming_arrival_type,
+        &conduct_type,        &drain_type,    &audit_mend_type,
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(types); i++) {
+        unsigned n = torture_type(types[i]);
+
+        print_message("%s: %u histories\n", types[i]->name, n);
+    }
+}
+
 static void
 test_single_step_survives(void **state UNUSED)
 {
@@ -123,6 +145,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_migration_survives_every_failure_and_crash),
+        cmocka_unit_test(test_every_type_survives_every_failure_and_crash),
         cmocka_unit_test(test_single_step_survives),
         cmocka_unit_test(test_commit_as_first_step_survives),
         cmocka_unit_test(test_commit_as_last_step_survives),
