@@ -101,7 +101,9 @@ struct history {
     int again_at; /* A second crash, that many records later; 0: none. */
     int bus_fault, bus_at; /* The at-th message. */
     int more_bus_fault, more_bus_at;
-    bool is_slow;    /* The transfer goes on while agents die. */
+    int full_host, full_at, full_n; /* Records that can't be written, as the
+                                     * disk is full: so many from that on. */
+    bool is_slow;                   /* The transfer goes on while agents die. */
     int act, act_at; /* What somebody asks for, at that record of hosta. */
 };
 
@@ -146,23 +148,25 @@ number_of(const char *variable, long otherwise)
 static char *
 history_format(const struct history *h)
 {
-    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", h->way,
-                     h->fault, h->more_fault, h->crash_host, h->crash_at,
-                     h->when, h->victim, h->down_s, h->again_at, h->bus_fault,
-                     h->bus_at, h->is_slow, h->act, h->act_at,
-                     h->more_bus_fault, h->more_bus_at);
+    return xasprintf("%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
+                     h->way, h->fault, h->more_fault, h->crash_host,
+                     h->crash_at, h->when, h->victim, h->down_s, h->again_at,
+                     h->bus_fault, h->bus_at, h->is_slow, h->act, h->act_at,
+                     h->more_bus_fault, h->more_bus_at, h->full_host,
+                     h->full_at, h->full_n);
 }
 
 static bool
 history_parse(const char *text, struct history *ret)
 {
     int is_slow;
-    bool ok = sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
-                     &ret->way, &ret->fault, &ret->more_fault, &ret->crash_host,
-                     &ret->crash_at, &ret->when, &ret->victim, &ret->down_s,
-                     &ret->again_at, &ret->bus_fault, &ret->bus_at, &is_slow,
-                     &ret->act, &ret->act_at, &ret->more_bus_fault,
-                     &ret->more_bus_at) == 16;
+    bool ok =
+        sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d",
+               &ret->way, &ret->fault, &ret->more_fault, &ret->crash_host,
+               &ret->crash_at, &ret->when, &ret->victim, &ret->down_s,
+               &ret->again_at, &ret->bus_fault, &ret->bus_at, &is_slow,
+               &ret->act, &ret->act_at, &ret->more_bus_fault, &ret->more_bus_at,
+               &ret->full_host, &ret->full_at, &ret->full_n) == 19;
 
     ret->is_slow = is_slow;
     return ok;
@@ -187,6 +191,7 @@ static void PRINTF_FORMAT(2, 3)
                 "%s, '%s' at host%c, '%s' at host%c%s\n"
                 "crash at record %d of host%c, %s, of %s, for %d s, again %d\n"
                 "message %d %s, %d %s, at record %d %s\n"
+                "disk of host%c full at record %d, for %d\n"
                 "statuses: %s\n%s"
                 "TORTURE_ONLY=\"%s\"\n\n",
                 what, h->way == CAST ? "cast" : "conduct",
@@ -196,7 +201,8 @@ static void PRINTF_FORMAT(2, 3)
                 when_names[h->when], victim_names[h->victim], h->down_s,
                 h->again_at, h->bus_at, bus_names[h->bus_fault], h->more_bus_at,
                 bus_names[h->more_bus_fault], h->act_at, act_names[h->act],
-                run->ta->statuses, heard, only);
+                'a' + h->full_host, h->full_at, h->full_n, run->ta->statuses,
+                heard, only);
 }
 
 /* Time must not go on beyond what the test itself waits for. */
@@ -265,7 +271,10 @@ tap(struct ta_host *host, bool is_done, const char *body UNUSED)
     bool is_hit = number == h->crash_host && run->crash_at &&
                   (int)run->n_records[number] >= run->crash_at &&
                   is_done == (h->when == BEGUN);
-    bool is_kept = !is_hit || h->when != LOST;
+    bool is_full = number == h->full_host && body &&
+                   (int)run->n_records[number] >= h->full_at &&
+                   (int)run->n_records[number] < h->full_at + h->full_n;
+    bool is_kept = is_done ? true : !is_full && (!is_hit || h->when != LOST);
 
     if (is_hit) {
         doom(run);
@@ -759,6 +768,26 @@ test_every_message_that_goes_wrong(void **state UNUSED)
     }
 }
 
+/* An operation is refused, or stops before the step that is not recorded. */
+static void
+test_every_record_that_finds_the_disk_full(void **state UNUSED)
+{
+    for (int fault = NO_FAULT; fault <= FAILED_TRANSFER;
+         fault += FAILED_TRANSFER) {
+        struct history h = {.way = CONDUCT, .fault = fault};
+        struct run calm = run_history(&h);
+
+        for (h.full_host = A; h.full_host <= B; h.full_host++) {
+            int n = (int)calm.n_records[h.full_host];
+
+            for (h.full_at = 1; h.full_at <= n; h.full_at++) {
+                h.full_n = 1 + h.full_at % 3;
+                run_history(&h);
+            }
+        }
+    }
+}
+
 static void
 test_every_moment_to_abort_or_to_hurry(void **state UNUSED)
 {
@@ -814,6 +843,11 @@ random_history(void)
         h.bus_fault = 1 + random_below(N_BUS_FAULTS - 1);
         h.bus_at = 1 + random_below(14);
     }
+    if (random_below(4) == 0) {
+        h.full_host = random_below(2);
+        h.full_at = 1 + random_below(20);
+        h.full_n = 1 + random_below(8);
+    }
     if (random_below(3) == 0) {
         h.more_bus_fault = 1 + random_below(N_BUS_FAULTS - 1);
         h.more_bus_at = 1 + random_below(14);
@@ -855,6 +889,7 @@ main(void)
         TEST(test_every_crash_of_a_roll_back),
         TEST(test_every_crash_of_a_conducted_migration),
         TEST(test_every_message_that_goes_wrong),
+        TEST(test_every_record_that_finds_the_disk_full),
         TEST(test_every_moment_to_abort_or_to_hurry),
         TEST(test_random_histories),
     };
