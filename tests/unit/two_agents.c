@@ -124,7 +124,11 @@ publish(void *state, struct message *message)
 {
     struct ta_host *host = host_of_transport(state);
 
-    host->n_published++;
+    if (host->is_dying) {
+        host->lost =
+            xrealloc(host->lost, (host->n_lost + 1) * sizeof *host->lost);
+        host->lost[host->n_lost++] = message;
+    }
     host->bus_ops->publish(state, message);
 }
 
@@ -151,19 +155,26 @@ static const struct transport_ops tapped_ops = {
     .count_servers = count_servers,
 };
 
+static bool
+take_lost(struct ta_host *host, const struct message *message)
+{
+    for (size_t i = 0; i < host->n_lost; i++) {
+        if (host->lost[i] == message) {
+            host->lost[i] = host->lost[--host->n_lost];
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum memory_fate
 filter(void *aux, const struct memory_mail *mail)
 {
     struct two_agents *ta = aux;
 
     for (unsigned i = 0; i < ta->n_hosts; i++) {
-        struct ta_host *host = &ta->hosts[i];
-
-        if (str_eq(host->name, mail->from)) {
-            unsigned n = host->n_taken++;
-            if (n >= host->drop_from && n < host->drop_to) {
-                return MEMORY_DROP;
-            }
+        if (take_lost(&ta->hosts[i], mail->message)) {
+            return MEMORY_DROP;
         }
     }
     return ta->filter ? ta->filter(ta, mail) : MEMORY_DELIVER;
@@ -275,11 +286,7 @@ ta_up(struct two_agents *ta, int h)
 void
 ta_doom(struct ta_host *host)
 {
-    if (!host->is_dying) {
-        host->is_dying = true;
-        host->drop_from = host->n_published;
-        host->drop_to = UINT_MAX;
-    }
+    host->is_dying = true;
     virtual_time_interrupt();
 }
 
@@ -293,7 +300,6 @@ ta_crash(struct two_agents *ta, int h)
     host->agent = NULL;
     host->store = NULL;
     memory_bus_detach(ta->bus, host->transport);
-    host->drop_to = host->n_published;
     virtual_time_settle();
 }
 
@@ -344,6 +350,7 @@ host_free(struct two_agents *ta, int h)
     driver_close(host->observer);
     unlink(host->store_path);
     free(host->store_path);
+    free(host->lost);
     conf_free(host->conf);
 }
 

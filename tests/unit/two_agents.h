@@ -35,9 +35,10 @@ struct ta_host {
     const struct transport_ops *bus_ops; /* Behind ours. */
     bool is_ready;                       /* It consumes requests. */
     bool is_dying; /* Nothing it does has an effect any more. */
-    /* Of the messages it ever published, those that a dying one did are
-     * dropped. */
-    unsigned n_published, n_taken, drop_from, drop_to;
+    /* What it published as it was dying, and is not taken yet: it goes
+     * nowhere.  Only to be compared. */
+    const struct message **lost;
+    size_t n_lost;
 
     unsigned n_records; /* Rows of the journal that were put. */
 };
