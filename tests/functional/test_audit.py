@@ -106,6 +106,49 @@ def test_migration_and_task_without_operation_are_mended(pair):
     hosta.ctl('migrate', here, 'hostb', '--watch')
 
 
+def test_record_of_a_guest_that_moved_is_forgotten(pair):
+    hosta, hostb = pair
+    (there,), (here,) = guests(hostb), guests(hosta)
+    uuid = guests(hostb)[there]['uuid']
+    with records(hosta, 'instances') as objects:
+        left = json.loads(json.dumps(*objects.values()))
+        left['nova_object.data'].update(
+            uuid=uuid, display_name=there, task_state='migrating')
+        path = hosta.state_path / 'state.db'
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute('INSERT INTO instances VALUES (50, ?, ?)',
+                               (uuid, json.dumps(left)))
+            connection.commit()
+    assert findings(hosta) == [
+        ('record-without-guest', 'hosta', 'forget-record')]
+    assert findings(hosta, '--repair') == [
+        ('record-without-guest', 'hosta', 'forget-record')]
+    assert list(guests(hosta)) == [here] and list(guests(hostb)) == [there]
+    assert findings(hosta) == []
+
+
+def test_what_was_prepared_for_nobody_is_taken_back(pair):
+    """The source starts without its state, in the middle of a migration."""
+    hosta, hostb = pair
+    name, = guests(hosta)
+    hosta.ctl('fake', 'hang', 'transfer')
+    hosta.ctl('migrate', name, 'hostb')
+    wait_status(hosta, name, 'running')
+    hosta.kill()
+    for path in hosta.state_path.glob('state.db*'):
+        path.unlink()
+    hosta.start()
+    wait_for(lambda: name in guests(hosta), 20, 'it is adopted')
+    found = findings(hostb, '--repair')
+    # Or hostb asked by itself, as it does every 30 s.
+    assert found == [('reservation-without-source', 'hostb', 'take-back')] \
+        or hostb.ctl_json('op', 'list') == []
+    wait_for(lambda: hostb.ctl_json('op', 'list') == [], 20,
+             'it is taken back')
+    assert findings(hostb) == findings(hosta) == []
+    hosta.ctl('migrate', name, 'hostb', '--watch')
+
+
 def test_disks_without_a_guest_are_named_and_kept(pair, world):  # noqa: F811
     hosta, hostb = pair
     left = (world.parent / 'instances' /
