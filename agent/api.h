@@ -26,6 +26,9 @@
  *                     virtual_size, allocated_size, backing_path, device}]
  *   summary: {uuid, name, display_name, host, vm_state, task_state,
  *     power_state (text), memory_mb, vcpus, progress}
+ * attachments         instance, attachments (null: as they are)
+ *                     -> {volumes, vifs} as agent/attachments.h has them,
+ *                     without passwords
  * migrate             instance, dest (null: choose), block_migration (null:
  *                     find out), disk_over_commit, check (only check),
  *                     settings (see agent/migrate_settings.h)

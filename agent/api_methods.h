@@ -14,6 +14,7 @@
     API_METHOD(host_show, NO_ARGS)                                        \
     API_METHOD(instance_list, NO_ARGS)                                    \
     API_METHOD(instance_show, ARG("instance"))                            \
+    API_METHOD(attachments, ARG("instance"), OPTIONAL("attachments"))     \
     API_METHOD(migrate, ARG("instance"), OPTIONAL("dest"),                \
                OPTIONAL("block_migration"), OPTIONAL("disk_over_commit"), \
                OPTIONAL("check"), OPTIONAL("settings"))                   \

@@ -100,6 +100,8 @@ enum verb_option {
          "list the instances of all hosts")                                    \
     VERB(instance_show, "instance show", "INSTANCE", 1, 1, 0,                  \
          "show an instance and its disks")                                     \
+    VERB(instance_attachments, "instance attachments", "INSTANCE [FILE]",      \
+         1, 2, 0, "show or set volumes and ports of an instance")              \
     VERB(migrate, "migrate", "INSTANCE [DEST]", 1, 2, MIGRATE_OPTIONS,         \
          "move a running instance to another host")                            \
     VERB(migration_list, "migration list", "[INSTANCE]", 0, 1, 0,              \
