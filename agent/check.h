@@ -9,10 +9,12 @@
 #include "agent/agent.h"
 
 /* Fields of the migrate data, between drovers without a control plane: the
- * destination's name, and in a report the disks that are copied, as
- * migrate_data_disks_format() has them. */
+ * destination's name, in a report the disks that are copied, as
+ * migrate_data_disks_format() has them, and the names of the bridges and
+ * devices that the guest needs. */
 #define CHECK_DEST_FIELD "drover_dest"
 #define CHECK_DISKS_FIELD "drover_disks"
+#define CHECK_LINKS_FIELD "drover_links"
 
 struct check_report;
 

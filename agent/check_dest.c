@@ -43,6 +43,7 @@ static void source_reported(void *aux, struct json **result,
 static void take_data(struct dest_check *check, const struct json *json);
 static void remove_probe(struct dest_check *check);
 static void probe_removed(void *aux, struct error *error);
+static void check_links(struct dest_check *check);
 static void check_files(struct dest_check *check);
 static void files_checked(void *aux, struct error *error);
 static void say_what_we_offer(struct dest_check *, const struct host_info *);
@@ -277,7 +278,43 @@ probe_removed(void *aux, struct error *error)
                  error_message(error));
         error_free(error);
     }
+    check_links(check);
     check_files(check);
+}
+
+/* Only libvirt would find out, when the guest is about to start. */
+static void
+check_links(struct dest_check *check)
+{
+    const struct json *links = object_get(check->data, CHECK_LINKS_FIELD);
+    AUTO_FREE missing = NULL;
+
+    if (!json_size(links)) {
+        check_report_skip(check->report, CHECK_RULE_NETWORKS, "%s",
+                          links ? "it has none, or they are plugged by us"
+                                : "the source does not say which");
+        object_unset(check->data, CHECK_LINKS_FIELD);
+        return;
+    }
+    json_for_each (link, links) {
+        const char *name = json_get_string(link);
+        if (!vif_is_link_name(name) ||
+            !host_has_link(&check->agent->host, name)) {
+            char *longer = xasprintf("%s%s'%s'", missing ? missing : "",
+                                     missing ? ", " : "", name ? name : "");
+            free(missing);
+            missing = longer;
+        }
+    }
+    check_report_note(
+        check->report, CHECK_RULE_NETWORKS,
+        missing ? error_new(ERR_MIGRATION_PRE_CHECK,
+                            "instance %s is plugged into %s, which host %s "
+                            "does not have; make it there first",
+                            object_string(check->instance, "uuid"), missing,
+                            check->agent->conf->host)
+                : NULL);
+    object_unset(check->data, CHECK_LINKS_FIELD);
 }
 
 /* What pre_live_migration would refuse is better refused now. */

@@ -53,6 +53,8 @@
                "or there already")                                           \
     CHECK_RULE(SERIAL, "serial-console",                                     \
                "serial consoles can be served there as here")                \
+    CHECK_RULE(NETWORKS, "networks",                                         \
+               "the bridges of its interfaces are there")                    \
     CHECK_RULE(FILES, "files",                                               \
                "the destination may make its disks, and none "               \
                "exists yet")

@@ -49,6 +49,7 @@ static void decide_space(struct source_check *check);
 static struct error *check_space(const struct source_check *check,
                                  bool over_commit);
 static void note_disks(struct source_check *check);
+static void note_links(struct source_check *check);
 static bool settle(struct source_check *check, enum check_rule rule,
                    struct error *error);
 static bool is_below(const char *path, const char *directory);
@@ -307,6 +308,7 @@ decide(struct source_check *check)
         decide_space(check);
         note_disks(check);
     }
+    note_links(check);
     finish(check);
 }
 
@@ -409,6 +411,25 @@ note_disks(struct source_check *check)
         AUTO_FREE disks = migrate_data_disks_format(check->guest);
         object_set_string(check->data, CHECK_DISKS_FIELD, disks);
     }
+}
+
+/* For the destination, which looks for them; ports that it plugs by itself
+ * need nothing to be there. */
+static void
+note_links(struct source_check *check)
+{
+    const struct guest *guest = check->guest;
+    const struct json *kept = attachments_of(check->instance);
+    struct json *links;
+
+    if (!check->dest || json_size(json_get(kept, "vifs"))) {
+        return;
+    }
+    links = json_array();
+    for (size_t i = 0; i < guest->n_links; i++) {
+        json_append(links, json_string(guest->links[i]));
+    }
+    object_set(check->data, CHECK_LINKS_FIELD, links);
 }
 
 /* Notes how a rule came out; true: go on to the next. */

@@ -16,6 +16,7 @@ static char *parse_title(const xmlNode *domain);
 static int parse_memory_mb(const xmlNode *domain);
 static int parse_vcpus(const xmlNode *domain);
 static void parse_disks(const xmlNode *devices, struct guest *guest);
+static void parse_links(const xmlNode *devices, struct guest *guest);
 static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
 static char *source_path(const xmlNode *holder, bool *ret_is_block);
 static int count_tcp_serial(const xmlNode *devices);
@@ -67,6 +68,7 @@ domain_xml_parse(const char *xml, size_t size, struct guest **ret)
     guest->last_node = last_node(domain);
     guest->hugepage_kib = hugepage_kib(domain);
     parse_disks(devices, guest);
+    parse_links(devices, guest);
 
     *ret = steal(&guest);
     return NULL;
@@ -201,6 +203,37 @@ parse_disks(const xmlNode *devices, struct guest *guest)
         struct guest_disk *ret = &guest->disks[guest->n_disks++];
         *ret = (struct guest_disk){NULL};
         parse_disk(disk, ret);
+    }
+}
+
+static bool
+has_link(const struct guest *guest, const char *name)
+{
+    for (size_t i = 0; i < guest->n_links; i++) {
+        if (str_eq(guest->links[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A network of libvirt's own finds its bridge by itself. */
+static void
+parse_links(const xmlNode *devices, struct guest *guest)
+{
+    xml_for_each (interface, devices, "interface") {
+        const xmlNode *source = xml_child(interface, "source");
+        AUTO_FREE name = xml_attr_is(interface, "type", "bridge")
+                             ? xml_attr(source, "bridge")
+                         : xml_attr_is(interface, "type", "direct")
+                             ? xml_attr(source, "dev")
+                             : NULL;
+
+        if (name && !has_link(guest, name)) {
+            guest->links = xrealloc(guest->links, (guest->n_links + 1) *
+                                                      sizeof *guest->links);
+            guest->links[guest->n_links++] = steal(&name);
+        }
     }
 }
 

@@ -114,6 +114,9 @@ struct guest {
     int n_snapshots;      /* Only guest_get() counts them; else 0. */
     struct guest_disk *disks;
     size_t n_disks;
+    char **links; /* Bridges and devices of its host, by name, into which its
+                   * interfaces are plugged; each once. */
+    size_t n_links;
 };
 void guest_free(struct guest *guest);
 CLEANUP_FUNC(struct guest, guest_free)

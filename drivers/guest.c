@@ -24,6 +24,7 @@ guest_free(struct guest *guest)
         free(disk->serial);
     }
     free(guest->disks);
+    text_array_free(guest->links, guest->n_links);
     free(guest->uuid);
     free(guest->name);
     free(guest->title);
@@ -53,6 +54,10 @@ guest_copy(const struct guest *guest)
         disk->backing_path = xstrdup_null(disk->backing_path);
         disk->backing_format = xstrdup_null(disk->backing_format);
         disk->serial = xstrdup_null(disk->serial);
+    }
+    copy->links = xcalloc(guest->n_links, sizeof *copy->links);
+    for (size_t i = 0; i < copy->n_links; i++) {
+        copy->links[i] = xstrdup(guest->links[i]);
     }
     return copy;
 }
