@@ -65,6 +65,13 @@ attachments_of(const struct object *instance)
     return json_is_object(kept) ? kept : NULL;
 }
 
+/* What is absent, or something else, is an empty object; the caller's. */
+static char *
+object_text(const struct json *json)
+{
+    return json_is_object(json) ? json_print(json, NULL) : xstrdup("{}");
+}
+
 static void
 tell_volumes(const struct json *volumes, struct object *data)
 {
@@ -78,7 +85,7 @@ tell_volumes(const struct json *volumes, struct object *data)
         if (n == ATTACHMENTS_MAX) {
             break;
         }
-        texts[n] = json_print(info, NULL);
+        texts[n] = object_text(info);
         bdms[n] = (struct migrate_bdm){
             .serial = json_string_of(info, "serial"),
             .bus = json_string_of(row, "bus"),
@@ -110,16 +117,15 @@ tell_vifs(const struct json *rows, struct object *data)
         if (n == ATTACHMENTS_MAX) {
             break;
         }
-        const struct json *profile = json_get(row, "profile");
-        details[n] = json_print(json_get(row, "details"), NULL);
-        profiles[n] = json_print(profile, NULL);
-        sources[n] = json_print(row, NULL);
+        details[n] = object_text(json_get(row, "details"));
+        profiles[n] = object_text(json_get(row, "profile"));
+        sources[n] = object_text(row);
         vifs[n] = (struct migrate_vif){
             .port_id = json_string_of(row, "id"),
             .vnic_type = json_string_of(row, "vnic_type"),
             .vif_type = json_string_of(row, "type"),
-            .vif_details_json = json_has(row, "details") ? details[n] : "{}",
-            .profile_json = profile ? profiles[n] : "{}",
+            .vif_details_json = details[n],
+            .profile_json = profiles[n],
             .source_vif = sources[n],
         };
         n++;

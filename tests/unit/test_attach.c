@@ -379,6 +379,37 @@ test_volume_goes_and_comes_back(void **state)
     assert_non_null(strstr(f->recorders[B].lines, NODE " --logout\n"));
 }
 
+/* A record may have come from anywhere. */
+static void
+test_whatever_a_record_has_is_survived(void **state)
+{
+    static const char *const texts[] = {
+        "{\"vifs\": [{\"id\": \"" PORT "\"}, 1, null, []], \"volumes\": "
+        "[{}, null, 7, {\"connection_info\": 1}]}",
+        "{\"vifs\": {\"a\": {}}, \"volumes\": \"x\"}",
+        "[]",
+        "{\"vifs\": [{\"id\": 1, \"address\": 2}]}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
+        AUTO_OBJECT instance = object_create("Instance", "2.7");
+        AUTO_OBJECT data = migrate_data_create();
+        AUTO_VOLUMES volumes = {0};
+        AUTO_VIFS vifs = {0};
+        struct json *kept = NULL;
+        assert_null(json_parse(texts[i], strlen(texts[i]), &kept));
+        object_set(instance, ATTACHMENTS_FIELD, kept);
+        object_set_string(instance, "uuid", "78eed080");
+        attachments_tell(instance, data);
+        AUTO_ERROR of_volumes =
+            attachments_volumes(NULL, data, "78eed080", &volumes);
+        AUTO_ERROR of_vifs = attachments_vifs(data, "78eed080", false, &vifs);
+        attachments_keep(instance, data);
+        assert_int_equal(volumes.n + vifs.n, 0);
+    }
+}
+
 static void
 test_password_is_not_shown(void **state)
 {
@@ -442,6 +473,7 @@ main(void)
         TEST(test_21_volume_is_let_go_there_after_a_failure),
         TEST(test_volume_that_can_not_be_connected_fails_the_migration),
         TEST(test_volume_goes_and_comes_back),
+        TEST(test_whatever_a_record_has_is_survived),
         TEST(test_password_is_not_shown),
         TEST(test_what_no_driver_takes_is_refused),
     };
