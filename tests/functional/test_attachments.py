@@ -2,7 +2,8 @@
 
 Tests with a number are points of the acceptance list.  `ip` and `umount` are
 the real ones; there is no NFS server and no Open vSwitch here, so that `mount`
-binds a directory and `ovs-vsctl` is written down.
+mounts a directory as what libvirt takes for shared storage, and what
+`ovs-vsctl` is told is written down.
 """
 
 import hashlib
@@ -52,6 +53,10 @@ def links(host):
             for line in host.run('ip', '-o', 'link').stdout.splitlines()}
 
 
+def bind(directory):
+    return ['bindfs', '-o', 'subtype=glusterfs', str(directory)]
+
+
 def mounts(host):
     return [line.split()[4] for line in
             host.run('cat', '/proc/self/mountinfo').stdout.splitlines()]
@@ -67,7 +72,7 @@ def programs(tmp_path):
     export.mkdir()
     for name, text in (
             ('mount', '[ "$1 $2 $3" = "-t nfs %s" ] || exit 32\n'
-                      'exec /bin/mount --bind %s "$4"' % (EXPORT, export)),
+                      'exec %s "$4"' % (EXPORT, ' '.join(bind(export)))),
             ('ovs-vsctl', 'echo "$@" >> %s.$HOSTNAME' % (path / 'said'))):
         program = path / name
         program.write_text('#!/bin/bash\n%s\n' % text)
@@ -79,11 +84,12 @@ def programs(tmp_path):
 
 @pytest.fixture
 def pair(lab, droverd, programs, tmp_path):
-    """Both mount at the same place, as instances are to find it there."""
+    """Each mounts in a place of its own."""
     agents = []
     for host in (lab.hosta, lab.hostb):
         agent = droverd(host.name, start=False, on=host, settings={
-            'libvirt': {'nfs_mount_point_base': str(tmp_path / 'mnt')}})
+            'libvirt': {'nfs_mount_point_base': str(
+                tmp_path / ('mnt-' + host.name))}})
         agent.start(environment={
             'PATH': '%s:%s' % (programs, os.environ['PATH'])})
         agents.append(agent)
@@ -101,17 +107,20 @@ def devices(host, guest):
         host.virsh('dumpxml', guest.name)).find('devices')
 
 
+@pytest.mark.shared
 def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
                                                  tmp_path):
     hosta, hostb = pair
-    directory = tmp_path / 'mnt' / hashlib.md5(EXPORT.encode()).hexdigest()
-    path = directory / ('volume-' + VOLUME)
-    lab.hosta.run('mkdir', '-p', directory)
-    lab.hosta.run('mount', '--bind', tmp_path / 'export', directory)
+    name = hashlib.md5(EXPORT.encode()).hexdigest()
+    here, there = (tmp_path / ('mnt-' + host) / name
+                   for host in ('hosta', 'hostb'))
+    lab.hosta.run('mkdir', '-p', here)
+    lab.hosta.run(*bind(tmp_path / 'export'), here)
     for bridge in ('brq0fcf8e10-fe', 'qbr88dae9fa-0d'):
         lab.hosta.run('ip', 'link', 'add', bridge, 'type', 'bridge')
     try:
-        guest = boot(lab, hosta, devices=DISK % (path, VOLUME) + INTERFACE % (
+        guest = boot(lab, hosta, devices=DISK % (
+            here / ('volume-' + VOLUME), VOLUME) + INTERFACE % (
             PLAIN['address'], 'brq0fcf8e10-fe', PLAIN['devname']) +
             INTERFACE % (HYBRID['address'], 'qbr88dae9fa-0d',
                          HYBRID['devname']))
@@ -133,10 +142,10 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
         assert {'brq0fcf8e10-fe', 'qbr88dae9fa-0d', 'qvb88dae9fa-0d',
                 'qvo88dae9fa-0d', PLAIN['devname'],
                 HYBRID['devname']} <= links(lab.hostb)
-        assert str(directory) in mounts(lab.hostb)
+        assert str(there) in mounts(lab.hostb)
         wait_for(lambda: hosta.ctl_json('op', 'list') == [], 30,
                  'the source has let go')
-        assert str(directory) not in mounts(lab.hosta)
+        assert str(here) not in mounts(lab.hosta)
         assert 'qbr88dae9fa-0d' not in links(lab.hosta)
         assert 'brq0fcf8e10-fe' in links(lab.hosta)
         said = ''.join(file.read_text() for file in
@@ -144,8 +153,7 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
         assert [line for line in said if 'add-port br-int qvo88dae9fa-0d' in
                 line and 'iface-id=' + HYBRID['id'] in line]
 
-        # The local disk was copied, the volume was not; addresses are kept.
-        assert files(lab.hostb, guest) == ['disk']
+        # What the guest sees is what it was.
         after = devices(lab.hostb, guest)
         for kind in ('disk', 'interface'):
             assert [xml.etree.ElementTree.tostring(device.find('address'))
@@ -154,7 +162,7 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
                         for device in after.findall(kind)]
         assert [disk.find('source').get('file') for disk in
                 after.findall('disk') if disk.find('serial') is not None] == [
-                    str(path)]
+                    str(there / ('volume-' + VOLUME))]
         assert [(nic.get('type'), nic.find('source').get('bridge'),
                  nic.find('target').get('dev'))
                 for nic in after.findall('interface')] == [
@@ -162,7 +170,7 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
                     ('bridge', 'qbr88dae9fa-0d', HYBRID['devname'])]
         kept = hostb.ctl_json('instance', 'attachments', guest.name)
         data = kept['volumes'][0]['connection_info']['data']
-        assert data['device_path'] == str(path)
+        assert data['device_path'] == str(there / ('volume-' + VOLUME))
 
         # And all the same back.
         hostb.ctl('migrate', guest.name, 'hosta')
@@ -170,14 +178,14 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
         assert_alive_on(guest, 'hosta')
         wait_for(lambda: hostb.ctl_json('op', 'list') == [], 30,
                  'the other one has let go')
-        assert str(directory) in mounts(lab.hosta)
-        assert str(directory) not in mounts(lab.hostb)
+        assert str(here) in mounts(lab.hosta)
+        assert str(there) not in mounts(lab.hostb)
         assert not {'qbr88dae9fa-0d', 'qvb88dae9fa-0d',
                     'qvo88dae9fa-0d'} & links(lab.hostb)
     finally:
         lab.restore()
         for host in (lab.hosta, lab.hostb):
-            host.run('umount', directory, check=False)
+            host.run('umount', here, there, check=False)
             for link in ('brq0fcf8e10-fe', 'qbr88dae9fa-0d',
                          'qvo88dae9fa-0d'):
                 host.run('ip', 'link', 'delete', link, check=False)
