@@ -18,6 +18,7 @@
 
 #include "agent/migrate_data.h"
 #include "agent/migration.h"
+#include "agent/plug_retry.h"
 #include "tests/unit/host_recorder.h"
 #include "tests/unit/two_agents.h"
 
@@ -155,8 +156,11 @@ static void
 test_17_failed_binding_fails_at_once(void **state)
 {
     struct fixture *f = *state;
+    uint64_t start_ms = ta_now_ms();
 
     conduct_with_port(f, "binding_failed");
+    ta_until(f->ta, str_eq(ta_status(f->ta), "failed"));
+    assert_true(ta_now_ms() - start_ms < PLUG_RETRY_PAUSE_MS);
     ta_rest(f->ta);
     assert_guest_at(f, A, "failed");
     AUTO_OBJECT migration = ta_migration(f->ta, A);
@@ -379,6 +383,124 @@ test_volume_goes_and_comes_back(void **state)
     assert_non_null(strstr(f->recorders[B].lines, NODE " --logout\n"));
 }
 
+/* As real services describe them. */
+
+static struct object *
+recorded(const char *name)
+{
+    const char *srcdir = getenv("srcdir");
+    AUTO_FREE path = xasprintf("%s/tests/corpus/migrate_data/%s",
+                               srcdir ? srcdir : ".", name);
+    FILE *file = fopen(path, "re");
+    char *text = xzalloc(1 << 16);
+    AUTO_JSON json = NULL;
+    struct object *data = NULL;
+
+    assert_non_null(file);
+    size_t size = fread(text, 1, (1 << 16) - 1, file);
+    fclose(file);
+    assert_null(json_parse(text, size, &json));
+    free(text);
+    assert_null(migrate_data_parse(json, &data));
+    return data;
+}
+
+static void
+test_recorded_ports_are_understood(void **state)
+{
+    static const struct {
+        const char *file, *type, *backend, *name, *device, *mac;
+        bool is_source, is_delegated;
+        int mtu;
+    } rows[] = {
+        {"block-volume-pre.json", "ovs", "ethernet", "", "tap88dae9fa-0d",
+         "00:0c:29:0d:11:74", false, true, 1450},
+        {"block-volume-pre.json", "ovs", "ethernet", "", "tap88dae9fa-0d",
+         "00:0c:29:0d:11:74", true, true, 1450},
+        {"numa-check.json", "ovs", "ethernet", "", "tap88dae9fa-0d",
+         "00:0c:29:0d:11:74", false, true, 1450},
+        {"shared-pre.json", "bridge", "bridge", "brq0fcf8e10-fe",
+         "tapc521973a-7f", "fa:16:3e:fe:62:f6", false, true, 1500},
+        {"block-live.json", "bridge", "bridge", "brq0fcf8e10-fe",
+         "tapd0ea6b89-44", "fa:16:3e:ad:91:73", false, true, 1500},
+        {"rollback-dest.json", "bridge", "bridge", "brq0fcf8e10-fe",
+         "tap063d65b9-08", "fa:16:3e:a1:5c:36", true, true, 1500},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        AUTO_OBJECT data = recorded(rows[i].file);
+        AUTO_VIFS vifs = {0};
+        struct vif_backend backend;
+        assert_null(
+            attachments_vifs(data, "78eed080", rows[i].is_source, &vifs));
+        assert_int_equal(vifs.n, 1);
+        assert_string_equal(vifs.vifs[0]->type, rows[i].type);
+        assert_string_equal(vifs.vifs[0]->mac, rows[i].mac);
+        assert_int_equal(vifs.vifs[0]->is_delegated, rows[i].is_delegated);
+        assert_int_equal(vifs.vifs[0]->mtu, rows[i].mtu);
+        assert_null(vif_describe(vifs.vifs[0], &backend));
+        assert_string_equal(backend.type, rows[i].backend);
+        assert_string_equal(backend.name, rows[i].name);
+        assert_string_equal(backend.device, rows[i].device);
+    }
+}
+
+static struct volume *
+parse_info(const char *text)
+{
+    AUTO_JSON info = NULL;
+    struct volume *volume = NULL;
+
+    assert_null(json_parse(text, strlen(text), &info));
+    assert_null(attachments_parse_volume(NULL, info, "78eed080", &volume));
+    assert_null(volume_check(volume));
+    return volume;
+}
+
+static void
+test_targets_are_each_named_once(void **state UNUSED)
+{
+    CLEANUP(volume_free_at)
+    struct volume *volume = parse_info(
+        "{\"driver_volume_type\": \"iscsi\", \"serial\": \"" VOLUME "\", "
+        "\"data\": {\"target_discovered\": false, \"target_portal\": "
+        "\"192.0.2.1:3260\", \"target_iqn\": \"iqn.2010-10.org:a\", "
+        "\"target_lun\": 1, \"target_portals\": [\"192.0.2.1:3260\", "
+        "\"192.0.2.2:3260\"], \"target_iqns\": [\"iqn.2010-10.org:a\", "
+        "\"iqn.2010-10.org:b\"], \"target_luns\": [1, 2], \"auth_method\": "
+        "\"CHAP\", \"auth_username\": \"u\", \"auth_password\": \"p\", "
+        "\"encrypted\": false, \"qos_specs\": null, \"access_mode\": "
+        "\"ro\", \"discard\": true}}");
+
+    assert_int_equal(volume->n_paths, 2);
+    assert_string_equal(volume->paths[0].iqn, "iqn.2010-10.org:a");
+    assert_string_equal(volume->paths[1].portal, "192.0.2.2:3260");
+    assert_int_equal(volume->paths[1].lun, 2);
+    assert_string_equal(volume->auth_password, "p");
+    assert_true(volume->readonly);
+    assert_true(volume->discard);
+}
+
+static void
+test_monitors_of_ceph_have_ports_as_text_or_number(void **state UNUSED)
+{
+    CLEANUP(volume_free_at)
+    struct volume *volume = parse_info(
+        "{\"driver_volume_type\": \"rbd\", \"serial\": \"" VOLUME "\", "
+        "\"data\": {\"name\": \"volumes/volume-1\", \"hosts\": "
+        "[\"192.0.2.5\", \"192.0.2.6\"], \"ports\": [\"6789\", 6790], "
+        "\"cluster_name\": \"ceph\", \"auth_enabled\": true, "
+        "\"auth_username\": \"cinder\", \"secret_type\": \"ceph\", "
+        "\"secret_uuid\": \"457eb676-33da-42ec-9a8c-9293d545c337\", "
+        "\"keyring\": null}}");
+
+    assert_int_equal(volume->n_hosts, 2);
+    assert_string_equal(volume->ports[0], "6789");
+    assert_string_equal(volume->ports[1], "6790");
+    assert_string_equal(volume->ceph_user, "cinder");
+}
+
 /* A record may have come from anywhere. */
 static void
 test_whatever_a_record_has_is_survived(void **state)
@@ -473,6 +595,9 @@ main(void)
         TEST(test_21_volume_is_let_go_there_after_a_failure),
         TEST(test_volume_that_can_not_be_connected_fails_the_migration),
         TEST(test_volume_goes_and_comes_back),
+        TEST(test_recorded_ports_are_understood),
+        TEST(test_targets_are_each_named_once),
+        TEST(test_monitors_of_ceph_have_ports_as_text_or_number),
         TEST(test_whatever_a_record_has_is_survived),
         TEST(test_password_is_not_shown),
         TEST(test_what_no_driver_takes_is_refused),
