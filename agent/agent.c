@@ -159,6 +159,8 @@ open_driver(struct agent *agent)
         .virt_type = conf->libvirt.virt_type,
         .instances_path = conf->instances_path,
         .images_paths = (const char *const *)conf->images_paths,
+        .saved_path = conf->libvirt.managed_save_path,
+        .nvram_path = conf->libvirt.nvram_path,
         .fake_world = conf->fake.world ? conf->fake.world : "",
         .fake_guests = (unsigned)conf->fake.guests,
         .fake_memory_mb = (unsigned)conf->fake.memory_mb,

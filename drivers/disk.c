@@ -32,6 +32,8 @@ static struct error *open_directory(const struct disk_store *, const char *path,
                                     int *ret);
 static struct error *open_parent(const struct disk_store *, const char *path,
                                  int *ret, const char **ret_name);
+static struct error *open_file(const struct disk_store *, const char *path,
+                               int *ret_parent, int *ret);
 static struct error *open_probes(const struct disk_store *,
                                  const char *directory, const char *name,
                                  int *ret);
@@ -70,6 +72,12 @@ disk_store_create(const char *instances_path, const char *const *images_paths)
 
     disk_roots_init(&store->roots, instances_path, images_paths);
     return store;
+}
+
+void
+disk_store_allow(struct disk_store *store, const char *path)
+{
+    disk_roots_add(&store->roots, path);
 }
 
 void
@@ -206,6 +214,37 @@ disk_unprepare(const struct disk_store *store,
 }
 
 struct error *
+disk_seal(const struct disk_store *store, const char *path, int64_t size)
+{
+    AUTO_CLOSE parent = -1;
+    AUTO_CLOSE fd = -1;
+    struct stat st;
+    struct error *error = open_file(store, path, &parent, &fd);
+
+    if (error) {
+        return error;
+    }
+    if (fstat(fd, &st)) {
+        return failed("look at", path);
+    }
+    if (st.st_size != size) {
+        return error_new(ERR_MIGRATION, "'%s' has %lld bytes here, not %lld",
+                         path, (long long)st.st_size, (long long)size);
+    }
+    return fsync(fd) || fsync(parent) ? failed("write to the disk", path)
+                                      : NULL;
+}
+
+struct error *
+disk_check_file(const struct disk_store *store, const char *path)
+{
+    AUTO_CLOSE parent = -1;
+    AUTO_CLOSE fd = -1;
+
+    return open_file(store, path, &parent, &fd);
+}
+
+struct error *
 disk_space(const struct disk_store *store, int64_t *ret_total_gb,
            int64_t *ret_free_gb)
 {
@@ -281,6 +320,28 @@ open_parent(const struct disk_store *store, const char *path, int *ret,
     return error_wrap(open_directory(store, parent, ret), "path '%s'", path);
 }
 
+/* For reading. */
+static struct error *
+open_file(const struct disk_store *store, const char *path, int *ret_parent,
+          int *ret)
+{
+    const char *name;
+    struct stat st;
+    struct error *error = open_parent(store, path, ret_parent, &name);
+
+    if (error) {
+        return error;
+    }
+    *ret = openat(*ret_parent, name,
+                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*ret < 0) {
+        return failed("open", path);
+    }
+    return !fstat(*ret, &st) && S_ISREG(st.st_mode)
+               ? NULL
+               : error_new(ERR_INVALID, "'%s' is not a regular file", path);
+}
+
 static struct error *
 open_probes(const struct disk_store *store, const char *directory,
             const char *name, int *ret)
@@ -346,7 +407,12 @@ check_is_free(const struct disk_store *store, const char *path)
     if (!fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW)) {
         return exists_already(path);
     }
-    return errno == ENOENT ? NULL : failed("look at", path);
+    if (errno != ENOENT) {
+        return failed("look at", path);
+    }
+    return faccessat(parent, ".", W_OK | X_OK, AT_EACCESS)
+               ? failed("make anything beside", path)
+               : NULL;
 }
 
 /* '*ret' is null without one.  It must be there already: another guest's
@@ -434,14 +500,16 @@ make_image(int fd, const struct prepare_disk *disk, const char *backing_path)
 {
     struct disk_image image = {disk->format, disk->virtual_size, backing_path,
                                disk->backing_format};
-    struct error *error = disk_image_create(fd, &image);
+    struct disk_image bytes = {"raw", disk->file_size, NULL, NULL};
+    struct error *error =
+        disk_image_create(fd, disk->file_size ? &bytes : &image);
 
     if (error) {
         return error_wrap(error, "create disk '%s'", disk->path);
     }
     /* The hypervisor changes the owner; we must still be able to read the
      * header then. */
-    if (fchmod(fd, 0644)) {
+    if (fchmod(fd, disk->file_size ? disk->file_mode & 0666 : 0644)) {
         return failed("set the mode of", disk->path);
     }
     return NULL;

@@ -10,7 +10,7 @@
  * made with O_EXCL: a request can neither reach nor replace what exists.
  * Whether a guest still uses the files is for the caller to know.
  *
- * Threads: a store is read-only after its creation; any.  May block. */
+ * Threads: a store is read-only once it is used; any.  May block. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +23,8 @@ struct disk_store;
 /* The paths are copied; 'images_paths' ends with null, and may be null. */
 struct disk_store *disk_store_create(const char *instances_path,
                                      const char *const *images_paths);
+/* One more directory, in which files of other kinds may be made. */
+void disk_store_allow(struct disk_store *store, const char *path);
 void disk_store_free(struct disk_store *store);
 CLEANUP_FUNC(struct disk_store, disk_store_free)
 
@@ -45,6 +47,15 @@ struct error *disk_prepare(const struct disk_store *store,
  * system inside the directory are left, with ERR_STORAGE. */
 struct error *disk_unprepare(const struct disk_store *store,
                              const struct prepare_request *request) WARN_UNUSED;
+
+/* Puts a file that disk_prepare() made on the disk for good, with the entry of
+ * its directory.  ERR_MIGRATION if it does not have this size. */
+struct error *disk_seal(const struct disk_store *store, const char *path,
+                        int64_t size) WARN_UNUSED;
+/* ERR_INVALID unless 'path' is a regular file where disk_prepare() makes
+ * some. */
+struct error *disk_check_file(const struct disk_store *store,
+                              const char *path) WARN_UNUSED;
 
 /* Size of, and room for ordinary users on, the file system of instances_path,
  * in GiB. */

@@ -28,6 +28,16 @@ disk_roots_init(struct disk_roots *roots, const char *instances_path,
 }
 
 void
+disk_roots_add(struct disk_roots *roots, const char *path)
+{
+    if (path && *path) {
+        roots->paths =
+            xrealloc(roots->paths, (roots->n + 1) * sizeof *roots->paths);
+        roots->paths[roots->n++] = without_end_slash(path);
+    }
+}
+
+void
 disk_roots_close(struct disk_roots *roots)
 {
     for (size_t i = 0; i < roots->n; i++) {

@@ -23,6 +23,8 @@ struct disk_roots {
 /* 'images_paths' ends with null, and may be null. */
 void disk_roots_init(struct disk_roots *roots, const char *instances_path,
                      const char *const *images_paths);
+/* One more, which may be null: none. */
+void disk_roots_add(struct disk_roots *roots, const char *path);
 void disk_roots_close(struct disk_roots *roots);
 
 /* Finds the root of 'path', which must be below it, not the root itself unless

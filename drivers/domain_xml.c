@@ -20,6 +20,7 @@ static void parse_links(const xmlNode *devices, struct guest *guest);
 static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
 static char *source_path(const xmlNode *holder, bool *ret_is_block);
 static int count_tcp_serial(const xmlNode *devices);
+static bool has_emulated_tpm(const xmlNode *devices);
 static char *named_cpu(xmlDoc *doc, const xmlNode *domain);
 static int last_pinned_cpu(const xmlNode *domain);
 static int last_node(const xmlNode *domain);
@@ -62,6 +63,8 @@ domain_xml_parse(const char *xml, size_t size, struct guest **ret)
     guest->has_nvram = xml_child(xml_child(domain, "os"), "nvram");
     guest->n_serial_tcp = count_tcp_serial(devices);
     guest->loader = xml_text(xml_child(xml_child(domain, "os"), "loader"));
+    guest->nvram_path = xml_text(xml_child(xml_child(domain, "os"), "nvram"));
+    guest->has_tpm_state = has_emulated_tpm(devices);
     guest->ties = domain_ties(domain);
     guest->cpu_xml = named_cpu(doc, domain);
     guest->last_cpu = last_pinned_cpu(domain);
@@ -298,6 +301,17 @@ count_tcp_serial(const xmlNode *devices)
         }
     }
     return n;
+}
+
+static bool
+has_emulated_tpm(const xmlNode *devices)
+{
+    xml_for_each (tpm, devices, "tpm") {
+        if (xml_attr_is(xml_child(tpm, "backend"), "type", "emulator")) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The hypervisor replaces "like my host" by what that came to; a CPU that is

@@ -44,7 +44,18 @@ LOG_MODULE(driver);
     ENTRY(suspend)               \
     ENTRY(resume)                \
     ENTRY(persist)               \
-    ENTRY(discard)
+    ENTRY(discard)               \
+    ENTRY(save)                  \
+    ENTRY(rest_get)              \
+    ENTRY(rest_seal)             \
+    ENTRY(rest_give_up)          \
+    ENTRY(rest_take)             \
+    ENTRY(rest_wake)             \
+    ENTRY(copy_serve)            \
+    ENTRY(copy_stop)             \
+    ENTRY(copy)                  \
+    ENTRY(copy_abort)            \
+    ENTRY(copy_progress)
 
 struct driver {
     char *name;
@@ -79,6 +90,7 @@ struct call {
         driver_host_done *host;
         driver_text_done *text;
         driver_guest_done *guest;
+        driver_rest_done *rest;
         driver_list_done *list;
         driver_bool_done *answer;
         driver_presence_done *presence;
@@ -92,6 +104,8 @@ struct call {
     char *text, *more_text;
     struct prepare_request *prepare;
     struct migrate_request *migrate;
+    struct rest_request *rest;
+    struct copy_request *copy;
     unsigned number;
     bool completed;
 
@@ -100,6 +114,7 @@ struct call {
     struct host_info *ret_host;
     char *ret_text;
     struct guest *ret_guest;
+    struct guest_rest *ret_rest;
     struct guest_list *ret_list;
     bool ret_answer;
     enum guest_presence ret_presence;
@@ -122,6 +137,7 @@ static void deliver_event(struct completion *c);
 static struct call *call_create(struct driver *, void (*run)(struct call *),
                                 void (*deliver)(struct call *), void *aux);
 static void call_submit(struct call *call);
+static void call_submit_alone(struct call *call);
 static void call_unlist(struct call *call);
 static void call_run(void *aux);
 static void call_done(void *aux);
@@ -253,6 +269,12 @@ deliver_guest(struct call *c)
 }
 
 static void
+deliver_rest(struct call *c)
+{
+    c->done.rest(c->aux, steal(&c->error), steal(&c->ret_rest));
+}
+
+static void
 deliver_list(struct call *c)
 {
     c->done.list(c->aux, steal(&c->error), steal(&c->ret_list));
@@ -324,6 +346,17 @@ RUN(suspend, c->text)
 RUN(resume, c->text)
 RUN(persist, c->text)
 RUN(discard, c->text)
+RUN(save, c->text)
+RUN(rest_get, c->text, &c->ret_rest)
+RUN(rest_seal, c->rest)
+RUN(rest_give_up, c->rest)
+RUN(rest_take, c->rest)
+RUN(rest_wake, c->rest)
+RUN(copy_serve, c->copy, &c->ret_text)
+RUN(copy_stop, c->text)
+RUN(copy, c->copy)
+RUN(copy_abort, c->text)
+RUN(copy_progress, c->text, &c->ret_number)
 RUN(steer, c->text, &c->ret_text)
 #undef RUN
 
@@ -453,20 +486,21 @@ driver_migrate(struct driver *driver, struct migrate_request *request,
                driver_done *done, void *aux)
 {
     struct call *c = call_create(driver, run_migrate, deliver_plain, aux);
-    uv_thread_t thread;
 
     c->done.plain = done;
     c->migrate = request;
-    c->completion.deliver = migration_done;
-    if (driver->is_cancelled) {
-        return;
-    }
-    c->is_submitted = true;
-    uv_mutex_lock(&driver->mutex);
-    driver->n_users++;
-    driver->n_holders++;
-    uv_mutex_unlock(&driver->mutex);
-    worker_thread_start(&thread, "migration", migration_thread, c);
+    call_submit_alone(c);
+}
+
+void
+driver_copy(struct driver *driver, const struct copy_request *request,
+            driver_done *done, void *aux)
+{
+    struct call *c = call_create(driver, run_copy, deliver_plain, aux);
+
+    c->done.plain = done;
+    c->copy = copy_request_copy(request);
+    call_submit_alone(c);
 }
 
 /* Calls that take a guest's UUID and give no more than an error. */
@@ -487,7 +521,62 @@ PLAIN_UUID_CALL(suspend)
 PLAIN_UUID_CALL(resume)
 PLAIN_UUID_CALL(persist)
 PLAIN_UUID_CALL(discard)
+PLAIN_UUID_CALL(save)
+PLAIN_UUID_CALL(copy_stop)
+PLAIN_UUID_CALL(copy_abort)
 #undef PLAIN_UUID_CALL
+
+/* Calls about a guest at rest. */
+#define REST_CALL(OP)                                                       \
+    void driver_##OP(struct driver *driver,                                 \
+                     const struct rest_request *request, driver_done *done, \
+                     void *aux)                                             \
+    {                                                                       \
+        struct call *c = call_create(driver, run_##OP, deliver_plain, aux); \
+                                                                            \
+        c->done.plain = done;                                               \
+        c->rest = rest_request_copy(request);                               \
+        call_submit(c);                                                     \
+    }
+REST_CALL(rest_seal)
+REST_CALL(rest_give_up)
+REST_CALL(rest_take)
+REST_CALL(rest_wake)
+#undef REST_CALL
+
+void
+driver_rest_get(struct driver *driver, const char *uuid, driver_rest_done *done,
+                void *aux)
+{
+    struct call *c = call_create(driver, run_rest_get, deliver_rest, aux);
+
+    c->done.rest = done;
+    c->text = xstrdup(uuid);
+    call_submit(c);
+}
+
+void
+driver_copy_serve(struct driver *driver, const struct copy_request *request,
+                  driver_text_done *done, void *aux)
+{
+    struct call *c = call_create(driver, run_copy_serve, deliver_text, aux);
+
+    c->done.text = done;
+    c->copy = copy_request_copy(request);
+    call_submit(c);
+}
+
+void
+driver_copy_progress(struct driver *driver, const char *uuid,
+                     driver_number_done *done, void *aux)
+{
+    struct call *c =
+        call_create(driver, run_copy_progress, deliver_number, aux);
+
+    c->done.number = done;
+    c->text = xstrdup(uuid);
+    call_submit(c);
+}
 
 void
 driver_migrate_set_downtime(struct driver *driver, const char *uuid,
@@ -699,6 +788,25 @@ call_submit(struct call *call)
     }
 }
 
+/* On a thread of its own, which the driver's end does not wait for. */
+static void
+call_submit_alone(struct call *call)
+{
+    struct driver *driver = call->driver;
+    uv_thread_t thread;
+
+    call->completion.deliver = migration_done;
+    if (driver->is_cancelled) {
+        return;
+    }
+    call->is_submitted = true;
+    uv_mutex_lock(&driver->mutex);
+    driver->n_users++;
+    driver->n_holders++;
+    uv_mutex_unlock(&driver->mutex);
+    worker_thread_start(&thread, "migration", migration_thread, call);
+}
+
 static void
 call_unlist(struct call *call)
 {
@@ -738,10 +846,13 @@ call_free(struct call *call)
     free(call->more_text);
     prepare_request_free(call->prepare);
     migrate_request_free(call->migrate);
+    rest_request_free(call->rest);
+    copy_request_free(call->copy);
     error_free(call->error);
     host_info_free(call->ret_host);
     free(call->ret_text);
     guest_free(call->ret_guest);
+    guest_rest_free(call->ret_rest);
     guest_list_free(call->ret_list);
     free(call);
 }

@@ -103,13 +103,16 @@ struct guest {
     enum guest_presence presence;
     bool persistent;
     bool has_nvram;
-    int n_serial_tcp; /* Serial ports reached by TCP: the highest of them and
-                       * those before it; 0: none. */
-    unsigned ties;    /* Of enum guest_tie. */
-    char *cpu_xml;    /* <cpu> of a named model; null: its host's. */
-    char *loader;     /* Firmware in a file, as UEFI is; null: none. */
-    int last_cpu;     /* Highest host CPU of its pins; -1: none. */
-    int last_node;    /* Highest NUMA node of the host's; -1: none. */
+    int n_serial_tcp;   /* Serial ports reached by TCP: the highest of them and
+                         * those before it; 0: none. */
+    unsigned ties;      /* Of enum guest_tie. */
+    char *cpu_xml;      /* <cpu> of a named model; null: its host's. */
+    char *loader;       /* Firmware in a file, as UEFI is; null: none. */
+    char *nvram_path;   /* Where its variables are; null: not known. */
+    bool has_tpm_state; /* An emulated TPM, whose state is a secret. */
+    bool is_saved;      /* Off, with its memory in a file. */
+    int last_cpu;       /* Highest host CPU of its pins; -1: none. */
+    int last_node;      /* Highest NUMA node of the host's; -1: none. */
     int64_t hugepage_kib; /* 0: none; -1: of the host's default size. */
     int n_snapshots;      /* Only guest_get() counts them; else 0. */
     struct guest_disk *disks;
@@ -161,6 +164,10 @@ struct prepare_disk {
     char *backing_path; /* Null: none.  As the source has it: absolute, or
                          * the bare name of a file in the image cache. */
     char *backing_format;
+    /* Its bytes will be copied: it is made as so many of nothing, whatever its
+     * format, with this mode.  0: it is made as an empty disk. */
+    int64_t file_size;
+    unsigned file_mode;
 };
 struct prepare_request {
     char *uuid;
@@ -206,6 +213,55 @@ struct migrate_request {
 };
 void migrate_request_free(struct migrate_request *request);
 CLEANUP_FUNC(struct migrate_request, migrate_request_free)
+
+/* A guest that does not run, as it lies on its host.
+ *
+ * It is moved by copying its files and giving its definition from one host to
+ * the other (agent/relocate.h). */
+struct guest_file {
+    char *path;
+    int64_t size, mtime_ns; /* By these it is known again. */
+    unsigned mode;
+};
+struct guest_rest {
+    struct guest *guest; /* Never null, but from rest_get(). */
+    char *definition;    /* As the hypervisor takes it, passwords included. */
+    bool autostart;
+    struct guest_file *files; /* Its disks that are files, the variables of its
+                               * firmware, its saved state. */
+    size_t n_files;
+};
+void guest_rest_free(struct guest_rest *rest);
+CLEANUP_FUNC(struct guest_rest, guest_rest_free)
+
+struct rest_request {
+    char *uuid, *name;
+    char *definition; /* Null where it is of no use. */
+    bool autostart;
+    struct guest_file *files;
+    size_t n_files;
+    /* Edits of the definition (4.3); null: left as it is. */
+    char *vnc_listen, *spice_listen, *serial_listen;
+    bool remove_cpu_shares, file_backed_memory;
+};
+void rest_request_free(struct rest_request *request);
+CLEANUP_FUNC(struct rest_request, rest_request_free)
+struct rest_request *rest_request_copy(const struct rest_request *r);
+
+/* A file on its way. */
+struct copy_request {
+    char *uuid, *path;
+    int64_t size;
+    char *place; /* serve(): address to listen at, null: any; copy(): what
+                  * serve() answered there. */
+    char *name;  /* serve(): what this host is called by the source. */
+    char *tls_directory;      /* Certificates; null: not encrypted. */
+    unsigned bandwidth_mib_s; /* 0: no limit. */
+    unsigned port_min, port_max;
+};
+void copy_request_free(struct copy_request *request);
+CLEANUP_FUNC(struct copy_request, copy_request_free)
+struct copy_request *copy_request_copy(const struct copy_request *r);
 
 enum job_type {
     JOB_NONE,
@@ -272,6 +328,8 @@ struct driver_options {
     const char *virt_type;
     const char *instances_path;
     const char *const *images_paths; /* Ends with null; may be null. */
+    const char *saved_path; /* Where the hypervisor keeps saved guests, ... */
+    const char *nvram_path; /* ... and variables of firmware. Or null. */
     /* Of the fake only. */
     const char *fake_world; /* Directory that hosts share; empty: memory. */
     unsigned fake_guests, fake_memory_mb, fake_dirty_rate_mib_s;
@@ -280,7 +338,7 @@ struct driver_options {
     void *event_aux;
 };
 
-#define DRIVER_ABI 1
+#define DRIVER_ABI 2
 struct driver_ops {
     int abi; /* DRIVER_ABI */
     const char *name;
@@ -320,7 +378,7 @@ struct driver_ops {
     struct error *(*probe_remove)(void *state, const char *directory,
                                   const char *name);
 
-    /* Makes directory and empty disks.  Paths only below instances_path and
+    /* Makes directory and disks.  Paths only below instances_path and
      * images_paths, without "..", not through a symbolic link
      * (ERR_INVALID names the path); what exists is ERR_DESTINATION_DISK_EXISTS
      * and what was made before the failure is removed again. */
@@ -375,6 +433,48 @@ struct driver_ops {
      * Absent is success. */
     struct error *(*discard)(void *state, const char *uuid);
 
+    /* Of guests at rest. */
+
+    /* Saves the memory of an active guest, paused or running, and ends it.
+     * One that is saved already is success; one that is plainly off is
+     * ERR_INSTANCE_NOT_RUNNING.  Takes as long as its memory is large. */
+    struct error *(*save)(void *state, const char *uuid);
+    /* All of it.  ERR_INSTANCE_NOT_FOUND. */
+    struct error *(*rest_get)(void *state, const char *uuid,
+                              struct guest_rest **ret);
+    /* At its destination, before it has it: puts the files on the disk for
+     * good, after which they must have the right sizes, and makes sure that the
+     * definition will be taken.  ERR_MIGRATION says why not. */
+    struct error *(*rest_seal)(void *state, const struct rest_request *request);
+    /* Where it is given away: removes the definition, and a saved state, but no
+     * other file.  Refused (ERR_MIGRATION), with the definition as it was, if
+     * the guest is active or one of the files is not as the request has it. */
+    struct error *(*rest_give_up)(void *state,
+                                  const struct rest_request *request);
+    /* At its destination: defines it.  Defined already is success. */
+    struct error *(*rest_take)(void *state, const struct rest_request *request);
+    /* Lets one that is saved go on.  Active is success; off without a saved
+     * state is ERR_INVALID, as it would lose its memory. */
+    struct error *(*rest_wake)(void *state, const struct rest_request *request);
+
+    /* Lets one peer write one file that prepare() made, and answers where.
+     * What was served of this guest before no longer is.  Only below the
+     * directories that prepare() allows. */
+    struct error *(*copy_serve)(void *state, const struct copy_request *request,
+                                char **ret_place);
+    /* Ends it.  Nothing is written any more when it returns. Nothing served is
+     * success. */
+    struct error *(*copy_stop)(void *state, const char *uuid);
+    /* Copies a file, byte by byte, to what is served at 'place'.  It has a
+     * thread to itself. */
+    struct error *(*copy)(void *state, const struct copy_request *request);
+    /* Makes it end with ERR_CANCELLED; nothing under way, or not yet, is
+     * success.  Any time, as the next. */
+    struct error *(*copy_abort)(void *state, const char *uuid);
+    /* Per mille of the file that are done. */
+    struct error *(*copy_progress)(void *state, const char *uuid,
+                                   unsigned *ret);
+
     /* Steering of the fake from droverctl ("fail migrate MIGRATION"...);
      * 'text' is a verb and words.  Null: not a fake. */
     struct error *(*steer)(void *state, const char *text, char **ret);
@@ -419,6 +519,8 @@ typedef void driver_host_done(void *aux, struct error *error,
 typedef void driver_text_done(void *aux, struct error *error, char *text);
 typedef void driver_guest_done(void *aux, struct error *error,
                                struct guest *guest);
+typedef void driver_rest_done(void *aux, struct error *error,
+                              struct guest_rest *rest);
 typedef void driver_list_done(void *aux, struct error *error,
                               struct guest_list *list);
 typedef void driver_bool_done(void *aux, struct error *error, bool answer);
@@ -482,6 +584,29 @@ void driver_persist(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
 void driver_discard(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
+void driver_save(struct driver *, const char *uuid, driver_done *done,
+                 void *aux);
+void driver_rest_get(struct driver *, const char *uuid, driver_rest_done *done,
+                     void *aux);
+/* All copy the request. */
+void driver_rest_seal(struct driver *, const struct rest_request *request,
+                      driver_done *done, void *aux);
+void driver_rest_give_up(struct driver *, const struct rest_request *request,
+                         driver_done *done, void *aux);
+void driver_rest_take(struct driver *, const struct rest_request *request,
+                      driver_done *done, void *aux);
+void driver_rest_wake(struct driver *, const struct rest_request *request,
+                      driver_done *done, void *aux);
+void driver_copy_serve(struct driver *, const struct copy_request *request,
+                       driver_text_done *done, void *aux);
+void driver_copy(struct driver *, const struct copy_request *request,
+                 driver_done *done, void *aux);
+void driver_copy_stop(struct driver *, const char *uuid, driver_done *done,
+                      void *aux);
+void driver_copy_abort(struct driver *, const char *uuid, driver_done *done,
+                       void *aux);
+void driver_copy_progress(struct driver *, const char *uuid,
+                          driver_number_done *done, void *aux);
 void driver_steer(struct driver *, const char *text, driver_text_done *done,
                   void *aux);
 

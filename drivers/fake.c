@@ -84,6 +84,7 @@ fake_close(void *state)
         at = &(*at)->next;
     }
     *at = fake->next;
+    fake_copies_free(fake);
     struct fake_store *store = fake->store;
     if (fake_store_release(store)) {
         fake_migrations_free(store);
@@ -536,5 +537,16 @@ const struct driver_ops drover_driver = {
     .resume = fake_resume,
     .persist = fake_persist,
     .discard = fake_discard,
+    .save = fake_save,
+    .rest_get = fake_rest_get,
+    .rest_seal = fake_rest_seal,
+    .rest_give_up = fake_rest_give_up,
+    .rest_take = fake_rest_take,
+    .rest_wake = fake_rest_wake,
+    .copy_serve = fake_copy_serve,
+    .copy_stop = fake_copy_stop,
+    .copy = fake_copy,
+    .copy_abort = fake_copy_abort,
+    .copy_progress = fake_copy_progress,
     .steer = fake_steer,
 };

@@ -13,7 +13,8 @@
  *   .down/HOST            its hypervisor can't be reached
  *   .born/UUID            a guest that was made once, not to be made again
  *   .incoming.HOST/UUID   a guest on its way to HOST
- *   .files.HOST/PATH      a directory, disk or probe file
+ *   .files.HOST/PATH      a directory, disk, probe file or saved state
+ *   .served.HOST/UUID     a file of that guest that may be written to
  *   .shared               files of one host are seen by all
  *
  * Threads: one mutex guards the world and all drivers of the process; the
@@ -57,6 +58,17 @@
     FAKE_OP(resume)                \
     FAKE_OP(persist)               \
     FAKE_OP(discard)               \
+    FAKE_OP(save)                  \
+    FAKE_OP(rest_get)              \
+    FAKE_OP(rest_seal)             \
+    FAKE_OP(rest_give_up)          \
+    FAKE_OP(rest_take)             \
+    FAKE_OP(rest_wake)             \
+    FAKE_OP(copy_serve)            \
+    FAKE_OP(copy_stop)             \
+    FAKE_OP(copy)                  \
+    FAKE_OP(copy_abort)            \
+    FAKE_OP(copy_progress)         \
     FAKE_OP(transfer)
 
 enum fake_op {
@@ -85,6 +97,7 @@ struct fake {
     atomic_bool is_connected; /* Read without the mutex. */
     struct fake_fault faults[FAKE_N_OPS];
     struct fake_dirty_rate *dirty_rates; /* Measured here so far. */
+    struct fake_copy *copies;            /* Files that come and go. */
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
 };
@@ -144,6 +157,10 @@ struct error *fake_prepare(void *state, const struct prepare_request *request);
 struct error *fake_unprepare(void *state,
                              const struct prepare_request *request);
 
+/* Its text; the caller's, null: there is none. */
+char *fake_file_get(struct fake_store *store, const char *host,
+                    const char *path);
+void fake_file_remove(struct fake *fake, const char *path);
 /* True if 'host' sees the file. */
 bool fake_file_exists(struct fake_store *store, const char *host,
                       const char *path);
@@ -187,6 +204,24 @@ struct error *fake_dirty_rate_start(void *state, const char *uuid,
 struct error *fake_dirty_rate_get(void *state, const char *uuid,
                                   struct dirty_rate *ret);
 void fake_dirty_rates_free(struct fake *fake);
+
+/* fake_rest.c: entries again. */
+#define FAKE_EMPTY "empty" /* A file that was made and not yet written. */
+struct error *fake_save(void *state, const char *uuid);
+struct error *fake_rest_get(void *state, const char *uuid,
+                            struct guest_rest **ret);
+struct error *fake_rest_seal(void *state, const struct rest_request *request);
+struct error *fake_rest_give_up(void *state,
+                                const struct rest_request *request);
+struct error *fake_rest_take(void *state, const struct rest_request *request);
+struct error *fake_rest_wake(void *state, const struct rest_request *request);
+struct error *fake_copy_serve(void *state, const struct copy_request *request,
+                              char **ret_place);
+struct error *fake_copy_stop(void *state, const char *uuid);
+struct error *fake_copy(void *state, const struct copy_request *request);
+struct error *fake_copy_abort(void *state, const char *uuid);
+struct error *fake_copy_progress(void *state, const char *uuid, unsigned *ret);
+void fake_copies_free(struct fake *fake);
 
 /* fake_steer.c */
 struct error *fake_steer(void *state, const char *text, char **ret);

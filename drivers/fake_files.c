@@ -106,7 +106,8 @@ fake_prepare(void *state, const struct prepare_request *request)
     }
     while (!error && n_made < request->n_disks) {
         const struct prepare_disk *disk = &request->disks[n_made];
-        AUTO_FREE text = xasprintf("disk %s", disk->format);
+        AUTO_FREE text = disk->file_size ? xstrdup(FAKE_EMPTY)
+                                         : xasprintf("disk %s", disk->format);
 
         error = fake_file_add(fake->store, fake->host, disk->path, text);
         n_made += !error;
@@ -154,6 +155,27 @@ fake_unprepare(void *state, const struct prepare_request *request)
         remove_seen(fake, request->directory);
     }
     return NULL;
+}
+
+char *
+fake_file_get(struct fake_store *store, const char *host, const char *path)
+{
+    CLEANUP(fake_names_close) struct fake_names hosts;
+    char *text = NULL;
+
+    hosts_seen_by(store, host, &hosts);
+    for (size_t i = 0; !text && i < hosts.n; i++) {
+        AUTO_FREE key = file_key(hosts.names[i], path);
+
+        text = fake_store_get(store, key);
+    }
+    return text;
+}
+
+void
+fake_file_remove(struct fake *fake, const char *path)
+{
+    remove_seen(fake, path);
 }
 
 bool

@@ -8,6 +8,8 @@
 #include <string.h>
 
 static void parse_line(struct fake_guest *, const char *line, size_t size);
+static void parse_power(const char *text, enum power_state *ret);
+static const char *power_name(enum power_state state);
 static int parse_number(const char *text);
 static uint64_t hash(const char *host, const char *name, uint64_t basis);
 
@@ -16,10 +18,9 @@ static const struct {
     enum power_state state;
     const char *name;
 } power_names[] = {
-    {POWER_RUNNING, "running"},
-    {POWER_PAUSED, "paused"},
-    {POWER_SHUTDOWN, "shutdown"},
-    {POWER_CRASHED, "crashed"},
+    {POWER_RUNNING, "running"},   {POWER_PAUSED, "paused"},
+    {POWER_SHUTDOWN, "shutdown"}, {POWER_CRASHED, "crashed"},
+    {POWER_NOSTATE, "none"},
 };
 
 void
@@ -35,19 +36,14 @@ fake_guest_free(struct fake_guest *guest)
 char *
 fake_guest_format(const struct fake_guest *guest)
 {
-    const char *power = "running";
-
-    for (size_t i = 0; i < N_ELEMENTS(power_names); i++) {
-        if (power_names[i].state == guest->power_state) {
-            power = power_names[i].name;
-        }
-    }
     return xasprintf("name %s\nmemory_mb %d\nvcpus %d\ndisk_mb %d\n"
                      "disk_path %s\npower %s\npersistent %d\n"
-                     "dirty_mib_s %" PRId64 "\n",
+                     "dirty_mib_s %" PRId64 "\nsaved %s\nstarts %d\n",
                      guest->name, guest->memory_mb, guest->n_vcpus,
                      guest->disk_mb, guest->disk_path ? guest->disk_path : "",
-                     power, guest->persistent, guest->dirty_mib_s);
+                     power_name(guest->power_state), guest->persistent,
+                     guest->dirty_mib_s, power_name(guest->saved_state),
+                     guest->n_starts);
 }
 
 struct fake_guest *
@@ -92,6 +88,7 @@ fake_guest_present(const struct fake_guest *guest, enum guest_presence presence)
     ret->power_state = guest->power_state;
     ret->presence = presence;
     ret->persistent = guest->persistent;
+    ret->is_saved = presence == GUEST_OFF && guest->saved_state;
     ret->last_cpu = ret->last_node = -1;
     if (guest->disk_mb) {
         struct guest_disk *disk = xzalloc(sizeof *disk);
@@ -154,13 +151,34 @@ parse_line(struct fake_guest *guest, const char *line, size_t size)
         guest->persistent = parse_number(value) != 0;
     } else if (str_eq(key, "dirty_mib_s")) {
         guest->dirty_mib_s = parse_number(value);
+    } else if (str_eq(key, "starts")) {
+        guest->n_starts = parse_number(value);
     } else if (str_eq(key, "power")) {
-        for (size_t i = 0; i < N_ELEMENTS(power_names); i++) {
-            if (str_eq(power_names[i].name, value)) {
-                guest->power_state = power_names[i].state;
-            }
+        parse_power(value, &guest->power_state);
+    } else if (str_eq(key, "saved")) {
+        parse_power(value, &guest->saved_state);
+    }
+}
+
+static void
+parse_power(const char *text, enum power_state *ret)
+{
+    for (size_t i = 0; i < N_ELEMENTS(power_names); i++) {
+        if (str_eq(power_names[i].name, text)) {
+            *ret = power_names[i].state;
         }
     }
+}
+
+static const char *
+power_name(enum power_state state)
+{
+    for (size_t i = 0; i < N_ELEMENTS(power_names); i++) {
+        if (power_names[i].state == state) {
+            return power_names[i].name;
+        }
+    }
+    return "running";
 }
 
 static int

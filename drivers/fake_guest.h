@@ -17,6 +17,8 @@ struct fake_guest {
     char *disk_path;                 /* Null if and only if 'disk_mb' is 0. */
     enum power_state power_state;
     bool persistent;
+    enum power_state saved_state; /* POWER_NOSTATE: it is not saved. */
+    int n_starts;
     int64_t dirty_mib_s; /* -1: as the host has it. */
 };
 

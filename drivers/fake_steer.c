@@ -117,6 +117,7 @@ change_guest(struct fake *fake, const char *uuid, enum power_state power_state,
                          uuid);
     }
     guest->power_state = power_state;
+    guest->n_starts += event == DRIVER_EVENT_STARTED;
     struct error *error = fake_guest_put(fake->store, fake->host, guest);
     if (!error) {
         fake_emit(fake->store, fake->host, event, detail, uuid);

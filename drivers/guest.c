@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 static void text_array_free(char **texts, size_t n);
+static void files_free(struct guest_file *files, size_t n);
 
 void
 guest_free(struct guest *guest)
@@ -29,6 +30,7 @@ guest_free(struct guest *guest)
     free(guest->name);
     free(guest->title);
     free(guest->loader);
+    free(guest->nvram_path);
     free(guest->cpu_xml);
     free(guest);
 }
@@ -42,6 +44,7 @@ guest_copy(const struct guest *guest)
     copy->name = xstrdup_null(guest->name);
     copy->title = xstrdup_null(guest->title);
     copy->loader = xstrdup_null(guest->loader);
+    copy->nvram_path = xstrdup_null(guest->nvram_path);
     copy->cpu_xml = xstrdup_null(guest->cpu_xml);
     copy->disks = xmemdup(guest->disks, guest->n_disks * sizeof *guest->disks);
     for (size_t i = 0; i < copy->n_disks; i++) {
@@ -160,6 +163,86 @@ migrate_request_free(struct migrate_request *request)
     volume_list_close(&request->volumes);
     vif_list_close(&request->vifs);
     free(request);
+}
+
+void
+guest_rest_free(struct guest_rest *rest)
+{
+    if (rest) {
+        guest_free(rest->guest);
+        free(rest->definition);
+        files_free(rest->files, rest->n_files);
+        free(rest);
+    }
+}
+
+void
+rest_request_free(struct rest_request *request)
+{
+    if (!request) {
+        return;
+    }
+    free(request->uuid);
+    free(request->name);
+    free(request->definition);
+    files_free(request->files, request->n_files);
+    free(request->vnc_listen);
+    free(request->spice_listen);
+    free(request->serial_listen);
+    free(request);
+}
+
+struct rest_request *
+rest_request_copy(const struct rest_request *r)
+{
+    struct rest_request *copy = xmemdup(r, sizeof *r);
+
+    copy->uuid = xstrdup_null(r->uuid);
+    copy->name = xstrdup_null(r->name);
+    copy->definition = xstrdup_null(r->definition);
+    copy->vnc_listen = xstrdup_null(r->vnc_listen);
+    copy->spice_listen = xstrdup_null(r->spice_listen);
+    copy->serial_listen = xstrdup_null(r->serial_listen);
+    copy->files = xmemdup(r->files, r->n_files * sizeof *r->files);
+    for (size_t i = 0; i < copy->n_files; i++) {
+        copy->files[i].path = xstrdup_null(r->files[i].path);
+    }
+    return copy;
+}
+
+void
+copy_request_free(struct copy_request *request)
+{
+    if (request) {
+        free(request->uuid);
+        free(request->path);
+        free(request->place);
+        free(request->name);
+        free(request->tls_directory);
+        free(request);
+    }
+}
+
+struct copy_request *
+copy_request_copy(const struct copy_request *r)
+{
+    struct copy_request *copy = xmemdup(r, sizeof *r);
+
+    copy->uuid = xstrdup_null(r->uuid);
+    copy->path = xstrdup_null(r->path);
+    copy->place = xstrdup_null(r->place);
+    copy->name = xstrdup_null(r->name);
+    copy->tls_directory = xstrdup_null(r->tls_directory);
+    return copy;
+}
+
+static void
+files_free(struct guest_file *files, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(files[i].path);
+    }
+    free(files);
 }
 
 static void

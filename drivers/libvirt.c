@@ -2,6 +2,7 @@
 
 #include "drivers/libvirt_internal.h"
 
+#include "drivers/copy.h"
 #include "drivers/disk.h"
 
 /* The libvirt driver: real guests.  See libvirt_internal.h for its parts. */
@@ -15,6 +16,10 @@ libvirt_open(const struct driver_options *options, void **ret_state)
     state->uri = xstrdup(uri && *uri ? uri : "qemu:///system");
     state->store =
         disk_store_create(options->instances_path, options->images_paths);
+    disk_store_allow(state->store, options->saved_path);
+    disk_store_allow(state->store, options->nvram_path);
+    state->saved_path = xstrdup_null(options->saved_path);
+    state->copies = copies_create();
     state->event = options->event;
     state->event_aux = options->event_aux;
 
@@ -34,7 +39,9 @@ libvirt_close(void *state_)
     libvirt_keeper_stop(state->keeper);
     libvirt_event_unref();
     libvirt_job_cache_free(state->jobs);
+    copies_free(state->copies);
     disk_store_free(state->store);
+    free(state->saved_path);
     free(state->uri);
     free(state);
 }
@@ -134,4 +141,15 @@ const struct driver_ops drover_driver = {
     .resume = libvirt_guest_resume,
     .persist = libvirt_guest_persist,
     .discard = libvirt_guest_discard,
+    .save = libvirt_save,
+    .rest_get = libvirt_rest_get,
+    .rest_seal = libvirt_rest_seal,
+    .rest_give_up = libvirt_rest_give_up,
+    .rest_take = libvirt_rest_take,
+    .rest_wake = libvirt_rest_wake,
+    .copy_serve = libvirt_copy_serve,
+    .copy_stop = libvirt_copy_stop,
+    .copy = libvirt_copy,
+    .copy_abort = libvirt_copy_abort,
+    .copy_progress = libvirt_copy_progress,
 };

@@ -13,8 +13,6 @@ LOG_MODULE(libvirt_guest);
 #define PEER_TIMEOUT_S 10
 #define PEER_SILENCE_S 8
 
-static struct error *read_guest(virDomainPtr domain, const char *uuid,
-                                struct guest **ret);
 static struct error *read_presence(virDomainPtr domain, const char *uuid,
                                    enum guest_presence *ret_presence,
                                    enum power_state *ret_power);
@@ -86,7 +84,7 @@ libvirt_guest_list(void *state, struct guest_list **ret)
         if (error) {
             continue; /* Only to free the rest. */
         }
-        error = read_guest(domain, NULL, &list->guests[list->n]);
+        error = libvirt_guest_read(domain, NULL, &list->guests[list->n]);
         if (!error) {
             list->n++;
         } else if (error_code(error) != ERR_HYPERVISOR_UNAVAILABLE) {
@@ -112,7 +110,7 @@ libvirt_guest_get(void *state, const char *uuid, struct guest **ret)
     struct error *error = libvirt_guest_find(state, uuid, &domain);
 
     if (!error) {
-        error = read_guest(domain, uuid, ret);
+        error = libvirt_guest_read(domain, uuid, ret);
     }
     if (!error) {
         int n = virDomainSnapshotNum(domain, 0);
@@ -219,8 +217,8 @@ libvirt_guest_discard(void *state, const char *uuid)
     return error_wrap(steal(&error), "discard '%s'", uuid);
 }
 
-static struct error *
-read_guest(virDomainPtr domain, const char *uuid, struct guest **ret)
+struct error *
+libvirt_guest_read(virDomainPtr domain, const char *uuid, struct guest **ret)
 {
     CLEANUP(guest_free_at) struct guest *guest = NULL;
     AUTO_FREE xml = virDomainGetXMLDesc(domain, 0);
@@ -238,6 +236,8 @@ read_guest(virDomainPtr domain, const char *uuid, struct guest **ret)
         return error;
     }
     guest->persistent = virDomainIsPersistent(domain) > 0;
+    guest->is_saved = guest->presence == GUEST_OFF &&
+                      virDomainHasManagedSaveImage(domain, 0) > 0;
     /* libvirt would let questions about an incoming guest wait for it. */
     if (guest->presence != GUEST_INCOMING) {
         read_sizes(domain, guest);

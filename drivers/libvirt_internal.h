@@ -12,6 +12,7 @@
  *   libvirt_guest.c       facts and states of guests
  *   libvirt_job.c         statistics of jobs
  *   libvirt_migrate.c     the move and what steers it
+ *   libvirt_rest.c        guests that do not run, and copies of their files
  *
  * Threads: those of the callers, one that keeps the connection open, one that
  * runs libvirt's event loop (for all drivers of the process), and one for each
@@ -25,15 +26,18 @@
 
 #include "drivers/driver.h"
 
+struct copies;
 struct disk_store;
 struct libvirt_jobs;
 struct libvirt_keeper;
 
-/* The driver's state; constant once open, but for what the last
+/* The driver's state; constant once open, but for what 'copies' and the last
  * two point to. */
 struct libvirt {
     char *uri;
     struct disk_store *store;
+    struct copies *copies;
+    char *saved_path; /* Null: not known. */
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
     struct libvirt_jobs *jobs;
@@ -142,6 +146,31 @@ struct error *libvirt_guest_suspend(void *state, const char *uuid);
 struct error *libvirt_guest_resume(void *state, const char *uuid);
 struct error *libvirt_guest_persist(void *state, const char *uuid);
 struct error *libvirt_guest_discard(void *state, const char *uuid);
+
+/* The domain itself, as the entry of the table has it. */
+struct error *libvirt_guest_read(virDomainPtr domain, const char *uuid,
+                                 struct guest **ret) WARN_UNUSED;
+
+/* libvirt_rest.c */
+struct error *libvirt_save(void *state, const char *uuid);
+struct error *libvirt_rest_get(void *state, const char *uuid,
+                               struct guest_rest **ret);
+struct error *libvirt_rest_seal(void *state,
+                                const struct rest_request *request);
+struct error *libvirt_rest_give_up(void *state,
+                                   const struct rest_request *request);
+struct error *libvirt_rest_take(void *state,
+                                const struct rest_request *request);
+struct error *libvirt_rest_wake(void *state,
+                                const struct rest_request *request);
+struct error *libvirt_copy_serve(void *state,
+                                 const struct copy_request *request,
+                                 char **ret_place);
+struct error *libvirt_copy_stop(void *state, const char *uuid);
+struct error *libvirt_copy(void *state, const struct copy_request *request);
+struct error *libvirt_copy_abort(void *state, const char *uuid);
+struct error *libvirt_copy_progress(void *state, const char *uuid,
+                                    unsigned *ret);
 
 /* libvirt_migrate.c */
 struct error *libvirt_migrate(void *state,
