@@ -22,6 +22,7 @@ struct listing {
 struct refresh {
     struct agent *agent;
     char uuid[40];
+    bool is_ours; /* When it was asked for. */
 };
 
 static void host_known(void *aux, struct error *error, struct host_info *host);
@@ -55,6 +56,7 @@ adopt_again(struct agent *agent, const char *uuid)
     struct refresh *refresh = xzalloc(sizeof *refresh);
     refresh->agent = agent;
     snprintf(refresh->uuid, sizeof refresh->uuid, "%s", uuid);
+    refresh->is_ours = is_ours(agent, uuid);
     driver_guest_get(agent->driver, refresh->uuid, guest_known, refresh);
 }
 
@@ -194,7 +196,11 @@ guest_known(void *aux, struct error *error, struct guest *guest)
 {
     struct refresh *refresh = aux;
 
-    if (!error) {
+    /* An answer may be overtaken by the end of an operation; what it says is
+     * from its middle then, and the operation asks again. */
+    if (!refresh->is_ours) {
+        log_debug(NULL, "guest %s was on its way", refresh->uuid);
+    } else if (!error) {
         adopt_guest(refresh->agent, guest);
     } else if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
         forget(refresh->agent, refresh->uuid);

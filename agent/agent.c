@@ -16,6 +16,7 @@
 #include "agent/incoming.h"
 #include "agent/incoming_places.h"
 #include "agent/migration.h"
+#include "agent/relocate.h"
 
 LOG_MODULE(agent);
 
@@ -23,13 +24,9 @@ LOG_MODULE(agent);
 #define N_PARSERS 2
 
 static const struct op_type *const op_types[] = {
-    &migrate_source_type,
-    &incoming_type,
-    &incoming_arrival_type,
-    &conduct_type,
-    &drain_type,
-    &audit_mend_type,
-    NULL,
+    &migrate_source_type, &relocate_type,         &incoming_type,
+    &incoming_rest_type,  &incoming_arrival_type, &conduct_type,
+    &drain_type,          &audit_mend_type,       NULL,
 };
 
 struct start_call {

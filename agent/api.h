@@ -31,19 +31,21 @@
  *                     without passwords
  * migrate             instance, dest (null: choose), block_migration (null:
  *                     find out), disk_over_commit, check (only check),
- *                     settings (see agent/migrate_settings.h)
+ *                     settings (see agent/migrate_settings.h), kind ("live",
+ *                     "cold", "static"; agent/migrate_kind.h)
  *                     -> migration; with check: {ok, reason, dest, data,
  *                     rules: [{host, ok, reason, checks}], forecast}; checks
  *                     are [{rule, text, outcome ("passed", "failed", "n/a"),
  *                     reason}], forecast is null unless ok
  * check_incoming      instance (object), cpu_xml (null: not compared),
- *                     block_migration, disk_over_commit -> {data, report}:
- *                     all that a destination checks (agent/check.h)
- * check_outgoing      instance (object), data -> the same of a source, for
- *                     the destination that data names
- * forecast            instance, dest (null: whichever), block_migration (null:
- *                     with its disks), settings -> see agent/forecaster.h;
+ *                     block_migration, disk_over_commit, kind -> {data,
+ * report}: all that a destination checks (agent/check.h) check_outgoing
+ * instance (object), data -> the same of a source, for the destination that
+ * data names forecast            instance, dest (null: whichever),
+ * block_migration (null: with its disks), settings -> see agent/forecaster.h;
  *                     takes some seconds
+ * relocate_prepare, relocate_files, relocate_serve, relocate_seal,
+ * relocate_finish, relocate_roll_back   see agent/relocate.h
  * migration_list      instance (optional)        [migration]
  * migration_show      migration (UUID, beginning of one, or an instance: its
  *                     newest)                    migration

@@ -61,6 +61,9 @@ api_check_incoming(struct api_call *call)
         error =
             api_tristate(call, "disk_over_commit", &request.disk_over_commit);
     }
+    if (!error) {
+        error = migrate_kind_parse(api_text(call, "kind"), &request.kind);
+    }
     if (!error && !object_string(instance, "uuid")) {
         error = error_new(ERR_VALUE, "the instance has no UUID");
     }

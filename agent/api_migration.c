@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/check.h"
 #include "agent/conduct.h"
 #include "agent/forecaster.h"
 #include "agent/migrate_data.h"
@@ -98,8 +99,8 @@ checked(void *aux, struct error *error, char *dest, struct object *data,
     json_set(json, "data", data ? object_json_clean(data) : NULL);
     json_set(json, "rules", rules);
     json_set_null(json, "forecast");
-    if (error) {
-        api_reply(call, json);
+    if (error || object_has(data, CHECK_KIND_FIELD)) {
+        api_reply(call, json); /* How fast files are copied nobody knows. */
     } else {
         foresee(call, json, dest, migrate_data_block_migration(data));
     }
@@ -108,7 +109,22 @@ checked(void *aux, struct error *error, char *dest, struct object *data,
 }
 
 static struct error *
-check_movable(const struct object *instance)
+check_settings(const struct migrate_settings *settings, enum migrate_kind kind)
+{
+    bool has_others = settings->downtime_ms >= 0 ||
+                      settings->completion_timeout_s >= 0 ||
+                      settings->timeout_action || settings->convergence ||
+                      settings->compression;
+
+    return kind != MIGRATE_LIVE && has_others
+               ? error_new(ERR_VALUE, "a guest that does not run is moved with "
+                                      "no setting but its bandwidth")
+               : NULL;
+}
+
+/* Of a guest at rest the checks have more to say. */
+static struct error *
+check_movable(const struct object *instance, enum migrate_kind kind)
 {
     const char *task = object_string(instance, "task_state");
     int64_t power = object_int(instance, "power_state");
@@ -125,7 +141,8 @@ check_movable(const struct object *instance)
                 "state", task),
             "method", "os-migrateLive");
     }
-    if (power != POWER_RUNNING && power != POWER_PAUSED) {
+    if (kind == MIGRATE_LIVE && power != POWER_RUNNING &&
+        power != POWER_PAUSED) {
         return error_set_arg(
             error_set_arg(
                 error_set_arg(
@@ -145,6 +162,7 @@ api_migrate(struct api_call *call)
 {
     const struct object *instance;
     int block = -1, over_commit = -1, check = -1;
+    enum migrate_kind kind = MIGRATE_LIVE;
     AUTO_SETTINGS settings = MIGRATE_SETTINGS_NONE;
 
     struct error *error =
@@ -162,7 +180,13 @@ api_migrate(struct api_call *call)
         error = find_settings(call, &settings);
     }
     if (!error) {
-        error = check_movable(instance);
+        error = migrate_kind_parse(api_text(call, "kind"), &kind);
+    }
+    if (!error) {
+        error = check_settings(&settings, kind);
+    }
+    if (!error) {
+        error = check_movable(instance, kind);
     }
     if (error) {
         api_fail(call, error);
@@ -175,6 +199,7 @@ api_migrate(struct api_call *call)
             .dest = api_text(call, "dest"),
             .block_migration = block,
             .disk_over_commit = over_commit,
+            .kind = kind,
         };
         placement_find(api_agent(call), &request, api_log(call), checked, call);
         return;
@@ -190,6 +215,7 @@ api_migrate(struct api_call *call)
         .block_migration = block,
         .disk_over_commit = over_commit,
         .settings = &settings,
+        .kind = kind,
     };
     conduct_start(api_agent(call), &request, &log, started, call);
 }

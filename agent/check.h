@@ -7,6 +7,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_kind.h"
 
 /* Fields of the migrate data, between drovers without a control plane: the
  * destination's name, in a report the disks that are copied, as
@@ -15,6 +16,9 @@
 #define CHECK_DEST_FIELD "drover_dest"
 #define CHECK_DISKS_FIELD "drover_disks"
 #define CHECK_LINKS_FIELD "drover_links"
+
+/* Of a guest at rest the kind of its move, as migrate_kind_word() has it. */
+#define CHECK_KIND_FIELD "drover_kind"
 
 struct check_report;
 
@@ -30,9 +34,10 @@ typedef void check_done(void *aux, struct error *error, struct object *data);
 struct check_dest_request {
     const struct json *context;
     const struct object *instance;
-    int block_migration;         /* 1, 0, -1: not said. */
-    int disk_over_commit;        /* 1, 0, -1: not said. */
-    const char *cpu_xml;         /* What the guest needs; null: not said. */
+    int block_migration;  /* 1, 0, -1: not said. */
+    int disk_over_commit; /* 1, 0, -1: not said. */
+    const char *cpu_xml;  /* What the guest needs; null: not said. */
+    enum migrate_kind kind;
     struct check_report *report; /* Null: to the first broken rule. */
 };
 void check_dest(struct agent *agent, const struct check_dest_request *request,

@@ -7,6 +7,7 @@
 
 #include "agent/check_report.h"
 #include "agent/drain.h"
+#include "agent/instance_adopt.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
 #include "agent/migrate_rules.h"
@@ -20,6 +21,7 @@ struct dest_check {
     struct json *context;
     struct object *instance;
     int block_migration, disk_over_commit;
+    enum migrate_kind kind;
     char *source, *cpu_xml;
     struct object *data; /* What is answered. */
     char *probe;         /* The probe file, while there is one. */
@@ -29,6 +31,8 @@ struct dest_check {
 };
 
 static void presence_known(void *aux, struct error *error, struct guest *guest);
+static void names_known(void *aux, struct error *error,
+                        struct guest_list *list);
 static void host_known(void *aux, struct error *error, struct host_info *host);
 static void source_cpu_known(void *aux, struct json **result,
                              struct error *error);
@@ -63,6 +67,7 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
     check->instance = object_copy(request->instance);
     check->block_migration = request->block_migration;
     check->disk_over_commit = request->disk_over_commit;
+    check->kind = request->kind;
     check->cpu_xml = xstrdup_null(request->cpu_xml);
     check->source = xstrdup_null(object_string(request->instance, "host"));
     check->data = migrate_data_create();
@@ -104,7 +109,34 @@ presence_known(void *aux, struct error *error, struct guest *guest)
         error = NULL;
     }
     guest_free(guest);
-    if (settle(check, CHECK_RULE_NO_TWIN, error)) {
+    if (!settle(check, CHECK_RULE_NO_TWIN, error)) {
+        finish(check);
+    } else if (check->kind == MIGRATE_LIVE) {
+        driver_host_get(check->agent->driver, host_known, check);
+    } else {
+        driver_guest_list(check->agent->driver, names_known, check);
+    }
+}
+
+/* The hypervisor finds that out by itself, but when it is too late. */
+static void
+names_known(void *aux, struct error *error, struct guest_list *list)
+{
+    struct dest_check *check = aux;
+    const char *name = instance_domain_name(check->instance);
+
+    for (size_t i = 0; list && name && !error && i < list->n; i++) {
+        const struct guest *guest = list->guests[i];
+
+        if (str_eq(guest->name, name) &&
+            !str_eq(guest->uuid, object_string(check->instance, "uuid"))) {
+            error = error_new(ERR_MIGRATION_PRE_CHECK,
+                              "host '%s' has another guest of the name '%s'",
+                              check->agent->conf->host, name);
+        }
+    }
+    guest_list_free(list);
+    if (settle(check, CHECK_RULE_NAME, error)) {
         driver_host_get(check->agent->driver, host_known, check);
     } else {
         finish(check);
@@ -126,8 +158,11 @@ host_known(void *aux, struct error *error, struct host_info *host)
     host_info_free(host);
 
     /* A control plane knows the source's CPU; without one the source does. */
-    if (!str_eq(conf->libvirt.virt_type, "kvm") ||
-        conf->workarounds.skip_cpu_compare_on_dest) {
+    if (check->kind == MIGRATE_COLD) {
+        check_report_skip(check->report, CHECK_RULE_CPU, "it does not run");
+        driver_probe_create(check->agent->driver, NULL, probe_made, check);
+    } else if (!str_eq(conf->libvirt.virt_type, "kvm") ||
+               conf->workarounds.skip_cpu_compare_on_dest) {
         check_report_skip(
             check->report, CHECK_RULE_CPU, "%s",
             conf->workarounds.skip_cpu_compare_on_dest
@@ -328,9 +363,12 @@ check_files(struct dest_check *check)
 
     if (field) {
         object_unset(check->data, CHECK_DISKS_FIELD);
-        error = migrate_plan_files(check->agent->conf, check->data,
-                                   object_string(check->instance, "uuid"),
-                                   disks, &files);
+        const char *uuid = object_string(check->instance, "uuid");
+        error = check->kind == MIGRATE_LIVE
+                    ? migrate_plan_files(check->agent->conf, check->data, uuid,
+                                         disks, &files)
+                    : migrate_plan_rest_files(check->agent->conf, check->data,
+                                              uuid, disks, &files);
     }
     if (error || !files) {
         if (error) {
@@ -365,6 +403,10 @@ say_what_we_offer(struct dest_check *check, const struct host_info *host)
     if (check->agent->local) {
         /* Nova's call does not say who asks; our check wants to ask back. */
         object_set_string(data, CHECK_DEST_FIELD, conf->host);
+    }
+    if (check->kind != MIGRATE_LIVE) {
+        object_set_string(data, CHECK_KIND_FIELD,
+                          migrate_kind_word(check->kind));
     }
     migrate_data_set_image_type(data, conf->libvirt.images_type);
     if (check->block_migration >= 0) {

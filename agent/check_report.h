@@ -34,8 +34,10 @@
                "the NUMA nodes that it is bound to exist there")             \
     CHECK_RULE(FIRMWARE, "firmware", "its firmware is installed there")      \
     CHECK_RULE(NO_TWIN, "no-twin", "no guest of its UUID is there already")  \
+    CHECK_RULE(NAME, "no-namesake", "no other guest there has its name")     \
     CHECK_RULE(CPU, "cpu", "the destination's CPU can do what ours can")     \
     CHECK_RULE(RUNNING, "running", "the guest runs, or is paused")           \
+    CHECK_RULE(OFF, "off", "the guest is shut off")                          \
     CHECK_RULE(DEVICES, "devices",                                           \
                "it has no device that is tied to its "                       \
                "host")                                                       \

@@ -19,7 +19,9 @@ struct source_check {
     struct json *context;
     char *uuid, *dest;
     struct object *instance, *data;
+    enum migrate_kind kind;
     struct guest *guest;
+    struct guest_rest *rest; /* Of one at rest; else null. */
     bool is_shared_path;
     /* Disks outside of instances_path: is each seen by the destination? */
     size_t i_disk, n_outside, n_outside_shared;
@@ -32,7 +34,9 @@ struct source_check {
     void *aux;
 };
 
+static void rest_known(void *aux, struct error *error, struct guest_rest *rest);
 static void guest_known(void *aux, struct error *error, struct guest *guest);
+static bool check_guest(struct source_check *check);
 static void path_probed(void *aux, struct error *error, bool exists);
 static void next_disk(struct source_check *check);
 static void disk_probe_made(void *aux, struct error *error, char *name);
@@ -73,7 +77,25 @@ check_source(struct agent *agent, const struct check_source_request *request,
     check->report = request->report ? request->report : check->own_report;
     check->done = done;
     check->aux = aux;
-    driver_guest_get(agent->driver, check->uuid, guest_known, check);
+    struct error *error = migrate_kind_parse(
+        object_string(check->data, CHECK_KIND_FIELD), &check->kind);
+    if (error) {
+        check_report_note(check->report, CHECK_RULE_RUNNING, error);
+        finish(check);
+    } else if (check->kind == MIGRATE_LIVE) {
+        driver_guest_get(agent->driver, check->uuid, guest_known, check);
+    } else {
+        driver_rest_get(agent->driver, check->uuid, rest_known, check);
+    }
+}
+
+static void
+rest_known(void *aux, struct error *error, struct guest_rest *rest)
+{
+    struct source_check *check = aux;
+
+    check->rest = rest;
+    guest_known(check, error, rest ? guest_copy(rest->guest) : NULL);
 }
 
 static void
@@ -89,11 +111,7 @@ guest_known(void *aux, struct error *error, struct guest *guest)
         return;
     }
     attachments_mark(check->instance, guest);
-    if (!settle(check, CHECK_RULE_RUNNING, check_power(guest)) ||
-        !settle(check, CHECK_RULE_DEVICES,
-                migrate_rules_check_devices(guest)) ||
-        !settle(check, CHECK_RULE_SNAPSHOTS,
-                migrate_rules_check_snapshots(guest))) {
+    if (!check_guest(check)) {
         finish(check);
         return;
     }
@@ -109,6 +127,37 @@ guest_known(void *aux, struct error *error, struct guest *guest)
     }
     driver_probe_exists(check->agent->driver, NULL, filename, path_probed,
                         check);
+}
+
+/* Where volumes and ports are is in the definition, which goes as it is. */
+static struct error *
+check_rest_devices(const struct source_check *check)
+{
+    return attachments_of(check->instance)
+               ? error_new(ERR_MIGRATION_PRE_CHECK,
+                           "instance %s has volumes or ports that drover "
+                           "attached; move it live",
+                           check->uuid)
+               : migrate_rules_check_rest_devices(check->guest);
+}
+
+static bool
+check_guest(struct source_check *check)
+{
+    const struct guest *guest = check->guest;
+    bool is_off = check->kind == MIGRATE_COLD;
+    bool is_saved = check->kind == MIGRATE_STATIC && guest->is_saved;
+
+    return settle(check, is_off ? CHECK_RULE_OFF : CHECK_RULE_RUNNING,
+                  is_off     ? migrate_rules_check_off(guest)
+                  : is_saved ? NULL
+                             : check_power(guest)) &&
+           settle(check, CHECK_RULE_DEVICES,
+                  check->kind == MIGRATE_LIVE
+                      ? migrate_rules_check_devices(guest)
+                      : check_rest_devices(check)) &&
+           settle(check, CHECK_RULE_SNAPSHOTS,
+                  migrate_rules_check_snapshots(guest));
 }
 
 static void
@@ -407,6 +456,14 @@ check_space(const struct source_check *check, bool over_commit)
 static void
 note_disks(struct source_check *check)
 {
+    if (check->rest) {
+        const char *shared =
+            check->is_shared_path ? check->agent->conf->instances_path : NULL;
+        AUTO_FREE files = migrate_data_files_format(
+            check->rest, migrate_data_block_migration(check->data), shared);
+        object_set_string(check->data, CHECK_DISKS_FIELD, files);
+        return;
+    }
     if (!check->own_report && migrate_data_block_migration(check->data)) {
         AUTO_FREE disks = migrate_data_disks_format(check->guest);
         object_set_string(check->data, CHECK_DISKS_FIELD, disks);
@@ -478,6 +535,7 @@ finish(struct source_check *check)
     object_free(check->instance);
     object_free(check->data);
     guest_free(check->guest);
+    guest_rest_free(check->rest);
     check_report_free(check->own_report);
     free(check->uuid);
     free(check->dest);

@@ -21,6 +21,7 @@ struct conduct {
     struct object *data;   /* Null until a destination agreed. */
     char *wanted, *dest;   /* Each may be null. */
     int block_migration, disk_over_commit;
+    enum migrate_kind kind;
     struct migrate_settings settings;
 
     /* Not in the journal. */
@@ -99,6 +100,7 @@ conduct_start(struct agent *agent, const struct conduct_request *request,
     c->wanted = xstrdup_null(request->dest);
     c->block_migration = request->block_migration;
     c->disk_over_commit = request->disk_over_commit;
+    c->kind = request->kind;
     migrate_settings_copy(&c->settings, request->settings);
     call->done = done;
     call->aux = aux;
@@ -255,6 +257,7 @@ find_run(struct op *op, struct op_ticket *ticket)
         .block_migration = c->block_migration,
         .disk_over_commit = c->disk_over_commit,
         .migration = c->record,
+        .kind = c->kind,
     };
 
     placement_find(c->agent, &request, op_log(op), found, ticket);
@@ -281,6 +284,7 @@ hand_over_run(struct op *op, struct op_ticket *ticket)
         .data = object_copy(c->data),
         .dest = c->dest,
         .settings = &c->settings,
+        .kind = c->kind,
     };
 
     migrate_source_start(c->agent, &request, op_log(op), handed_over, ticket);
@@ -315,6 +319,7 @@ conduct_save(const void *data)
     json_set_int(json, "block_migration", c->block_migration);
     json_set_int(json, "disk_over_commit", c->disk_over_commit);
     json_set(json, "settings", migrate_settings_format(&c->settings));
+    json_set_string(json, "kind", migrate_kind_word(c->kind));
     return json;
 }
 
@@ -332,6 +337,9 @@ conduct_load(void *aux, const struct json *json, void **ret_data)
     c->disk_over_commit = (int)json_int_of(json, "disk_over_commit");
     struct error *error =
         migrate_settings_parse(json_get(json, "settings"), &c->settings);
+    if (!error) {
+        error = migrate_kind_parse(json_string_of(json, "kind"), &c->kind);
+    }
     if (!error) {
         error =
             object_parse(json_get(json, "instance"), "Instance", &c->instance);
@@ -408,7 +416,8 @@ new_record(const struct agent *agent, const struct conduct_request *request)
     object_set_null(record, "dest_node");
     object_set_null(record, "dest_host");
     object_set_string(record, "status", "accepted");
-    object_set_string(record, "migration_type", "live-migration");
+    object_set_string(record, "migration_type",
+                      migrate_kind_type(request->kind));
     object_set_bool(record, "hidden", false);
     object_set_bool(record, "cross_cell_move", false);
     object_set_int(record, "old_instance_type_id",

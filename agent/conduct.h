@@ -8,6 +8,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_kind.h"
 #include "agent/migrate_settings.h"
 
 extern const struct op_type conduct_type;
@@ -20,6 +21,7 @@ struct conduct_request {
     int block_migration;                     /* 1, 0, -1: find out. */
     int disk_over_commit;                    /* 1, 0, -1: do not check. */
     const struct migrate_settings *settings; /* Null: as configured. */
+    enum migrate_kind kind;
 };
 
 /* 'done' is called when the migration is on its way, with its record (the

@@ -58,6 +58,8 @@ static const struct option long_options[] = {
     {"shared", no_argument, NULL, VERB_OPTION | OPTION_SHARED},
     {"disk-over-commit", no_argument, NULL,
      VERB_OPTION | OPTION_DISK_OVER_COMMIT},
+    {"cold", no_argument, NULL, VERB_OPTION | OPTION_COLD},
+    {"static", no_argument, NULL, VERB_OPTION | OPTION_STATIC},
     {"check", no_argument, NULL, VERB_OPTION | OPTION_CHECK},
     {"watch", no_argument, NULL, VERB_OPTION | OPTION_WATCH},
     {"bandwidth", required_argument, NULL, VERB_OPTION | OPTION_BANDWIDTH},
@@ -88,6 +90,7 @@ static int option_index(unsigned option);
 static bool parse_timeout(const char *text, struct command_line *line);
 static bool find_verb(char *const *words, int n, struct command_line *line);
 static bool check_verb(const struct command_line *line);
+static bool check_pairs(unsigned options);
 static int count_words(const char *words);
 static bool begins_with(const char *words, char *const *given, int n);
 static bool verb_takes(const struct verb *verb, unsigned option);
@@ -329,14 +332,27 @@ check_verb(const struct command_line *line)
               stderr);
         return false;
     }
-    if (tool->options & OPTION_BLOCK_MIGRATE && tool->options & OPTION_SHARED) {
-        fputs("droverctl: --block-migrate and --shared exclude each other\n",
-              stderr);
-        return false;
-    }
-    if (tool->options & OPTION_CHECK && tool->options & OPTION_WATCH) {
-        fputs("droverctl: --check and --watch exclude each other\n", stderr);
-        return false;
+    return check_pairs(tool->options);
+}
+
+static bool
+check_pairs(unsigned options)
+{
+    static const struct {
+        unsigned options;
+        const char *names;
+    } pairs[] = {
+        {OPTION_BLOCK_MIGRATE | OPTION_SHARED, "--block-migrate and --shared"},
+        {OPTION_CHECK | OPTION_WATCH, "--check and --watch"},
+        {OPTION_COLD | OPTION_STATIC, "--cold and --static"},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(pairs); i++) {
+        if ((options & pairs[i].options) == pairs[i].options) {
+            fprintf(stderr, "droverctl: %s exclude each other\n",
+                    pairs[i].names);
+            return false;
+        }
     }
     return true;
 }

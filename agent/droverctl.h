@@ -67,12 +67,15 @@ enum verb_option {
     OPTION_TIMEOUT_ACTION = 1 << 8,
     OPTION_CONVERGENCE = 1 << 9,
     OPTION_COMPRESSION = 1 << 10,
+    OPTION_COLD = 1 << 11,
+    OPTION_STATIC = 1 << 12,
 };
 #define SET_OPTIONS (OPTION_BANDWIDTH | OPTION_DOWNTIME)
 #define MIGRATE_OPTIONS                                                      \
     (OPTION_BLOCK_MIGRATE | OPTION_SHARED | OPTION_DISK_OVER_COMMIT |        \
      OPTION_CHECK | OPTION_WATCH | SET_OPTIONS | OPTION_COMPLETION_TIMEOUT | \
-     OPTION_TIMEOUT_ACTION | OPTION_CONVERGENCE | OPTION_COMPRESSION)
+     OPTION_TIMEOUT_ACTION | OPTION_CONVERGENCE | OPTION_COMPRESSION |       \
+     OPTION_COLD | OPTION_STATIC)
 
 #define DRAIN_OPTIONS                                                     \
     (OPTION_TO | OPTION_PLAN | OPTION_YES | OPTION_STOP | OPTION_RESUME | \
@@ -103,7 +106,7 @@ enum verb_option {
     VERB(instance_attachments, "instance attachments", "INSTANCE [FILE]",      \
          1, 2, 0, "show or set volumes and ports of an instance")              \
     VERB(migrate, "migrate", "INSTANCE [DEST]", 1, 2, MIGRATE_OPTIONS,         \
-         "move a running instance to another host")                            \
+         "move an instance to another host")                            \
     VERB(migration_list, "migration list", "[INSTANCE]", 0, 1, 0,              \
          "list migrations, past ones too")                                     \
     VERB(migration_show, "migration show", "MIGRATION", 1, 1, 0,               \

@@ -76,6 +76,10 @@ make_args(const struct tool *tool, const struct json *instance,
     if (tool->options & OPTION_CHECK) {
         json_set_bool(args, "check", true);
     }
+    if (tool->options & (OPTION_COLD | OPTION_STATIC)) {
+        json_set_string(args, "kind",
+                        tool->options & OPTION_COLD ? "cold" : "static");
+    }
     struct json *settings = migrate_settings_of(tool);
     if (settings) {
         json_set(args, "settings", settings);

@@ -216,7 +216,8 @@ amount_of(const struct watch *w)
     int64_t disk_left = number_of(w->now, "disk_remaining");
     int64_t guest = number_of(w->instance, "memory_mb");
 
-    if (memory <= 0 && guest > 0) {
+    if (memory <= 0 && guest > 0 &&
+        str_eq(json_string_of(w->now, "type"), "live-migration")) {
         memory = memory_left = guest * MIB;
     }
     memory = memory < 0 ? 0 : memory;

@@ -12,11 +12,10 @@
 
 LOG_MODULE(incoming);
 
-static struct op *find(struct agent *agent, const char *uuid);
 static void prepare_enter(struct agent *agent, struct incoming *in,
-                          const struct log_context *log);
+                          const struct log_context *log, const char *key);
 static void prepare_start(struct agent *agent, struct incoming *in,
-                          const struct log_context *log);
+                          const struct log_context *log, const char *key);
 
 static struct incoming *
 incoming_create(struct agent *agent, struct incoming_request *request)
@@ -28,13 +27,23 @@ incoming_create(struct agent *agent, struct incoming_request *request)
     in->instance = steal(&request->instance);
     in->data = steal(&request->data);
     in->disks = steal(&request->disks);
+    in->kind = request->kind;
     return in;
+}
+
+static void
+request_drop(struct incoming_request *request)
+{
+    json_free(request->context);
+    object_free(request->instance);
+    object_free(request->data);
+    free(request->disks);
 }
 
 /* The newest who asks is told of the end; one whose question was repeated has
  * given up, but is answered all the same. */
-static void
-set_ended(struct incoming *in, attach_done *done, void *aux)
+void
+incoming_set_ended(struct incoming *in, attach_done *done, void *aux)
 {
     if (in->ended) {
         in->ended(in->ended_aux,
@@ -50,6 +59,7 @@ struct prepare_again {
     struct agent *agent;
     struct incoming *in;
     struct log_context log;
+    char *key; /* Null: a new one. */
 };
 
 static void
@@ -64,8 +74,9 @@ leftover_gone(void *aux, struct error *error)
         again->in->prepared = NULL;
         incoming_free(again->in);
     } else {
-        prepare_enter(again->agent, again->in, &again->log);
+        prepare_enter(again->agent, again->in, &again->log, again->key);
     }
+    free(again->key);
     free(again);
 }
 
@@ -86,8 +97,8 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
     }
     in->prepared = done;
     in->prepared_aux = aux;
-    if (!find(agent, incoming_uuid(in))) {
-        prepare_enter(agent, in, log);
+    if (!incoming_find(agent, incoming_uuid(in))) {
+        prepare_enter(agent, in, log, request->key);
         return;
     }
 
@@ -96,6 +107,7 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
     again->agent = agent;
     again->in = in;
     again->log = *log;
+    again->key = xstrdup_null(request->key);
     struct incoming_request old = {
         .context = json_copy(in->context),
         .instance = object_copy(in->instance),
@@ -115,15 +127,16 @@ place_got(void *aux, struct error *error, struct slot *place)
         incoming_free(again->in);
     } else {
         again->in->place = place;
-        prepare_start(again->agent, again->in, &again->log);
+        prepare_start(again->agent, again->in, &again->log, again->key);
     }
+    free(again->key);
     free(again);
 }
 
 /* A drover is told that there is no place for it, any other source waits. */
 static void
 prepare_enter(struct agent *agent, struct incoming *in,
-              const struct log_context *log)
+              const struct log_context *log, const char *key)
 {
     bool asks_again = object_bool(in->data, PLACES_WAITS_FIELD);
 
@@ -138,6 +151,7 @@ prepare_enter(struct agent *agent, struct incoming *in,
     again->agent = agent;
     again->in = in;
     again->log = *log;
+    again->key = xstrdup_null(key);
     incoming_places_request(agent->incoming, place_got, again);
 }
 
@@ -165,15 +179,17 @@ prepare_accepted(void *aux, struct op *op, struct error *error)
 /* Each attempt has a key of its own: a guest may come here many times. */
 static void
 prepare_start(struct agent *agent, struct incoming *in,
-              const struct log_context *log)
+              const struct log_context *log, const char *key)
 {
-    char key[UUID_SIZE];
+    char uuid[UUID_SIZE];
     struct prepare_call *call = xzalloc(sizeof *call);
 
     call->done = steal(&in->prepared);
     call->aux = in->prepared_aux;
-    op_start(agent->ops, &incoming_type, uuid_generate_text(key), log, in,
-             prepare_accepted, call);
+    op_start(agent->ops,
+             in->kind == MIGRATE_LIVE ? &incoming_type : &incoming_rest_type,
+             key ? key : uuid_generate_text(uuid), log, in, prepare_accepted,
+             call);
 }
 
 struct take_over {
@@ -193,7 +209,7 @@ arrival_accepted(void *aux, struct op *op, struct error *error)
         call->done(call->aux,
                    error_new(ERR_MIGRATION, "the request was repeated"));
     } else {
-        set_ended(in, call->done, call->aux);
+        incoming_set_ended(in, call->done, call->aux);
     }
     free(call);
 }
@@ -202,8 +218,14 @@ void
 incoming_take_over(struct agent *agent, struct incoming_request *request,
                    const struct log_context *log, attach_done *done, void *aux)
 {
-    struct op *op = find(agent, object_string(request->instance, "uuid"));
+    struct op *op =
+        incoming_find(agent, object_string(request->instance, "uuid"));
 
+    if (op && str_eq(op_type_name(op), incoming_rest_type.name)) {
+        request_drop(request);
+        done(aux, error_new(ERR_MIGRATION, "the guest comes in another way"));
+        return;
+    }
     if (!op) {
         /* Prepared by somebody else, or told before. */
         char key[UUID_SIZE];
@@ -220,11 +242,9 @@ incoming_take_over(struct agent *agent, struct incoming_request *request,
     struct incoming *in = op_data(op);
     object_free(in->instance);
     in->instance = steal(&request->instance);
-    json_free(request->context);
-    object_free(request->data);
-    free(request->disks);
+    request_drop(request);
     in->taken_over = true;
-    set_ended(in, done, aux);
+    incoming_set_ended(in, done, aux);
     if (in->wait) {
         op_ticket_done(steal(&in->wait), NULL);
     }
@@ -235,6 +255,7 @@ struct roll_back {
     struct incoming_request request;
     struct log_context log;
     bool is_announced;
+    bool is_silent; /* Nova has no notifications of it. */
     attach_done *done;
     void *aux;
 };
@@ -242,7 +263,7 @@ struct roll_back {
 static void
 announce_roll_back(struct roll_back *call)
 {
-    if (!call->is_announced) {
+    if (!call->is_announced && !call->is_silent) {
         call->is_announced = true;
         notify_instance(call->agent->notify, call->request.context,
                         NOTIFY_ROLLBACK_DEST, NOTIFY_START,
@@ -255,16 +276,14 @@ roll_back_done(void *aux, struct error *error)
 {
     struct roll_back *call = aux;
 
-    if (!error) {
+    if (!error && !call->is_silent) {
         announce_roll_back(call);
         notify_instance(call->agent->notify, call->request.context,
                         NOTIFY_ROLLBACK_DEST, NOTIFY_END,
                         call->request.instance);
     }
     call->done(call->aux, error);
-    json_free(call->request.context);
-    object_free(call->request.instance);
-    object_free(call->request.data);
+    request_drop(&call->request);
     free(call);
 }
 
@@ -276,7 +295,7 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     bool is_here = guest && (guest->presence == GUEST_ACTIVE ||
                              guest->presence == GUEST_POSTCOPY ||
                              guest->presence == GUEST_POSTCOPY_FAILED);
-    struct op *op = find(call->agent, uuid);
+    struct op *op = incoming_find(call->agent, uuid);
 
     guest_free(guest);
     bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
@@ -305,7 +324,7 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     }
     struct incoming *in = op_data(op);
     in->told_to_roll_back = true;
-    set_ended(in, roll_back_done, call);
+    incoming_set_ended(in, roll_back_done, call);
     if (in->wait) {
         op_ticket_done(steal(&in->wait),
                        error_new(ERR_CANCELLED, "the source rolled back"));
@@ -321,6 +340,11 @@ incoming_roll_back(struct agent *agent, struct incoming_request *request,
     struct roll_back *call = xzalloc(sizeof *call);
 
     call->agent = agent;
+    struct op *op =
+        incoming_find(agent, object_string(request->instance, "uuid"));
+
+    call->is_silent = request->kind != MIGRATE_LIVE ||
+                      (op && str_eq(op_type_name(op), incoming_rest_type.name));
     call->request = *request;
     call->log = *log;
     call->done = done;
@@ -332,13 +356,13 @@ incoming_roll_back(struct agent *agent, struct incoming_request *request,
 bool
 incoming_is_expected(struct agent *agent, const char *instance_uuid)
 {
-    return find(agent, instance_uuid) != NULL;
+    return incoming_find(agent, instance_uuid) != NULL;
 }
 
 struct error *
 incoming_ask_source(struct agent *agent, const char *instance_uuid)
 {
-    struct op *op = find(agent, instance_uuid);
+    struct op *op = incoming_find(agent, instance_uuid);
     struct incoming *in = op ? op_data(op) : NULL;
 
     if (!in || !in->watch) {
@@ -354,16 +378,18 @@ incoming_count(struct agent *agent)
     unsigned n = 0;
 
     for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
-        n += str_eq(op_type_name(op), incoming_type.name);
+        n += str_eq(op_type_name(op), incoming_type.name) ||
+             str_eq(op_type_name(op), incoming_rest_type.name);
     }
     return n;
 }
 
-static struct op *
-find(struct agent *agent, const char *uuid)
+struct op *
+incoming_find(struct agent *agent, const char *uuid)
 {
     for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
         if (str_eq(op_type_name(op), incoming_type.name) ||
+            str_eq(op_type_name(op), incoming_rest_type.name) ||
             str_eq(op_type_name(op), incoming_arrival_type.name)) {
             const struct incoming *in = op_data(op);
             if (str_eq(incoming_uuid(in), uuid)) {

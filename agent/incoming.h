@@ -11,6 +11,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_kind.h"
 
 extern const struct op_type incoming_type;
 /* The same for a guest that this agent did not prepare: its part after the
@@ -22,6 +23,8 @@ struct incoming_request {
     struct json *context;
     struct object *instance, *data; /* 'data' may be null after arrival. */
     char *disks;                    /* The 'disk' argument; null: none. */
+    enum migrate_kind kind; /* Of a guest at rest it is only expected. */
+    const char *key;        /* Of the operation; borrowed.  Null: a new one. */
 };
 
 /* Prepares (pre_live_migration).  'done' gets the migrate data to answer with,
@@ -38,6 +41,27 @@ void incoming_prepare(struct agent *agent, struct incoming_request *request,
 void incoming_take_over(struct agent *agent, struct incoming_request *request,
                         const struct log_context *log, attach_done *done,
                         void *aux);
+
+/* Of a guest at rest (agent/relocate.h): what comes of it, its files are to be
+ * made; all but 'uuid' is taken.  'done' is called when they are. */
+struct incoming_rest {
+    char *disks, *name, *definition;
+    bool autostart;
+};
+void incoming_rest_files(struct agent *agent, const char *uuid,
+                         struct incoming_rest *rest, attach_done *done,
+                         void *aux);
+/* One of them may be written, there. */
+void incoming_rest_serve(struct agent *agent, const char *uuid,
+                         const char *path, driver_text_done *done, void *aux);
+/* They are complete. */
+void incoming_rest_seal(struct agent *agent, const char *uuid,
+                        attach_done *done, void *aux);
+/* It is this host's.  'key' is that of its operation; told twice, it answers
+ * twice the same. */
+void incoming_rest_finish(struct agent *agent, const struct object *instance,
+                          const char *key, attach_done *done, void *aux);
+extern const struct op_type incoming_rest_type;
 
 /* The guest does not come (rollback_live_migration_at_destination).  What the
  * journal says was prepared is taken back, and nothing else, whatever the

@@ -16,57 +16,48 @@
 LOG_MODULE(incoming);
 
 static void announce_pre(struct op *op, struct op_ticket *ticket);
-static void volumes_run(struct op *op, struct op_ticket *ticket);
-static void volumes_undo(struct op *op, struct op_ticket *ticket);
-static void disks_check(struct op *op, struct op_ticket *ticket);
-static void disks_run(struct op *op, struct op_ticket *ticket);
-static void disks_undo(struct op *op, struct op_ticket *ticket);
 static void consoles_run(struct op *op, struct op_ticket *ticket);
-static void ports_run(struct op *op, struct op_ticket *ticket);
-static void ports_undo(struct op *op, struct op_ticket *ticket);
 static void answer_run(struct op *op, struct op_ticket *ticket);
 static void wait_run(struct op *op, struct op_ticket *ticket);
 static void wait_undo(struct op *op, struct op_ticket *ticket);
 static void arrived_run(struct op *op, struct op_ticket *ticket);
 static void arrived_probe(struct op *op, struct op_ticket *ticket);
 static void announce_post(struct op *op, struct op_ticket *ticket);
-static void settle_ports(struct op *op, struct op_ticket *ticket);
 static void persist_run(struct op *op, struct op_ticket *ticket);
-static void record_run(struct op *op, struct op_ticket *ticket);
 static void announce_end(struct op *op, struct op_ticket *ticket);
-static struct json *incoming_save(const void *data);
-static struct error *incoming_load(void *aux, const struct json *json,
-                                   void **ret_data);
-static void incoming_finished(struct op *op, const struct error *error);
 
 /* What follows the arrival; the same in both tables. */
-#define STEPS_AFTER_ARRIVAL                                           \
-    {.name = "announce-post", .run = announce_post},                  \
-        {.name = "settle-ports",                                      \
-         .run = settle_ports,                                         \
-         .timeout_s = 300,                                            \
-         .may_be_left = true},                                        \
-        {.name = "persist",                                           \
-         .run = persist_run,                                          \
-         .timeout_s = 120,                                            \
-         .may_be_left = true},                                        \
-        {.name = "take-record", .run = record_run, .timeout_s = 300}, \
-        {.name = "announce-end", .run = announce_end},                \
-    {                                                                 \
-        .name = NULL                                                  \
+#define STEPS_AFTER_ARRIVAL                                                    \
+    {.name = "announce-post", .run = announce_post},                           \
+        {.name = "settle-ports",                                               \
+         .run = incoming_settle_ports,                                         \
+         .timeout_s = 300,                                                     \
+         .may_be_left = true},                                                 \
+        {.name = "persist",                                                    \
+         .run = persist_run,                                                   \
+         .timeout_s = 120,                                                     \
+         .may_be_left = true},                                                 \
+        {.name = "take-record", .run = incoming_record_run, .timeout_s = 300}, \
+        {.name = "announce-end", .run = announce_end},                         \
+    {                                                                          \
+        .name = NULL                                                           \
     }
 
 static const struct step incoming_steps[] = {
     {.name = "announce-pre", .run = announce_pre},
-    {.name = "connect-volumes", .run = volumes_run, .undo = volumes_undo},
-    {.name = "check-disks", .run = disks_check, .timeout_s = 120},
+    {.name = "connect-volumes",
+     .run = incoming_volumes_run,
+     .undo = incoming_volumes_undo},
+    {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
     {.name = "make-disks",
-     .run = disks_run,
-     .undo = disks_undo,
+     .run = incoming_disks_run,
+     .undo = incoming_disks_undo,
      .timeout_s = 600},
     /* Nothing to take back: what is reserved is the operation's own. */
     {.name = "reserve-consoles", .run = consoles_run},
-    {.name = "plug-ports", .run = ports_run, .undo = ports_undo},
+    {.name = "plug-ports",
+     .run = incoming_ports_run,
+     .undo = incoming_ports_undo},
     {.name = "answer", .run = answer_run},
     /* The commit: the guest runs here. */
     {.name = "wait",
@@ -135,8 +126,8 @@ volumes_connected(void *aux, struct error *error, struct object *data)
     op_ticket_done(ticket, error);
 }
 
-static void
-volumes_run(struct op *op, struct op_ticket *ticket)
+void
+incoming_volumes_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -144,8 +135,8 @@ volumes_run(struct op *op, struct op_ticket *ticket)
                                      in->data, volumes_connected, ticket);
 }
 
-static void
-volumes_undo(struct op *op, struct op_ticket *ticket)
+void
+incoming_volumes_undo(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -157,8 +148,11 @@ volumes_undo(struct op *op, struct op_ticket *ticket)
 static struct error *
 files_of(const struct incoming *in, struct prepare_request **ret)
 {
-    return migrate_plan_files(in->agent->conf, in->data, incoming_uuid(in),
-                              in->disks, ret);
+    return in->kind == MIGRATE_LIVE
+               ? migrate_plan_files(in->agent->conf, in->data,
+                                    incoming_uuid(in), in->disks, ret)
+               : migrate_plan_rest_files(in->agent->conf, in->data,
+                                         incoming_uuid(in), in->disks, ret);
 }
 
 static void
@@ -178,20 +172,20 @@ prepare_files(struct op *op, struct op_ticket *ticket, bool only_check)
 
 /* A step of its own, so that once the journal names "make-disks" whatever
  * stands there is ours to remove. */
-static void
-disks_check(struct op *op, struct op_ticket *ticket)
+void
+incoming_disks_check(struct op *op, struct op_ticket *ticket)
 {
     prepare_files(op, ticket, true);
 }
 
-static void
-disks_run(struct op *op, struct op_ticket *ticket)
+void
+incoming_disks_run(struct op *op, struct op_ticket *ticket)
 {
     prepare_files(op, ticket, false);
 }
 
-static void
-disks_undo(struct op *op, struct op_ticket *ticket)
+void
+incoming_disks_undo(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
     CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
@@ -245,8 +239,8 @@ consoles_run(struct op *op, struct op_ticket *ticket)
     op_ticket_done(ticket, error);
 }
 
-static void
-ports_run(struct op *op, struct op_ticket *ticket)
+void
+incoming_ports_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -254,8 +248,8 @@ ports_run(struct op *op, struct op_ticket *ticket)
                                op_ticket_done_aux, ticket);
 }
 
-static void
-ports_undo(struct op *op, struct op_ticket *ticket)
+void
+incoming_ports_undo(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -368,8 +362,8 @@ announce_post(struct op *op, struct op_ticket *ticket)
     op_ticket_done(ticket, NULL);
 }
 
-static void
-settle_ports(struct op *op, struct op_ticket *ticket)
+void
+incoming_settle_ports(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -465,8 +459,8 @@ record_take(void *aux, struct error *error, struct guest *guest)
                                 expected, record_saved, ticket);
 }
 
-static void
-record_run(struct op *op, struct op_ticket *ticket)
+void
+incoming_record_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
@@ -485,7 +479,7 @@ announce_end(struct op *op, struct op_ticket *ticket)
 
 /* The journal's side. */
 
-static struct json *
+struct json *
 incoming_save(const void *data)
 {
     const struct incoming *in = data;
@@ -497,10 +491,16 @@ incoming_save(const void *data)
              in->data ? json_copy(object_json(in->data)) : NULL);
     json_set_string(json, "disks", in->disks);
     json_set_bool(json, "taken_over", in->taken_over);
+    if (in->kind != MIGRATE_LIVE) {
+        json_set_string(json, "kind", migrate_kind_word(in->kind));
+        json_set_string(json, "name", in->name);
+        json_set_string(json, "definition", in->definition);
+        json_set_bool(json, "autostart", in->autostart);
+    }
     return json;
 }
 
-static struct error *
+struct error *
 incoming_load(void *aux, const struct json *json, void **ret_data)
 {
     struct incoming *in = xzalloc(sizeof *in);
@@ -511,8 +511,15 @@ incoming_load(void *aux, const struct json *json, void **ret_data)
     in->context = json_copy(json_get(json, "context"));
     in->disks = xstrdup_null(json_string_of(json, "disks"));
     in->taken_over = json_bool_of(json, "taken_over");
+    in->name = xstrdup_null(json_string_of(json, "name"));
+    in->definition = xstrdup_null(json_string_of(json, "definition"));
+    in->autostart = json_bool_of(json, "autostart");
     struct error *error =
-        object_parse(json_get(json, "instance"), "Instance", &in->instance);
+        migrate_kind_parse(json_string_of(json, "kind"), &in->kind);
+    if (!error) {
+        error =
+            object_parse(json_get(json, "instance"), "Instance", &in->instance);
+    }
     if (!error && data && !json_is_null(data)) {
         error = object_parse(data, NULL, &in->data);
     }
@@ -541,6 +548,9 @@ incoming_free(void *data)
     if (in->prepared) {
         in->prepared(in->prepared_aux, stopping(), NULL);
     }
+    if (in->files_made) {
+        in->files_made(in->files_made_aux, stopping());
+    }
     if (in->ended) {
         in->ended(in->ended_aux, stopping());
     }
@@ -554,10 +564,12 @@ incoming_free(void *data)
     object_free(in->data);
     error_free(in->refusal);
     free(in->disks);
+    free(in->name);
+    free(in->definition);
     free(in);
 }
 
-static void
+void
 incoming_finished(struct op *op, const struct error *error)
 {
     struct incoming *in = op_data(op);
@@ -565,6 +577,10 @@ incoming_finished(struct op *op, const struct error *error)
     if (in->prepared) {
         in->prepared(in->prepared_aux, error_copy(error), NULL);
         in->prepared = NULL;
+    }
+    if (in->files_made) {
+        in->files_made(in->files_made_aux, error_copy(error));
+        in->files_made = NULL;
     }
     if (in->ended) {
         struct error *answer = NULL;

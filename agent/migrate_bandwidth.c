@@ -55,10 +55,9 @@ static struct migration *
 next_sharer(struct op **op)
 {
     for (; *op; *op = op_next(*op)) {
-        struct migration *m = op_data(*op);
+        struct migration *m = migrate_source_of(*op);
 
-        if (str_eq(op_type_name(*op), migrate_source_type.name) &&
-            m->shares_bandwidth) {
+        if (m && m->shares_bandwidth) {
             *op = op_next(*op);
             return m;
         }

@@ -154,6 +154,12 @@ struct migrate_cleanup migrate_data_cleanup(const struct object *data);
  */
 char *migrate_data_disks_format(const struct guest *guest);
 
+/* The same of the files of a guest at rest that are copied: its disks, if
+ * 'copies_disks', and what else is not below 'shared' (null: nothing is).  Each
+ * is made with its bytes to come (struct prepare_disk). */
+char *migrate_data_files_format(const struct guest_rest *rest,
+                                bool copies_disks, const char *shared);
+
 /* The same text from a peer, which may be anything at all; null or "null" is
  * the empty list.  Types are "qcow2" or "raw", sizes are sane, paths absolute
  * and without "." and ".." and named once; whether this host wants files there

@@ -17,6 +17,11 @@
 #define CACHE_DIRECTORY "_base"
 
 static struct json *describe_disk(const struct guest_disk *disk);
+static bool is_file_copied(const struct guest_rest *rest,
+                           const struct guest_file *file, bool copies_disks,
+                           const char *shared);
+static struct json *describe_file(const struct guest *guest,
+                                  const struct guest_file *file);
 static const char *backing_name(const char *path);
 static struct error *parse_disk(const struct json *json,
                                 struct prepare_disk *ret);
@@ -33,6 +38,22 @@ migrate_data_disks_format(const struct guest *guest)
     for (size_t i = 0; i < guest->n_disks; i++) {
         if (migrate_rules_is_copied(&guest->disks[i])) {
             json_append(list, describe_disk(&guest->disks[i]));
+        }
+    }
+    return json_print(list, NULL);
+}
+
+char *
+migrate_data_files_format(const struct guest_rest *rest, bool copies_disks,
+                          const char *shared)
+{
+    AUTO_JSON list = json_array();
+
+    for (size_t i = 0; i < rest->n_files; i++) {
+        const struct guest_file *file = &rest->files[i];
+
+        if (is_file_copied(rest, file, copies_disks, shared)) {
+            json_append(list, describe_file(rest->guest, file));
         }
     }
     return json_print(list, NULL);
@@ -115,6 +136,57 @@ describe_disk(const struct guest_disk *disk)
     return json;
 }
 
+static const struct guest_disk *
+disk_of(const struct guest *guest, const char *path)
+{
+    for (size_t i = 0; i < guest->n_disks; i++) {
+        if (str_eq(guest->disks[i].path, path)) {
+            return &guest->disks[i];
+        }
+    }
+    return NULL;
+}
+
+/* What is no disk of the guest's is this host's, unless it lies beside the
+ * disks that the hosts share. */
+static bool
+is_file_copied(const struct guest_rest *rest, const struct guest_file *file,
+               bool copies_disks, const char *shared)
+{
+    const struct guest_disk *disk = disk_of(rest->guest, file->path);
+    size_t size = shared ? strlen(shared) : 0;
+
+    if (disk) {
+        return copies_disks && migrate_rules_is_copied(disk);
+    }
+    return !shared || strncmp(file->path, shared, size) ||
+           file->path[size] != '/';
+}
+
+/* As a disk, with two more keys of ours.  The bytes of an unusual image are
+ * bytes like others. */
+static struct json *
+describe_file(const struct guest *guest, const struct guest_file *file)
+{
+    const struct guest_disk *disk = disk_of(guest, file->path);
+    struct guest_disk plain = disk ? *disk : (struct guest_disk){NULL};
+    char raw[] = "raw";
+
+    plain.path = file->path;
+    plain.allocated_size = file->size;
+    if (!plain.format || !is_format(plain.format)) {
+        plain.format = raw;
+        plain.backing_path = NULL;
+    }
+    if (plain.virtual_size <= 0) {
+        plain.virtual_size = file->size;
+    }
+    struct json *json = describe_disk(&plain);
+    json_set_int(json, "file_size", file->size);
+    json_set_int(json, "file_mode", file->mode);
+    return json;
+}
+
 /* An image of the cache by its name, as each host may keep its cache where it
  * likes; any other file by its path. */
 static const char *
@@ -143,6 +215,8 @@ parse_disk(const struct json *json, struct prepare_disk *ret)
     ret->path = xstrdup(json_string_of(json, "path"));
     ret->format = xstrdup(json_string_of(json, "type"));
     ret->virtual_size = json_int_of(json, "virt_disk_size");
+    ret->file_size = json_int_of(json, "file_size");
+    ret->file_mode = (unsigned)json_int_of(json, "file_mode") & 0777;
     if (backing && *backing) {
         const char *format = json_string_of(json, "backing_format");
         ret->backing_path = xstrdup(backing);
@@ -172,6 +246,10 @@ check_disk(const struct json *json)
     if (!json_is_int(size) || json_get_int(size) <= 0 ||
         json_get_int(size) > SIZE_MAX_BYTES) {
         return error_new(ERR_VALUE, "size of '%s' is none", path);
+    }
+    if (json_int_of(json, "file_size") < 0 ||
+        json_int_of(json, "file_size") > SIZE_MAX_BYTES) {
+        return error_new(ERR_VALUE, "size of the file '%s' is none", path);
     }
     if (backing && !json_is_null(backing)) {
         const char *name = json_get_string(backing);

@@ -105,13 +105,23 @@ migrate_plan_files(const struct conf *conf, const struct object *data,
                    const char *uuid, const char *disks,
                    struct prepare_request **ret)
 {
-    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-    AUTO_FREE directory = migrate_plan_directory(conf, data);
     bool copies = migrate_data_block_migration(data) &&
                   !migrate_data_is_shared_block_storage(data);
 
-    struct error *error = migrate_data_disks_parse(copies ? disks : NULL, uuid,
-                                                   directory, &files);
+    return migrate_plan_rest_files(conf, data, uuid, copies ? disks : NULL,
+                                   ret);
+}
+
+struct error *
+migrate_plan_rest_files(const struct conf *conf, const struct object *data,
+                        const char *uuid, const char *disks,
+                        struct prepare_request **ret)
+{
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    AUTO_FREE directory = migrate_plan_directory(conf, data);
+
+    struct error *error =
+        migrate_data_disks_parse(disks, uuid, directory, &files);
     if (error) {
         return error;
     }

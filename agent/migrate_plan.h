@@ -38,6 +38,13 @@ struct error *migrate_plan_files(const struct conf *conf,
                                  const char *disks,
                                  struct prepare_request **ret) WARN_UNUSED;
 
+/* The same of a guest at rest: all files of the text are copied, also where
+ * its disks are shared. */
+struct error *migrate_plan_rest_files(const struct conf *conf,
+                                      const struct object *data,
+                                      const char *uuid, const char *disks,
+                                      struct prepare_request **ret) WARN_UNUSED;
+
 /* The instance's directory, if it is this host's alone; else null. */
 char *migrate_plan_directory(const struct conf *conf,
                              const struct object *data);

@@ -9,6 +9,7 @@
 #include "agent/incoming_places.h"
 #include "agent/migrate_data.h"
 #include "agent/peer.h"
+#include "agent/relocate.h"
 
 LOG_MODULE(migrate);
 
@@ -58,7 +59,11 @@ migration_reserve_undo(struct op *op, struct op_ticket *ticket)
     struct migration *m = op_data(op);
     struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
 
-    if (!m->announced) {
+    if (m->relocation && !m->was_refused) {
+        relocate_roll_back(op, ticket);
+        return;
+    }
+    if (!m->announced && !m->relocation) {
         notify_instance(m->agent->notify, m->context, NOTIFY_ROLLBACK,
                         NOTIFY_START, m->instance);
         m->announced = true;
@@ -118,6 +123,11 @@ ask(struct op *op, struct op_ticket *ticket)
 
     m->was_refused = false; /* It may prepare from now on. */
     object_set_bool(data, PLACES_WAITS_FIELD, true);
+    if (m->relocation) {
+        json_free(args);
+        relocate_ask(m, data, answered, ticket);
+        return;
+    }
     if (m->agent->local) {
         attachments_tell(m->instance, data);
     }

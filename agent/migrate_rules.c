@@ -241,6 +241,39 @@ migrate_rules_check_devices(const struct guest *guest)
                 : NULL;
 }
 
+/* An emulated TPM keeps its state in a directory of its own, which libvirt
+ * sends along with a running guest only. */
+struct error *
+migrate_rules_check_rest_devices(const struct guest *guest)
+{
+    struct error *error = migrate_rules_check_devices(guest);
+
+    if (!error && guest->has_tpm_state) {
+        error = error_new(ERR_MIGRATION_PRE_CHECK,
+                          "instance %s has an emulated TPM, whose state would "
+                          "stay; move it live",
+                          guest->uuid);
+    }
+    return error;
+}
+
+struct error *
+migrate_rules_check_off(const struct guest *guest)
+{
+    if (guest->presence == GUEST_OFF && !guest->is_saved) {
+        return NULL;
+    }
+    return guest->is_saved
+               ? error_new(ERR_MIGRATION_PRE_CHECK,
+                           "instance %s has its memory saved; move it with "
+                           "--static",
+                           guest->uuid)
+               : error_new(ERR_MIGRATION_PRE_CHECK,
+                           "instance %s is not shut off; move it live, or with "
+                           "--static",
+                           guest->uuid);
+}
+
 /* libvirt moves no guest that has some. */
 struct error *
 migrate_rules_check_snapshots(const struct guest *guest)

@@ -69,6 +69,11 @@ struct error *migrate_rules_check_disk(const char *uuid, int64_t available_mb,
  * can't move. */
 struct error *
 migrate_rules_check_devices(const struct guest *guest) WARN_UNUSED;
+/* The same of a guest at rest, whose memory or disks are moved as files. */
+struct error *
+migrate_rules_check_rest_devices(const struct guest *guest) WARN_UNUSED;
+/* ERR_MIGRATION_PRE_CHECK if it runs, or waits for going on. */
+struct error *migrate_rules_check_off(const struct guest *guest) WARN_UNUSED;
 struct error *
 migrate_rules_check_snapshots(const struct guest *guest) WARN_UNUSED;
 
@@ -110,6 +115,7 @@ struct migrate_demand {
     const char *hypervisor_type; /* Of the source. */
     int64_t hypervisor_version;
     bool skip_version_check;
+    bool is_off;          /* It needs no memory. */
     int n_pinned_cpus;    /* Highest CPU of its pins, and one. */
     int n_bound_nodes;    /* Highest NUMA node that it is bound to, and one. */
     int64_t hugepage_kib; /* As in struct guest. */

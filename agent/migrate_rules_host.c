@@ -180,7 +180,9 @@ static const char *
 no_memory(const struct migrate_candidate *candidate UNUSED,
           const struct migrate_demand *demand)
 {
-    return demand->hugepage_kib ? "its memory is made of huge pages" : NULL;
+    return demand->is_off         ? "it does not run"
+           : demand->hugepage_kib ? "its memory is made of huge pages"
+                                  : NULL;
 }
 
 /* As in Nova the guest must leave something over. */
@@ -202,7 +204,9 @@ static const char *
 no_hugepages(const struct migrate_candidate *candidate UNUSED,
              const struct migrate_demand *demand)
 {
-    return demand->hugepage_kib ? NULL : "it uses no huge pages";
+    return demand->is_off         ? "it does not run"
+           : demand->hugepage_kib ? NULL
+                                  : "it uses no huge pages";
 }
 
 static struct error *

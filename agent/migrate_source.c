@@ -9,35 +9,28 @@
 #include "agent/base/clock.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
+#include "agent/relocate.h"
 
 LOG_MODULE(migrate);
 
-static void accept_run(struct op *op, struct op_ticket *ticket);
-static void settle(struct op *op, struct op_ticket *ticket);
-static void queue_run(struct op *op, struct op_ticket *ticket);
-static void queue_cancel(struct op *op);
-static void prepare_run(struct op *op, struct op_ticket *ticket);
-static void volumes_undo(struct op *op, struct op_ticket *ticket);
 static void list_disks_run(struct op *op, struct op_ticket *ticket);
-static void start_run(struct op *op, struct op_ticket *ticket);
-static struct json *migration_save(const void *data);
-static struct error *migration_load(void *aux, const struct json *json,
-                                    void **ret_data);
-static void migration_free(void *data);
-static void migration_finished(struct op *op, const struct error *error);
 
 /* Read downwards it is a migration, read upwards from where it failed it is
  * the roll-back of spec/live-migration 6.2. */
 const struct step migrate_source_steps[] = {
-    {.name = "accept", .run = accept_run, .undo = settle},
-    {.name = "queue", .run = queue_run, .cancel = queue_cancel},
-    {.name = "prepare", .run = prepare_run, .undo = volumes_undo},
+    {.name = "accept", .run = migration_accept, .undo = migration_settle},
+    {.name = "queue",
+     .run = migration_queue_run,
+     .cancel = migration_queue_cancel},
+    {.name = "prepare",
+     .run = migration_prepare,
+     .undo = migration_volumes_undo},
     {.name = "list-disks", .run = list_disks_run, .timeout_s = 120},
     {.name = "reserve-dest",
      .run = migration_reserve_run,
      .undo = migration_reserve_undo,
      .cancel = migration_reserve_cancel},
-    {.name = "start", .run = start_run},
+    {.name = "start", .run = migration_start},
     /* The commit: once the guest runs over there, it must not run here. */
     {.name = "transfer",
      .run = migration_transfer_run,
@@ -97,6 +90,9 @@ migrate_source_start(
     migrate_settings_copy(&m->settings, request->settings);
     migrate_numbers_init(&m->numbers);
     m->known_bandwidth_mib_s = -1;
+    if (request->kind != MIGRATE_LIVE) {
+        m->relocation = relocation_create(request->kind);
+    }
     if (other && !str_eq(op_key(other), object_string(m->record, "uuid"))) {
         migration_free(m);
         accepted(aux, NULL,
@@ -104,22 +100,42 @@ migrate_source_start(
                            op_key(other)));
         return;
     }
-    op_start(agent->ops, &migrate_source_type, object_string(m->record, "uuid"),
-             log, m, accepted, aux);
+    op_start(agent->ops, m->relocation ? &relocate_type : &migrate_source_type,
+             object_string(m->record, "uuid"), log, m, accepted, aux);
 }
 
 struct op *
 migrate_source_find(struct agent *agent, const char *instance_uuid)
 {
     for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
-        if (str_eq(op_type_name(op), migrate_source_type.name)) {
-            const struct migration *m = op_data(op);
-            if (str_eq(object_string(m->instance, "uuid"), instance_uuid)) {
-                return op;
-            }
+        const struct migration *m = migrate_source_of(op);
+
+        if (m && str_eq(object_string(m->instance, "uuid"), instance_uuid)) {
+            return op;
         }
     }
     return NULL;
+}
+
+struct migration *
+migrate_source_of(struct op *op)
+{
+    const char *type = op_type_name(op);
+
+    return str_eq(type, migrate_source_type.name) ||
+                   str_eq(type, relocate_type.name)
+               ? op_data(op)
+               : NULL;
+}
+
+/* Nova has notifications of live migrations only. */
+static void
+announce(const struct migration *m, const struct json *context,
+         enum notify_event event, enum notify_phase phase)
+{
+    if (!m->relocation) {
+        notify_instance(m->agent->notify, context, event, phase, m->instance);
+    }
 }
 
 static struct error *
@@ -138,6 +154,7 @@ struct abort_call {
     struct agent *agent;
     struct json *context;
     struct object *instance;
+    bool is_silent;
     attach_done *done;
     void *aux;
 };
@@ -147,7 +164,7 @@ abort_asked(void *aux, struct error *error)
 {
     struct abort_call *call = aux;
 
-    if (!error) {
+    if (!error && !call->is_silent) {
         notify_instance(call->agent->notify, call->context, NOTIFY_ABORT,
                         NOTIFY_END, call->instance);
     }
@@ -167,11 +184,11 @@ migrate_source_abort(struct op *op, const struct json *context,
     call->agent = m->agent;
     call->context = json_copy(context);
     call->instance = object_copy(m->instance);
+    call->is_silent = m->relocation;
     call->done = done;
     call->aux = aux;
     log_info(op_log(op), "abort was asked for");
-    notify_instance(m->agent->notify, context, NOTIFY_ABORT, NOTIFY_START,
-                    m->instance);
+    announce(m, context, NOTIFY_ABORT, NOTIFY_START);
     if (m->monitor && !migrate_monitor_is_postcopy(m->monitor)) {
         migrate_monitor_abort(m->monitor, abort_asked, call);
     } else if (!m->monitor &&
@@ -188,14 +205,12 @@ migrate_source_force_complete(struct op *op, const struct json *context)
 {
     struct migration *m = op_data(op);
 
-    notify_instance(m->agent->notify, context, NOTIFY_FORCE_COMPLETE,
-                    NOTIFY_START, m->instance);
+    announce(m, context, NOTIFY_FORCE_COMPLETE, NOTIFY_START);
     if (!m->monitor) {
         return too_late(m, "no transfer is running", "force complete");
     }
     migrate_monitor_force_complete(m->monitor);
-    notify_instance(m->agent->notify, context, NOTIFY_FORCE_COMPLETE,
-                    NOTIFY_END, m->instance);
+    announce(m, context, NOTIFY_FORCE_COMPLETE, NOTIFY_END);
     return NULL;
 }
 
@@ -248,12 +263,16 @@ migrate_source_event(struct agent *agent, const struct driver_event *event)
     bool is_of_all = event->type == DRIVER_EVENT_CONNECTED;
 
     for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
-        const struct migration *m = op_data(op);
+        const struct migration *m = migrate_source_of(op);
 
-        if (str_eq(op_type_name(op), migrate_source_type.name) && m->monitor &&
-            (is_of_all ||
-             str_eq(object_string(m->instance, "uuid"), event->uuid))) {
+        if (!m || (!is_of_all &&
+                   !str_eq(object_string(m->instance, "uuid"), event->uuid))) {
+            continue;
+        }
+        if (m->monitor) {
             migrate_monitor_event(m->monitor, event);
+        } else if (m->relocation) {
+            relocation_event(op, event);
         }
     }
 }
@@ -321,8 +340,8 @@ task_noted(void *aux, struct error *error, struct object *instance)
 
 /* Nova's API has set the task state; where the records are ours the conductor
  * may be anybody's, who has not. */
-static void
-accept_run(struct op *op, struct op_ticket *ticket)
+void
+migration_accept(struct op *op, struct op_ticket *ticket)
 {
     static const char *const expected[] = {"", "migrating", NULL};
     struct migration *m = op_data(op);
@@ -380,8 +399,8 @@ settled(void *aux, struct error *error, struct object *instance)
     migration_set_status(op, cancelled ? "cancelled" : "failed", ticket);
 }
 
-static void
-settle(struct op *op, struct op_ticket *ticket)
+void
+migration_settle(struct op *op, struct op_ticket *ticket)
 {
     static const char *const expected[] = {"migrating", NULL};
     struct migration *m = op_data(op);
@@ -410,8 +429,8 @@ slot_granted(void *aux)
     }
 }
 
-static void
-queue_run(struct op *op, struct op_ticket *ticket)
+void
+migration_queue_run(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
 
@@ -423,8 +442,8 @@ queue_run(struct op *op, struct op_ticket *ticket)
     }
 }
 
-static void
-queue_cancel(struct op *op)
+void
+migration_queue_cancel(struct op *op)
 {
     struct migration *m = op_data(op);
 
@@ -436,14 +455,14 @@ queue_cancel(struct op *op)
 
 /* Preparation. */
 
-static void
-prepare_run(struct op *op, struct op_ticket *ticket)
+void
+migration_prepare(struct op *op, struct op_ticket *ticket)
 {
     migration_set_status(op, "preparing", ticket);
 }
 
-static void
-volumes_undo(struct op *op, struct op_ticket *ticket)
+void
+migration_volumes_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
 
@@ -479,15 +498,15 @@ list_disks_run(struct op *op, struct op_ticket *ticket)
                      disks_listed, ticket);
 }
 
-static void
-start_run(struct op *op, struct op_ticket *ticket)
+void
+migration_start(struct op *op, struct op_ticket *ticket)
 {
     migration_set_status(op, "running", ticket);
 }
 
 /* The journal's side. */
 
-static struct json *
+struct json *
 migration_save(const void *data)
 {
     const struct migration *m = data;
@@ -509,10 +528,13 @@ migration_save(const void *data)
     json_set_int(json, "told_bandwidth", m->told_bandwidth_mib_s);
     json_set_int(json, "known_bandwidth", m->known_bandwidth_mib_s);
     json_set_bool(json, "bandwidth_is_by_hand", m->bandwidth_is_by_hand);
+    if (m->relocation) {
+        json_set(json, "relocation", relocation_save(m->relocation));
+    }
     return json;
 }
 
-static struct error *
+struct error *
 migration_load(void *aux, const struct json *json, void **ret_data)
 {
     struct migration *m = xzalloc(sizeof *m);
@@ -549,6 +571,9 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     if (!error && !m->dest) {
         error = error_new(ERR_STORAGE, "a migration has no destination");
     }
+    if (!error && json_has(json, "relocation")) {
+        error = relocation_load(m, json_get(json, "relocation"));
+    }
     if (error) {
         migration_free(m);
         return error;
@@ -557,7 +582,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     return NULL;
 }
 
-static void
+void
 migration_free(void *data)
 {
     struct migration *m = data;
@@ -567,6 +592,7 @@ migration_free(void *data)
     }
     migrate_monitor_stop(m->monitor);
     migrate_reserve_free(m->reserve);
+    relocation_free(m->relocation);
     slot_release(m->slot);
     if (m->slot_ticket) {
         op_ticket_done(m->slot_ticket, NULL);
@@ -581,7 +607,7 @@ migration_free(void *data)
     free(m);
 }
 
-static void
+void
 migration_finished(struct op *op, const struct error *error)
 {
     struct migration *m = op_data(op);

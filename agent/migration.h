@@ -17,6 +17,7 @@
  *   migrate_source_post.c  the steps after it
  *   migrate_bandwidth.c    what it may send, beside the others of this host
  *   migrate_monitor.c      the timer and the hands of the monitor
+ *   relocate.c             the table of a guest at rest
  *   migrate_dest.c         the destination's table
  *
  * (spec/live-migration 3.6, 4, 5.2, 6.2)
@@ -24,11 +25,13 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_kind.h"
 #include "agent/migrate_numbers.h"
 #include "agent/migrate_settings.h"
 
 struct migrate_monitor;
 struct migrate_reserve;
+struct relocation;
 
 struct migration {
     struct agent *agent;
@@ -43,6 +46,7 @@ struct migration {
     bool paused_here;        /* By us, to force its completion. */
     struct migrate_numbers numbers; /* For people. */
     struct migrate_settings settings;
+    struct relocation *relocation; /* Of a guest at rest; else null. */
     bool bandwidth_is_due;         /* The running job has another. */
     unsigned told_bandwidth_mib_s; /* The job, by us; 0: no limit. */
     unsigned bandwidth_mib_s;      /* What it may have; 0: no limit. */
@@ -71,10 +75,11 @@ struct migrate_source_request {
     struct object *instance, *record, *data;
     const char *dest;
     const struct migrate_settings *settings;
+    enum migrate_kind kind;
 };
 
-/* Starts the operation, whose key is the migration's UUID.  'accepted' as in
- * op_start(). */
+/* Starts the operation, that of agent/relocate.h for a guest at rest, whose key
+ * is the migration's UUID.  'accepted' as in op_start(). */
 void migrate_source_start(
     struct agent *agent, struct migrate_source_request *request,
     const struct log_context *log,
@@ -82,6 +87,9 @@ void migrate_source_start(
 
 /* The operation that moves this instance away; null if there is none. */
 struct op *migrate_source_find(struct agent *agent, const char *instance_uuid);
+
+/* What such an operation moves, of either type; null: it is another. */
+struct migration *migrate_source_of(struct op *op);
 
 /* Turns a migration back (7.1): from the queue and while it is prepared at the
  * next step, in the transfer through the hypervisor.  'done' is called when it
@@ -116,6 +124,13 @@ struct json *migration_describe(struct agent *agent,
 extern const struct step migrate_source_steps[];
 void migration_set_status(struct op *op, const char *status,
                           struct op_ticket *ticket);
+void migration_accept(struct op *op, struct op_ticket *ticket);
+void migration_settle(struct op *op, struct op_ticket *ticket);
+void migration_queue_run(struct op *op, struct op_ticket *ticket);
+void migration_queue_cancel(struct op *op);
+void migration_prepare(struct op *op, struct op_ticket *ticket);
+void migration_volumes_undo(struct op *op, struct op_ticket *ticket);
+void migration_start(struct op *op, struct op_ticket *ticket);
 void migration_transfer_run(struct op *op, struct op_ticket *ticket);
 void migration_transfer_readopt(struct op *op, struct op_ticket *ticket);
 void migration_transfer_probe(struct op *op, struct op_ticket *ticket);
@@ -130,6 +145,12 @@ void migration_release_guest(struct op *op, struct op_ticket *ticket);
 void migration_announce_end(struct op *op, struct op_ticket *ticket);
 void migration_complete(struct op *op, struct op_ticket *ticket);
 void migration_forget(struct op *op, struct op_ticket *ticket);
+
+struct json *migration_save(const void *data);
+struct error *migration_load(void *aux, const struct json *json,
+                             void **ret_data);
+void migration_free(void *data);
+void migration_finished(struct op *op, const struct error *error);
 
 /* Puts the numbers into the record, where that is ours; the next save stores
  * them. */

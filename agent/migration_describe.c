@@ -4,6 +4,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/monitor.h"
+#include "agent/relocate.h"
 
 /* A migration as people see it: the record, and while it runs the newest
  * numbers. (agent/api.h) */
@@ -31,6 +32,21 @@ describe_running(struct json *json, const struct job_stats *stats)
     set_known(json, "disk_processed", stats->disk_processed);
     set_known(json, "disk_remaining", stats->disk_remaining);
     json_set_int(json, "progress", monitor_progress(stats));
+}
+
+static void
+describe_copy(struct json *json, const struct relocation *r)
+{
+    int64_t total = relocation_total(r);
+    int64_t done = relocation_done(r);
+
+    if (total > 0) {
+        json_set_int(json, "disk_total", total);
+        json_set_int(json, "disk_processed", done);
+        json_set_int(json, "disk_remaining", total - done);
+        json_set_int(json, "progress",
+                     (int64_t)((double)done * 100 / (double)total));
+    }
 }
 
 static void
@@ -72,8 +88,8 @@ migration_describe(struct agent *agent, const struct object *record)
     struct json *json = json_object();
     const struct migration *m = NULL;
 
-    if (op && str_eq(op_type_name(op), migrate_source_type.name)) {
-        m = op_data(op);
+    if (op) {
+        m = migrate_source_of(op);
     }
     /* What is under way knows more than what was saved last. */
     describe_record(json, m ? m->record : record);
@@ -97,7 +113,9 @@ migration_describe(struct agent *agent, const struct object *record)
     if (m->shares_bandwidth) {
         json_set_int(json, "bandwidth", m->bandwidth_mib_s);
     }
-    if (m->monitor) {
+    if (m->relocation && !op_is_committed(op)) {
+        describe_copy(json, m->relocation);
+    } else if (m->monitor) {
         describe_running(json, migrate_monitor_stats(m->monitor));
     } else if (op_is_committed(op)) {
         json_set_int(json, "progress", 100);

@@ -19,6 +19,7 @@ struct placement {
     struct object *instance, *migration; /* The latter may be null. */
     char *wanted;                        /* Null: whoever will do. */
     int block_migration, disk_over_commit;
+    enum migrate_kind kind;
     struct guest *guest;
     struct host_info *own; /* This host. */
     struct json *hosts;    /* What they say of themselves, [host_show]. */
@@ -75,6 +76,7 @@ placement_find(struct agent *agent, const struct placement_request *request,
     p->wanted = xstrdup_null(request->dest);
     p->block_migration = request->block_migration;
     p->disk_over_commit = request->disk_over_commit;
+    p->kind = request->kind;
     p->hosts = json_array();
     p->rules = json_array();
     p->done = done;
@@ -234,6 +236,9 @@ try_host(struct placement *p, const struct json *host)
                     p->guest->cpu_xml ? p->guest->cpu_xml : p->own->cpu_xml);
     json_set(args, "block_migration", tristate_json(p->block_migration));
     json_set(args, "disk_over_commit", tristate_json(p->disk_over_commit));
+    if (p->kind != MIGRATE_LIVE) { /* Else older agents need not know. */
+        json_set_string(args, "kind", migrate_kind_word(p->kind));
+    }
     peer_call_drover(p->agent, p->trying, "check_incoming", args, p->context,
                      PEER_LONG, host_checked, p);
 }
@@ -329,6 +334,7 @@ demand_of(const struct placement *p)
         .hypervisor_version = p->own->hypervisor_version,
         .skip_version_check =
             conf->workarounds.skip_hypervisor_version_check_on_lm,
+        .is_off = p->kind == MIGRATE_COLD,
         .n_pinned_cpus = p->guest->last_cpu + 1,
         .n_bound_nodes = p->guest->last_node + 1,
         .hugepage_kib = p->guest->hugepage_kib,

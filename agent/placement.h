@@ -8,6 +8,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
+#include "agent/migrate_kind.h"
 
 struct placement_request {
     const struct json *context;
@@ -16,6 +17,7 @@ struct placement_request {
     int block_migration;            /* 1, 0, -1: find out. */
     int disk_over_commit;           /* 1, 0, -1: do not check. */
     const struct object *migration; /* For the check; may be null. */
+    enum migrate_kind kind;
 };
 
 /* 'rules' says of each host that was looked at whether it will do, or why not:

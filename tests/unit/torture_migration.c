@@ -34,10 +34,10 @@
 #define LATE_MAX 16
 #define ROUTE "compute.host"
 
-enum way { CAST, CONDUCT, N_WAYS };
+enum way { CAST, CONDUCT, COLD, STATIC, N_WAYS };
 enum when { LOST, WRITTEN, BEGUN, N_WHENS };
 enum victim { ITSELF, OTHER, BOTH, N_VICTIMS };
-enum act { NOTHING, ABORT, FORCE_COMPLETE, N_ACTS };
+enum act { NOTHING, ABORT, FORCE_COMPLETE, START, N_ACTS };
 enum bus_fault {
     NO_BUS_FAULT,
     DROPPED,
@@ -50,8 +50,9 @@ enum bus_fault {
 
 static const char *const when_names[] = {"lost", "written", "begun"};
 static const char *const victim_names[] = {"itself", "other", "both"};
-static const char *const act_names[] = {"-", "migration_abort",
-                                        "migration_force_complete"};
+static const char *const way_names[] = {"cast", "conduct", "cold", "static"};
+static const char *const act_names[] = {
+    "-", "migration_abort", "migration_force_complete", "start of the guest"};
 static const char *const bus_names[] = {"-",     "dropped", "unconfirmed",
                                         "twice", "late",    "overtaken"};
 
@@ -87,9 +88,24 @@ static const struct fault {
     {B, "fail persist INTERNAL 9", false},
     {B, "fail discard", false},
     {B, "fail unprepare INTERNAL 9", false},
+    /* Of guests at rest. */
+    {A, "fail save", false},
+    {A, "fail rest_get", false},
+    {A, "fail copy", false},
+    {A, "fail rest_give_up", false},
+    {A, "fail rest_wake", false},
+    {A, "fail rest_wake INTERNAL 9", false},
+    {B, "fail copy_serve", false},
+    {B, "fail copy_stop", false},
+    {B, "fail rest_seal", false},
+    {B, "fail rest_take", false},
+    {B, "fail rest_take INTERNAL 9", false},
+    {B, "fail rest_wake", false},
+    {B, "fail rest_wake INTERNAL 9", false},
 };
 #define NO_FAULT 0
 #define FAILED_TRANSFER 4
+#define FAILED_COPY 28
 #define N_FAULTS ((int)N_ELEMENTS(faults))
 
 struct history {
@@ -133,6 +149,7 @@ struct run {
     uint64_t late_at_ms;
     bool is_overtaken;
     bool is_stuck;
+    bool is_started; /* By somebody else. */
 };
 
 static unsigned n_histories, n_failed;
@@ -194,12 +211,12 @@ static void PRINTF_FORMAT(2, 3)
                 "disk of host%c full at record %d, for %d\n"
                 "statuses: %s\n%s"
                 "TORTURE_ONLY=\"%s\"\n\n",
-                what, h->way == CAST ? "cast" : "conduct",
-                faults[h->fault].command, 'a' + faults[h->fault].host,
-                faults[h->more_fault].command, 'a' + faults[h->more_fault].host,
-                h->is_slow ? ", slowly" : "", h->crash_at, 'a' + h->crash_host,
-                when_names[h->when], victim_names[h->victim], h->down_s,
-                h->again_at, h->bus_at, bus_names[h->bus_fault], h->more_bus_at,
+                what, way_names[h->way], faults[h->fault].command,
+                'a' + faults[h->fault].host, faults[h->more_fault].command,
+                'a' + faults[h->more_fault].host, h->is_slow ? ", slowly" : "",
+                h->crash_at, 'a' + h->crash_host, when_names[h->when],
+                victim_names[h->victim], h->down_s, h->again_at, h->bus_at,
+                bus_names[h->bus_fault], h->more_bus_at,
                 bus_names[h->more_bus_fault], h->act_at, act_names[h->act],
                 'a' + h->full_host, h->full_at, h->full_n, run->ta->statuses,
                 heard, only);
@@ -293,12 +310,34 @@ answered(void *aux UNUSED, struct json *result, struct error *error)
     error_free(error);
 }
 
+/* As somebody with virsh: at whichever host has it defined. */
+static void
+start_guest(struct run *run)
+{
+    for (int host = A; host <= B; host++) {
+        AUTO_FREE off =
+            xasprintf("guest %s fake-hosta-0001 off", run->ta->uuid);
+
+        AUTO_FREE list = ta_steer_past(run->ta, host, "list");
+        AUTO_FREE start = xasprintf("guest-start %s", run->ta->uuid);
+
+        if (strstr(list, off)) {
+            free(ta_steer_past(run->ta, host, start));
+            run->is_started = true;
+        }
+    }
+}
+
 static void
 act(struct run *run)
 {
     AUTO_JSON args = json_object();
 
     run->act_at = 0;
+    if (run->history->act == START) {
+        start_guest(run);
+        return;
+    }
     json_set_string(args, "migration", run->ta->uuid);
     api_call_local(run->ta->hosts[A].agent, act_names[run->history->act], args,
                    answered, NULL);
@@ -424,6 +463,12 @@ deliver_late(struct run *run)
 
 /* The end. */
 
+static bool
+is_at_rest(const struct run *run)
+{
+    return run->history->way == COLD || run->history->way == STATIC;
+}
+
 static unsigned
 count_heard(const struct run *run, const char *event)
 {
@@ -448,7 +493,13 @@ check_notifications(const struct run *run, bool has_moved)
     bool is_calm = !run->history->crash_at && !run->history->bus_at &&
                    !run->history->more_bus_at;
 
-    for (size_t i = 0; i < N_ELEMENTS(of_success); i++) {
+    for (size_t i = 0; is_at_rest(run) && i < run->ta->n_heard; i++) {
+        if (strncmp(run->ta->heard[i].event, "live_migration", 14) == 0) {
+            fail_history(run, "it was announced as '%s'",
+                         run->ta->heard[i].event);
+        }
+    }
+    for (size_t i = 0; !is_at_rest(run) && i < N_ELEMENTS(of_success); i++) {
         unsigned n_good = count_heard(run, of_success[i]);
         unsigned n_bad = count_heard(run, of_failure[i]);
 
@@ -460,6 +511,12 @@ check_notifications(const struct run *run, bool has_moved)
             fail_history(run, "it was announced more than once");
         }
     }
+}
+
+static bool
+is_off(const struct run *run)
+{
+    return run->history->way == COLD && !run->is_started;
 }
 
 static void
@@ -487,7 +544,8 @@ check_records(const struct run *run, int there)
             fail_history(run, "the guest at %s is still '%s'", name,
                          object_string(instance, "task_state"));
         }
-        if (object_int(instance, "power_state") != POWER_RUNNING ||
+        if (object_int(instance, "power_state") !=
+                (is_off(run) ? POWER_SHUTDOWN : POWER_RUNNING) ||
             object_int(instance, "progress") != 0) {
             fail_history(run, "the record of %s is stale", name);
         }
@@ -542,11 +600,30 @@ check_files(const struct run *run, int there)
     }
 }
 
+/* A bit for each host that has it in such a state. */
+static unsigned
+guest_at(struct two_agents *ta, const char *state)
+{
+    AUTO_FREE line = xasprintf("guest %s fake-hosta-0001%s", ta->uuid, state);
+    unsigned hosts = 0;
+
+    for (int host = A; host <= B; host++) {
+        AUTO_FREE list = ta_steer_past(ta, host, "list");
+
+        hosts |= strstr(list, line) ? 1u << host : 0;
+    }
+    return hosts;
+}
+
 static void
 check_end(struct run *run)
 {
-    unsigned at = ta_guest_active_at(run->ta);
+    unsigned at = guest_at(run->ta, is_off(run) ? " off" : " active");
 
+    if (guest_at(run->ta, "") != at) {
+        fail_history(run, "the guest is defined at hosts %#x, but runs at %#x",
+                     guest_at(run->ta, ""), at);
+    }
     if (at != 1u << A && at != 1u << B) {
         fail_history(run, "the guest runs at hosts %#x", at);
         return;
@@ -584,6 +661,10 @@ begin(struct run *run)
     if (h->way == CAST) {
         ta_check(ta);
     }
+    if (h->way == COLD) {
+        ta_steer(ta, A, "guest-stop %s", ta->uuid);
+        ta_rest(ta);
+    }
     ta_steer(ta, faults[h->fault].host, "%s", faults[h->fault].command);
     ta_steer(ta, faults[h->more_fault].host, "%s",
              faults[h->more_fault].command);
@@ -603,6 +684,9 @@ begin(struct run *run)
     AUTO_JSON args = json_object();
     json_set_string(args, "instance", ta->uuid);
     json_set_string(args, "dest", "hostb");
+    if (h->way != CONDUCT) {
+        json_set_string(args, "kind", way_names[h->way]);
+    }
     api_call_local(ta->hosts[A].agent, "migrate", args, told, run);
 }
 
@@ -752,11 +836,20 @@ test_every_crash_of_a_conducted_migration(void **state UNUSED)
 }
 
 static void
-test_every_message_that_goes_wrong(void **state UNUSED)
+test_every_crash_of_a_guest_at_rest(void **state UNUSED)
 {
-    for (int fault = NO_FAULT; fault <= FAILED_TRANSFER;
-         fault += FAILED_TRANSFER) {
-        struct history h = {.way = CONDUCT, .fault = fault};
+    for (int way = COLD; way <= STATIC; way++) {
+        crash_everywhere((struct history){.way = way});
+        crash_everywhere(
+            (struct history){.way = way, .fault = FAILED_COPY, .down_s = 10});
+    }
+}
+
+static void
+every_message(int way, int failure)
+{
+    for (int fault = NO_FAULT; fault <= failure; fault += failure) {
+        struct history h = {.way = way, .fault = fault};
         struct run calm = run_history(&h);
 
         for (h.bus_at = 1; h.bus_at <= (int)calm.n_messages; h.bus_at++) {
@@ -789,13 +882,43 @@ test_every_record_that_finds_the_disk_full(void **state UNUSED)
 }
 
 static void
+test_every_message_that_goes_wrong(void **state UNUSED)
+{
+    every_message(CONDUCT, FAILED_TRANSFER);
+}
+
+static void
+test_every_message_of_a_guest_at_rest(void **state UNUSED)
+{
+    every_message(STATIC, FAILED_COPY);
+}
+
+static void
+test_every_moment_to_abort_or_start_a_guest_at_rest(void **state UNUSED)
+{
+    for (int way = COLD; way <= STATIC; way++) {
+        for (int is_slow = 0; is_slow <= 1; is_slow++) {
+            struct history h = {.way = way, .is_slow = is_slow};
+            struct run calm = run_history(&h);
+
+            for (h.act = ABORT; h.act < N_ACTS; h.act++) {
+                for (h.act_at = 1; h.act_at <= (int)calm.n_records[A];
+                     h.act_at++) {
+                    run_history(&h);
+                }
+            }
+        }
+    }
+}
+
+static void
 test_every_moment_to_abort_or_to_hurry(void **state UNUSED)
 {
     for (int is_slow = 0; is_slow <= 1; is_slow++) {
         struct history h = {.way = CONDUCT, .is_slow = is_slow};
         struct run calm = run_history(&h);
 
-        for (h.act = ABORT; h.act < N_ACTS; h.act++) {
+        for (h.act = ABORT; h.act < START; h.act++) {
             for (h.act_at = 1; h.act_at <= (int)calm.n_records[A]; h.act_at++) {
                 run_history(&h);
             }
@@ -891,6 +1014,9 @@ main(void)
         TEST(test_every_message_that_goes_wrong),
         TEST(test_every_record_that_finds_the_disk_full),
         TEST(test_every_moment_to_abort_or_to_hurry),
+        TEST(test_every_crash_of_a_guest_at_rest),
+        TEST(test_every_message_of_a_guest_at_rest),
+        TEST(test_every_moment_to_abort_or_start_a_guest_at_rest),
         TEST(test_random_histories),
     };
 

@@ -708,6 +708,12 @@ ta_guest_active_at(struct two_agents *ta)
 }
 
 char *
+ta_steer_past(struct two_agents *ta, int h, const char *command)
+{
+    return steer(ta->hosts[h].observer, command);
+}
+
+char *
 ta_files(struct two_agents *ta, int h)
 {
     AUTO_FREE list = steer(ta->hosts[h].observer, "list");

@@ -127,6 +127,9 @@ bool ta_is_at_rest(struct two_agents *ta);
 const char *ta_steer(struct two_agents *ta, int host, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same past the agent, which may be down; the caller's. */
+char *ta_steer_past(struct two_agents *ta, int host, const char *command);
+
 /* A call by the client, or of the agent's own API.  Both run the loop until
  * there is an answer.  The caller's. */
 struct json *ta_call(struct two_agents *ta, int host, const char *method,
