@@ -300,10 +300,11 @@ listen_somewhere(const struct copy_request *request, int *ret_fd,
         .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
     };
     struct addrinfo *addresses = NULL;
-    struct error *error = NULL;
+    struct error *error = error_new(ERR_STORAGE, "there is none");
     int code = getaddrinfo(request->place, "0", &hints, &addresses);
 
     if (code) {
+        error_free(error);
         return error_new(ERR_STORAGE, "look up '%s': %s",
                          request->place ? request->place : "",
                          gai_strerror(code));

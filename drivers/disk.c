@@ -33,7 +33,8 @@ static struct error *open_directory(const struct disk_store *, const char *path,
 static struct error *open_parent(const struct disk_store *, const char *path,
                                  int *ret, const char **ret_name);
 static struct error *open_file(const struct disk_store *, const char *path,
-                               int *ret_parent, int *ret);
+                               int mode, int *ret_parent, int *ret);
+static int64_t sectors(int64_t size);
 static struct error *open_probes(const struct disk_store *,
                                  const char *directory, const char *name,
                                  int *ret);
@@ -219,13 +220,19 @@ disk_seal(const struct disk_store *store, const char *path, int64_t size)
     AUTO_CLOSE parent = -1;
     AUTO_CLOSE fd = -1;
     struct stat st;
-    struct error *error = open_file(store, path, &parent, &fd);
+    struct error *error = open_file(store, path, O_RDWR, &parent, &fd);
 
     if (error) {
         return error;
     }
     if (fstat(fd, &st)) {
         return failed("look at", path);
+    }
+    if (st.st_size > size && st.st_size == sectors(size)) {
+        if (ftruncate(fd, size)) {
+            return failed("cut to its length", path);
+        }
+        st.st_size = size;
     }
     if (st.st_size != size) {
         return error_new(ERR_MIGRATION, "'%s' has %lld bytes here, not %lld",
@@ -241,7 +248,7 @@ disk_check_file(const struct disk_store *store, const char *path)
     AUTO_CLOSE parent = -1;
     AUTO_CLOSE fd = -1;
 
-    return open_file(store, path, &parent, &fd);
+    return open_file(store, path, O_RDONLY, &parent, &fd);
 }
 
 struct error *
@@ -320,10 +327,16 @@ open_parent(const struct disk_store *store, const char *path, int *ret,
     return error_wrap(open_directory(store, parent, ret), "path '%s'", path);
 }
 
-/* For reading. */
+/* QEMU knows a file by whole sectors, and writes the last one to its end. */
+static int64_t
+sectors(int64_t size)
+{
+    return (size + 511) / 512 * 512;
+}
+
 static struct error *
-open_file(const struct disk_store *store, const char *path, int *ret_parent,
-          int *ret)
+open_file(const struct disk_store *store, const char *path, int mode,
+          int *ret_parent, int *ret)
 {
     const char *name;
     struct stat st;
@@ -332,8 +345,8 @@ open_file(const struct disk_store *store, const char *path, int *ret_parent,
     if (error) {
         return error;
     }
-    *ret = openat(*ret_parent, name,
-                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    *ret =
+        openat(*ret_parent, name, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (*ret < 0) {
         return failed("open", path);
     }

@@ -49,7 +49,8 @@ struct error *disk_unprepare(const struct disk_store *store,
                              const struct prepare_request *request) WARN_UNUSED;
 
 /* Puts a file that disk_prepare() made on the disk for good, with the entry of
- * its directory.  ERR_MIGRATION if it does not have this size. */
+ * its directory.  ERR_MIGRATION if it does not have this size, but for zeroes
+ * up to a whole sector, which are cut off. */
 struct error *disk_seal(const struct disk_store *store, const char *path,
                         int64_t size) WARN_UNUSED;
 /* ERR_INVALID unless 'path' is a regular file where disk_prepare() makes

@@ -600,6 +600,78 @@ test_probe_has_the_name_of_a_file(void **state)
                    f->outside);
 }
 
+static struct prepare_request *
+request_for_bytes(const struct fixture *f, int64_t size)
+{
+    struct prepare_request *request = request_create(f->directory);
+    struct prepare_disk *disk =
+        add_disk(request, f->disk, "qcow2", INT64_C(1) << 30);
+
+    disk->file_size = size;
+    disk->file_mode = 0640;
+    return request;
+}
+
+static void
+test_file_whose_bytes_come_is_so_long(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_REQUEST request = request_for_bytes(f, 1000);
+    struct stat st;
+
+    AUTO_ERROR error = disk_prepare(f->store, request);
+    assert_null(error);
+    assert_int_equal(stat(f->disk, &st), 0);
+    assert_int_equal(st.st_size, 1000);
+    assert_int_equal(st.st_blocks, 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_null(disk_check_file(f->store, f->disk));
+}
+
+static void
+test_file_is_sealed_at_its_length_only(void **state)
+{
+    static const struct {
+        int64_t has;
+        bool is_good;
+    } rows[] = {{1000, true},  {1024, true},  {999, false},
+                {1001, false}, {1536, false}, {0, false}};
+    struct fixture *f = *state;
+    AUTO_REQUEST request = request_for_bytes(f, 1000);
+
+    AUTO_ERROR error = disk_prepare(f->store, request);
+    assert_null(error);
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        struct stat st;
+
+        assert_int_equal(truncate(f->disk, rows[i].has), 0);
+        AUTO_ERROR refused = disk_seal(f->store, f->disk, 1000);
+        assert_int_equal(error_code(refused),
+                         rows[i].is_good ? ERR_NONE : ERR_MIGRATION);
+        assert_int_equal(stat(f->disk, &st), 0);
+        assert_int_equal(st.st_size, rows[i].is_good ? 1000 : rows[i].has);
+    }
+}
+
+static void
+test_only_files_of_ours_are_served(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE outside = xasprintf("%s/x", f->outside);
+    AUTO_FREE link = xasprintf("%s/link", f->instances);
+
+    write_file(outside, "x");
+    assert_int_equal(symlink(outside, link), 0);
+    assert_refused(disk_check_file(f->store, outside), ERR_INVALID, outside);
+    assert_refused(disk_check_file(f->store, link), ERR_STORAGE, link);
+    assert_refused(disk_check_file(f->store, f->images), ERR_INVALID,
+                   f->images);
+    disk_store_allow(f->store, f->outside);
+    assert_null(disk_check_file(f->store, outside));
+    unlink(link);
+    unlink(outside);
+}
+
 static void
 test_space_is_that_of_the_file_system(void **state)
 {
@@ -641,6 +713,9 @@ main(void)
         TEST(test_probe_is_seen_where_it_was_made),
         TEST(test_looking_for_a_probe_touches_the_directory),
         TEST(test_probe_has_the_name_of_a_file),
+        TEST(test_file_whose_bytes_come_is_so_long),
+        TEST(test_file_is_sealed_at_its_length_only),
+        TEST(test_only_files_of_ours_are_served),
         TEST(test_space_is_that_of_the_file_system),
     };
 

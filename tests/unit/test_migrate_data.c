@@ -623,6 +623,52 @@ test_disks_are_described_as_by_nova(void **state)
     assert_true(json_equal(ours, novas));
 }
 
+/* A disk, one on the hosts' shared storage, variables, a saved state. */
+static void
+test_files_of_a_guest_at_rest_come_over(void **state)
+{
+    (void)state;
+    struct guest_disk disks[] = {
+        {.target = (char[]){"vda"},
+         .device = (char[]){"disk"},
+         .path = (char[]){"/i/u/disk"},
+         .format = (char[]){"qcow2"},
+         .backing_path = (char[]){"/i/_base/b"},
+         .virtual_size = 4096},
+        {.target = (char[]){"vdb"},
+         .device = (char[]){"disk"},
+         .path = (char[]){"/i/u/odd"},
+         .format = (char[]){"vmdk"}},
+    };
+    struct guest guest = {.disks = disks, .n_disks = N_ELEMENTS(disks)};
+    struct guest_file list[] = {
+        {.path = disks[0].path, .size = 1000, .mode = 0644},
+        {.path = disks[1].path, .size = 2000, .mode = 0600},
+        {.path = (char[]){"/v/vars"}, .size = 10, .mode = 0600},
+        {.path = (char[]){"/i/u/state"}, .size = 20, .mode = 0600},
+    };
+    struct guest_rest rest = {
+        .guest = &guest, .files = list, .n_files = N_ELEMENTS(list)};
+    AUTO_FREE all = migrate_data_files_format(&rest, true, NULL);
+    AUTO_FREE few = migrate_data_files_format(&rest, false, "/i");
+    CLEANUP(prepare_request_free_at)
+    struct prepare_request *four = parse_disks(all);
+    CLEANUP(prepare_request_free_at)
+    struct prepare_request *one = parse_disks(few);
+
+    assert_int_equal(four->n_disks, 4);
+    assert_string_equal(four->disks[0].format, "qcow2");
+    assert_string_equal(four->disks[0].backing_path, "b");
+    assert_int_equal(four->disks[0].virtual_size, 4096);
+    assert_int_equal(four->disks[0].file_size, 1000);
+    assert_int_equal(four->disks[0].file_mode, 0644);
+    assert_string_equal(four->disks[1].format, "raw");
+    assert_int_equal(four->disks[1].virtual_size, 2000);
+    assert_int_equal(four->disks[3].file_size, 20);
+    assert_int_equal(one->n_disks, 1);
+    assert_string_equal(one->disks[0].path, "/v/vars");
+}
+
 static void
 test_disks_come_over(void **state)
 {
@@ -839,6 +885,7 @@ main(void)
         cmocka_unit_test(test_other_objects_are_refused),
         cmocka_unit_test(test_what_is_shared_is_not_removed),
         cmocka_unit_test(test_disks_are_described_as_by_nova),
+        cmocka_unit_test(test_files_of_a_guest_at_rest_come_over),
         cmocka_unit_test(test_disks_come_over),
         cmocka_unit_test(test_only_images_of_the_cache_go_by_name),
         cmocka_unit_test(test_a_disk_that_is_full_does_not_grow),

@@ -461,6 +461,39 @@ test_devices_of_the_host_stay(void **state)
 }
 
 static void
+test_guest_at_rest_has_no_state_elsewhere(void **state)
+{
+    (void)state;
+    struct guest guest = {.uuid = (char[]){"u"}, .presence = GUEST_OFF};
+
+    assert_null(migrate_rules_check_rest_devices(&guest));
+    guest.has_tpm_state = true;
+    AUTO_ERROR error = migrate_rules_check_rest_devices(&guest);
+    assert_int_equal(error_code(error), ERR_MIGRATION_PRE_CHECK);
+    assert_non_null(strstr(error_message(error), "emulated TPM"));
+    assert_null(migrate_rules_check_devices(&guest));
+    guest.ties = GUEST_TIE_HOSTDEV;
+    AUTO_ERROR tied = migrate_rules_check_rest_devices(&guest);
+    assert_non_null(strstr(error_message(tied), "hostdev"));
+}
+
+static void
+test_cold_guest_is_off_and_not_saved(void **state)
+{
+    (void)state;
+    struct guest guest = {.uuid = (char[]){"u"}, .presence = GUEST_OFF};
+
+    assert_null(migrate_rules_check_off(&guest));
+    guest.is_saved = true;
+    AUTO_ERROR saved = migrate_rules_check_off(&guest);
+    assert_non_null(strstr(error_message(saved), "memory saved"));
+    guest.is_saved = false;
+    guest.presence = GUEST_ACTIVE;
+    AUTO_ERROR active = migrate_rules_check_off(&guest);
+    assert_non_null(strstr(error_message(active), "not shut off"));
+}
+
+static void
 test_snapshots_stay(void **state)
 {
     (void)state;
@@ -786,6 +819,8 @@ main(void)
         cmocka_unit_test(
             test_a_disk_that_does_not_fit_is_refused_with_both_numbers),
         cmocka_unit_test(test_devices_of_the_host_stay),
+        cmocka_unit_test(test_guest_at_rest_has_no_state_elsewhere),
+        cmocka_unit_test(test_cold_guest_is_off_and_not_saved),
         cmocka_unit_test(test_snapshots_stay),
         cmocka_unit_test(test_what_is_not_copied_has_to_be_there),
         cmocka_unit_test(test_serial_consoles_are_served_at_both_or_at_none),
