@@ -264,6 +264,37 @@ def test_48_guest_that_can_not_start_at_the_destination_stays(lab, pair):
             if g['name'] == guest.name] == ['active']
 
 
+def test_54_broken_postcopy_is_mended_after_a_restart(lab, permissive):
+    """Whose agent did not begin it; of one that did: test_migration_outcome.py.
+    """
+    hosta, hostb = permissive
+    guest = boot(lab, hosta, disk=None)
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '8')
+    wait_moving(hosta, guest)
+    # What the guest asks for is sent at once, the rest takes its time.
+    lab.hosta.virsh('migrate-setspeed', guest.name, '--postcopy', '1')
+    hosta.ctl('migration', 'force-complete', guest.name)
+    wait_status(hosta, guest.name, 'running (post-copy)')
+    guest.ticks.wait_more(40)
+    assert guest.states()['hostb'] == 'running'
+    done = hosta.ctl('migration', 'abort', guest.name, check=False)
+    assert done.returncode == 1 and 'post-copy' in done.stderr
+    hosta.kill()
+    hosta.start()
+    lab.hosta.virsh('domjobabort', guest.name, '--postcopy')
+    wait_logged(hosta, 'broke, the guest is paused: resuming it')
+
+    def is_over():
+        lab.hosta.virsh('migrate-setspeed', guest.name, '--postcopy', '1000',
+                        check=False)
+        return status(hosta, guest.name) in OVER
+
+    wait_for(is_over, 180, 'it is over')
+    assert status(hosta, guest.name) == 'completed'
+    wait_idle(hosta, hostb)
+    assert_only_on(guest, 'hostb')
+
+
 def test_55_stopped_agent_takes_up_what_runs_and_what_waits(lab, pair):
     hosta, hostb = pair
     one, two = (boot(lab, hosta, disk=None) for _ in range(2))
