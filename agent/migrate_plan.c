@@ -7,6 +7,7 @@
 
 #include "agent/attachments.h"
 #include "agent/migrate_data.h"
+#include "agent/migrate_pins.h"
 #include "agent/migrate_rules.h"
 #include "agent/migrate_uri.h"
 
@@ -75,6 +76,7 @@ migrate_plan_request(const struct conf *conf, const char *dest,
     request->serial_listen =
         xstrdup_null(migrate_data_serial_listen_addr(data));
     copy_serial_ports(data, request);
+    migrate_pins_of(data, &request->pins);
     request->remove_cpu_shares = !has_cpu_shares_quota(instance);
     request->file_backed_memory =
         migrate_data_dst_wants_file_backed_memory(data);

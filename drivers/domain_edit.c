@@ -37,6 +37,7 @@ domain_edit_for_destination(const char *xml, size_t size,
     if (request->remove_cpu_shares) {
         remove_cpu_shares(domain);
     }
+    domain_edit_pins(domain, &request->pins);
     error = domain_edit_volumes(devices, &request->volumes);
     if (!error) {
         error = domain_edit_vifs(devices, &request->vifs);

@@ -32,6 +32,10 @@ domain_edit_volumes(struct _xmlNode *devices,
 struct error *domain_edit_vifs(struct _xmlNode *devices,
                                const struct vif_list *vifs) WARN_UNUSED;
 
+/* domain_edit_pins.c */
+struct dest_pins;
+void domain_edit_pins(struct _xmlNode *domain, const struct dest_pins *pins);
+
 /* The same definition without its passwords, fit for a log; what can't be
  * parsed becomes an empty string. */
 char *domain_edit_redact(const char *xml, size_t size);

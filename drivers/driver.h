@@ -192,6 +192,25 @@ enum migrate_flag {
     /* The guest can be slowed by migrate_throttle(), and is not before. */
     MIGRATE_THROTTLE = 1 << 6,
 };
+/* What of the destination a guest is held to there.  Sets are libvirt's texts,
+ * such as "2,3"; null: left as it is. */
+struct guest_pins {
+    struct guest_pin {
+        char *id;  /* Of the guest's CPU, or its memory cell. */
+        char *set; /* Of the host's CPUs, or nodes. */
+    } * pins;
+    size_t n;
+};
+struct dest_pins {
+    struct guest_pins cpus, cells;
+    char *all_cells; /* All nodes of 'cells'. */
+    char *emulator;
+    char *realtime; /* The guest's CPUs that run with ... */
+    bool has_priority;
+    int priority; /* ... this priority. */
+};
+void dest_pins_close(struct dest_pins *pins);
+
 struct migrate_request {
     char *uuid;
     char *dest_uri;           /* dconnuri */
@@ -208,6 +227,7 @@ struct migrate_request {
     size_t n_serial_ports;
     bool remove_cpu_shares;
     bool file_backed_memory;
+    struct dest_pins pins;
     struct volume_list volumes; /* As the destination connected them. */
     struct vif_list vifs;       /* As it plugged them; empty: not told. */
 };

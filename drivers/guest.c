@@ -160,6 +160,7 @@ migrate_request_free(struct migrate_request *request)
     free(request->spice_listen);
     free(request->serial_listen);
     free(request->serial_ports);
+    dest_pins_close(&request->pins);
     volume_list_close(&request->volumes);
     vif_list_close(&request->vifs);
     free(request);
@@ -243,6 +244,26 @@ files_free(struct guest_file *files, size_t n)
         free(files[i].path);
     }
     free(files);
+}
+
+static void
+guest_pins_close(struct guest_pins *pins)
+{
+    for (size_t i = 0; i < pins->n; i++) {
+        free(pins->pins[i].id);
+        free(pins->pins[i].set);
+    }
+    free(pins->pins);
+}
+
+void
+dest_pins_close(struct dest_pins *pins)
+{
+    guest_pins_close(&pins->cpus);
+    guest_pins_close(&pins->cells);
+    free(pins->all_cells);
+    free(pins->emulator);
+    free(pins->realtime);
 }
 
 static void

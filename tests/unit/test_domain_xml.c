@@ -627,6 +627,44 @@ test_cpu_shares_go_and_an_empty_cputune_too(void **state UNUSED)
                     "<domain><cputune><quota>1</quota></cputune></domain>");
 }
 
+static void
+test_24_pins_are_those_of_the_destination(void **state UNUSED)
+{
+    struct guest_pin cpus[] = {
+        {(char *)"0", (char *)"4,5"},
+        {(char *)"2", (char *)"7"}, /* The guest has no such pin. */
+    };
+    struct guest_pin cells[] = {{(char *)"0", (char *)"1"}};
+    struct migrate_request request = {
+        .pins = {.cpus = {cpus, 2},
+                 .cells = {cells, 1},
+                 .all_cells = (char *)"1,3",
+                 .emulator = (char *)"6",
+                 .realtime = (char *)"0",
+                 .priority = 3},
+    };
+    static const char held[] =
+        "<domain><cputune><vcpupin vcpu=\"0\" cpuset=\"%s\"/><vcpupin "
+        "vcpu=\"1\" cpuset=\"1\"/><emulatorpin cpuset=\"%s\"/>%s</cputune>"
+        "<numatune><memory mode=\"strict\" nodeset=\"%s\"/><memnode "
+        "cellid=\"0\" nodeset=\"%s\"/></numatune></domain>";
+    static const char old[] = "<vcpusched vcpus=\"0-1\" "
+                              "scheduler=\"rr\" priority=\"1\"/>";
+    static const char new[] = "<vcpusched vcpus=\"0\" "
+                              "scheduler=\"fifo\" priority=\"3\"/>";
+
+    AUTO_FREE before = xasprintf(held, "0", "0-1", old, "0", "0");
+    AUTO_FREE half = xasprintf(held, "4,5", "6", old, "1,3", "1");
+    AUTO_FREE after = xasprintf(held, "4,5", "6", new, "1,3", "1");
+    assert_edits_to(before, &request, half);
+    request.pins.has_priority = true;
+    assert_edits_to(before, &request, after);
+    assert_edits_to("<domain/>", &request, "<domain/>");
+    assert_edits_to("<domain><cputune><quota>1</quota></cputune></domain>",
+                    &(struct migrate_request){.remove_cpu_shares = false},
+                    "<domain><cputune><quota>1</quota></cputune></domain>");
+}
+
 /* Volumes and ports of the destination. (4.3) */
 
 #define VOLUME_ID "9b7a6c5d-0000-4444-8888-0123456789ab"
@@ -946,6 +984,7 @@ main(void)
         cmocka_unit_test(test_performance_events_go),
         cmocka_unit_test(test_memory_backing_is_the_destinations),
         cmocka_unit_test(test_cpu_shares_go_and_an_empty_cputune_too),
+        cmocka_unit_test(test_24_pins_are_those_of_the_destination),
         cmocka_unit_test(test_24_volume_is_read_where_the_destination_has_it),
         cmocka_unit_test(test_24_ceph_volume_has_its_monitors_and_secret),
         cmocka_unit_test(test_24_disk_of_another_serial_is_left_alone),

@@ -1,6 +1,7 @@
 #include <config.h>
 
 #include "agent/migrate_data.h"
+#include "agent/migrate_pins.h"
 
 #include <setjmp.h>
 #include <stdint.h>
@@ -198,6 +199,30 @@ test_pins_are_read(void **state)
     assert_int_equal(json_size(numa.emulator_pins), 2);
     assert_null(numa.sched_vcpus);
     assert_false(numa.has_sched_priority);
+}
+
+static void
+test_24_pins_are_told_to_the_hypervisor(void **state)
+{
+    (void)state;
+    AUTO_OBJECT data = load_data("numa-check.json");
+    AUTO_OBJECT none = load_data("block-check.json");
+    struct dest_pins pins;
+
+    migrate_pins_of(data, &pins);
+    assert_int_equal(pins.cpus.n, 2);
+    assert_string_equal(pins.cpus.pins[1].id, "1");
+    assert_string_equal(pins.cpus.pins[1].set, "1");
+    assert_int_equal(pins.cells.n, 1);
+    assert_string_equal(pins.all_cells, pins.cells.pins[0].set);
+    assert_string_equal(pins.emulator, "0,1");
+    assert_null(pins.realtime);
+    assert_false(pins.has_priority);
+    dest_pins_close(&pins);
+    migrate_pins_of(none, &pins);
+    assert_int_equal(pins.cpus.n, 0);
+    assert_null(pins.all_cells);
+    dest_pins_close(&pins);
 }
 
 static void
@@ -870,6 +895,7 @@ main(void)
         cmocka_unit_test(test_what_was_not_said_is_not_null),
         cmocka_unit_test(test_what_a_destination_prepared_is_read),
         cmocka_unit_test(test_pins_are_read),
+        cmocka_unit_test(test_24_pins_are_told_to_the_hypervisor),
         cmocka_unit_test(test_a_rollback_carries_the_migration),
         cmocka_unit_test(test_recorded_data_are_carried_through),
         cmocka_unit_test(test_fields_of_newer_peers_are_carried_through),
