@@ -224,7 +224,7 @@ adopt_guest(struct agent *agent, const struct guest *guest)
     }
     if (records_local_adopt(agent->local, guest, agent->node)) {
         log_info(NULL, "guest '%s' (%s) is adopted", guest->name, guest->uuid);
-        drain_guest_came(agent);
+        drain_guests_changed(agent);
     }
 }
 
@@ -233,6 +233,7 @@ forget(struct agent *agent, const char *uuid)
 {
     if (is_ours(agent, uuid) && records_local_forget(agent->local, uuid)) {
         log_info(NULL, "guest %s is gone, and its record with it", uuid);
+        drain_guests_changed(agent);
     }
 }
 

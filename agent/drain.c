@@ -18,7 +18,9 @@ static struct error *drain_load(void *aux, const struct json *json,
 static void drain_free(void *data);
 static struct drain *find(struct agent *agent);
 static struct error *find_resting(struct agent *agent, struct drain **ret);
-static struct error *take_plan(struct drain *drain, const struct json *plan);
+static struct error *check_plan(const struct drain *drain,
+                                const struct json *plan);
+static void take_plan(struct drain *drain, const struct json *plan);
 static struct json *describe(const struct drain *drain);
 static size_t count_left(const struct drain_state *state);
 
@@ -67,13 +69,14 @@ drain_start(struct agent *agent, const struct json *plan,
                       agent->conf->host,
                       drain_phase_name(drain_state_phase(&other->state)));
     } else {
-        error = take_plan(drain, plan);
+        error = check_plan(drain, plan);
     }
     if (error) {
         drain_free(drain);
         done(aux, error);
         return;
     }
+    take_plan(drain, plan);
     struct start_call *call = xzalloc(sizeof *call);
     char uuid[UUID_SIZE];
     AUTO_FREE key = xasprintf("drain:%s", uuid_generate_text(uuid));
@@ -89,9 +92,12 @@ drain_resume(struct agent *agent, const struct json *plan)
     struct error *error = find_resting(agent, &drain);
 
     if (!error) {
+        error = check_plan(drain, plan);
+    }
+    if (!error) {
         drain_state_resume(&drain->state);
-        error = take_plan(drain, plan);
-        drain->is_surveyed = false;
+        take_plan(drain, plan);
+        drain_look_again(drain);
         drain_save(drain);
         drain_drive(drain);
     }
@@ -141,8 +147,10 @@ drain_end(struct agent *agent)
         return error_new(ERR_NOT_FOUND, "host '%s' is not being drained",
                          agent->conf->host);
     }
-    if (drain_state_phase(&drain->state) == DRAIN_DRAINING) {
-        return error_new(ERR_INVALID, "it is being drained: stop that first");
+    enum drain_phase phase = drain_state_phase(&drain->state);
+    if (!drain_phase_is_resting(phase)) {
+        return error_new(ERR_INVALID, "host '%s' is %s: stop that first",
+                         agent->conf->host, drain_phase_name(phase));
     }
     log_info(op_log(drain->op), "to be given up");
     drain->is_given_up = true;
@@ -181,13 +189,16 @@ drain_bars(struct agent *agent)
 }
 
 void
-drain_guest_came(struct agent *agent)
+drain_guests_changed(struct agent *agent)
 {
     struct drain *drain = find(agent);
 
-    if (drain && drain->ticket && drain->is_surveyed) {
-        drain->is_surveyed = false;
-        drain_drive(drain);
+    if (drain && drain->ticket) {
+        bool was_surveyed = drain->is_surveyed;
+        drain_look_again(drain);
+        if (was_surveyed) {
+            drain_drive(drain);
+        }
     }
 }
 
@@ -285,26 +296,39 @@ find_resting(struct agent *agent, struct drain **ret)
 }
 
 static struct error *
-take_plan(struct drain *drain, const struct json *plan)
+check_plan(const struct drain *drain, const struct json *plan)
 {
     const struct json *guests = json_get(plan, "guests");
+    size_t n = drain->state.n;
 
-    if (!json_is_array(guests) || json_size(guests) > DRAIN_MOVES_MAX) {
-        return error_new(ERR_VALUE, "the plan has no guests, or too many");
+    if (!json_is_array(guests)) {
+        return error_new(ERR_VALUE, "the plan has no guests");
     }
     json_for_each (guest, guests) {
         const char *uuid = json_string_of(guest, "uuid");
-        const char *dest = json_string_of(guest, "dest");
 
         if (!uuid || !uuid_is_valid(uuid) ||
-            str_eq(dest, drain->agent->conf->host)) {
+            str_eq(json_string_of(guest, "dest"), drain->agent->conf->host)) {
             return error_new(ERR_VALUE, "the plan is none for this host");
         }
-        drain_state_plan(&drain->state, uuid, json_string_of(guest, "name"),
-                         json_int_of(guest, "memory_mb"), dest,
-                         json_string_of(guest, "reason"));
+        n += !drain_state_find(&drain->state, uuid);
+        if (n > DRAIN_MOVES_MAX) {
+            return error_new(ERR_VALUE, "the plan has too many guests");
+        }
     }
     return NULL;
+}
+
+/* One that was checked. */
+static void
+take_plan(struct drain *drain, const struct json *plan)
+{
+    json_for_each (guest, json_get(plan, "guests")) {
+        drain_state_plan(
+            &drain->state, json_string_of(guest, "uuid"),
+            json_string_of(guest, "name"), json_int_of(guest, "memory_mb"),
+            json_string_of(guest, "dest"), json_string_of(guest, "reason"));
+    }
 }
 
 /* ---- For people ---------------------------------------------------------- */

@@ -15,6 +15,8 @@
  *   drain_state.c   what is known of each guest, and what is next (pure)
  *   drain.c         the operation, and what people can do with it
  *   drain_run.c     the hands: asks, listens, writes it down
+ *   drain_look.c    who is left when all is done
+ *   drain_guests.c  who is here at all
  *   drain_survey.c  who could go where; drain_plan.c, who does (pure)
  *
  * Threads: the loop. */
@@ -57,11 +59,13 @@ struct error *drain_check_incoming(struct agent *agent) WARN_UNUSED;
 /* The same as a word for people: the phase of the drain; or null. */
 const char *drain_bars(struct agent *agent);
 
-/* A guest has come all the same: it was on its way, or did not ask. */
-void drain_guest_came(struct agent *agent);
+/* A guest has come all the same, as it was on its way or did not ask; or one
+ * has gone, moved by whomever. */
+void drain_guests_changed(struct agent *agent);
 
 /* ---- For the files of this module ---------------------------------------- */
 
+struct drain_look;
 struct drain_request;
 
 struct drain {
@@ -75,9 +79,10 @@ struct drain {
     uv_timer_t *timer;
     uint64_t timer_due_ms;          /* 0: it is not set. */
     struct drain_request *requests; /* That are not answered. */
-    bool is_surveyed; /* No guest is left that is not accounted for. */
-    bool is_listing;  /* That is being found out. */
-    bool is_known;    /* 'shown' is what was told last. */
+    bool is_surveyed;        /* No guest is left that is not accounted for. */
+    struct drain_look *look; /* That is being found out; else null. */
+    bool look_is_old;        /* Something happened since it began. */
+    bool is_known;           /* 'shown' is what was told last. */
     enum drain_phase shown;
 };
 
@@ -86,5 +91,11 @@ struct drain {
 void drain_drive(struct drain *drain);
 void drain_save(struct drain *drain);
 void drain_run_close(struct drain *drain);
+
+/* drain_look.c: compares what is known with who is here, and drives the drain
+ * when it is surveyed; that it is not any more; it goes. */
+void drain_look(struct drain *drain);
+void drain_look_again(struct drain *drain);
+void drain_look_close(struct drain *drain);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "agent/api.h"
 #include "agent/base/clock.h"
+#include "agent/drain_guests.h"
 #include "agent/peer.h"
 #include "rpc/uuid.h"
 
@@ -39,6 +40,9 @@ static void told(struct drain *drain, struct drain_move *move,
 static void judge(struct drain *drain, struct drain_move *move,
                   const struct json *migration);
 static void wait_for_answer(struct drain_move *move, const char *reason);
+static void set_away(const struct drain *drain, struct drain_move *move);
+static void look_here(struct drain *drain, struct drain_move *move);
+static void looked_here(void *aux, struct error *error, struct guest *guest);
 static bool is_busy_error(const struct error *error);
 static const char *source_of(const struct drain *drain,
                              const struct drain_move *move);
@@ -50,10 +54,6 @@ static struct drain_request *request_create(struct drain *drain,
                                             struct drain_move *move);
 static struct drain_move *request_close(struct drain_request *request,
                                         struct drain **ret_drain);
-static void look_again(struct drain *drain);
-static void listed(void *aux, struct error *error, struct guest_list *list);
-static bool is_one_coming(const struct guest_list *list);
-static void compare(struct drain *drain, const struct guest_list *list);
 static void end(struct drain *drain);
 static void note_phase(struct drain *drain, enum drain_phase phase);
 static void drive_in(struct drain *drain, uint64_t ms);
@@ -65,9 +65,10 @@ drain_drive(struct drain *drain)
     if (!drain->ticket || drain->agent->stopping) {
         return;
     }
-    begin_more(drain);
-    follow(drain);
-
+    if (!drain->is_given_up) {
+        begin_more(drain);
+        follow(drain);
+    }
     enum drain_phase phase = drain_state_phase(&drain->state);
     bool is_done = phase == DRAIN_DRAINED || phase == DRAIN_PARTLY;
     if (drain->is_given_up || phase == DRAIN_RESTORED) {
@@ -75,7 +76,7 @@ drain_drive(struct drain *drain)
         return;
     }
     if (is_done && !drain->is_surveyed) {
-        look_again(drain);
+        drain_look(drain);
     } else {
         note_phase(drain, phase);
     }
@@ -97,6 +98,7 @@ drain_run_close(struct drain *drain)
         r->drain = NULL;
     }
     drain->requests = NULL;
+    drain_look_close(drain);
     if (drain->ticket) { /* The operation stays as the journal has it. */
         op_ticket_done(steal(&drain->ticket), NULL);
     }
@@ -189,7 +191,6 @@ static void
 asked(struct drain *drain, struct drain_move *move, const struct json *result,
       struct error *error)
 {
-    const char *source = source_of(drain, move);
     uint64_t now_ms = clock_now_ms();
     AUTO_FREE text = error ? error_text(error) : NULL;
 
@@ -200,11 +201,20 @@ asked(struct drain *drain, struct drain_move *move, const struct json *result,
     case ERR_TIMEOUT:
         wait_for_answer(move, text); /* Perhaps it is on its way. */
         return;
-    case ERR_INSTANCE_NOT_FOUND: {
-        AUTO_FREE reason = xasprintf("it is not on host '%s' any more", source);
-        drain_move_away(move, reason);
+    case ERR_INSTANCE_NOT_FOUND:
+        if (move->state == DRAIN_RETURNING) {
+            look_here(drain, move); /* It may have come by itself. */
+            return;
+        }
+        set_away(drain, move);
         break;
-    }
+    case ERR_UNDELIVERABLE:
+        if (move->state == DRAIN_RETURNING) {
+            drain_move_wait(move, text, now_ms); /* Its agent is away. */
+        } else {
+            drain_move_failed(move, text, false, now_ms);
+        }
+        break;
     case ERR_INSTANCE_INVALID_STATE:
     case ERR_UNEXPECTED_TASK_STATE:
         if (is_busy_error(error)) {
@@ -221,6 +231,51 @@ asked(struct drain *drain, struct drain_move *move, const struct json *result,
              move->name, drain_move_state_name(move->state),
              error_message(error));
     drain_save(drain);
+}
+
+static void
+set_away(const struct drain *drain, struct drain_move *move)
+{
+    AUTO_FREE reason =
+        xasprintf("it is not on host '%s' any more", source_of(drain, move));
+
+    drain_move_away(move, reason);
+}
+
+static void
+look_here(struct drain *drain, struct drain_move *move)
+{
+    struct drain_request *request = request_create(drain, move);
+
+    driver_guest_get(drain->agent->driver, request->uuid, looked_here, request);
+}
+
+static void
+looked_here(void *aux, struct error *error, struct guest *guest)
+{
+    struct drain *drain;
+    struct drain_move *move = request_close(aux, &drain);
+    CLEANUP(guest_free_at) struct guest *owned UNUSED = guest;
+    AUTO_ERROR owned_error UNUSED = error;
+
+    if (!move || move->state != DRAIN_RETURNING) {
+        return;
+    }
+    if (error ? error_code(error) != ERR_INSTANCE_NOT_FOUND
+              : guest->presence == GUEST_INCOMING) {
+        wait_for_answer(move, error ? error_message(error)
+                                    : "another brings it back");
+        return;
+    }
+    if (guest && drain_guest_is_here(guest)) {
+        drain_move_done(move);
+    } else {
+        set_away(drain, move);
+    }
+    log_info(op_log(drain->op), "instance '%s' was moved by another: %s",
+             move->name, drain_move_state_name(move->state));
+    drain_save(drain);
+    drive_in(drain, 0);
 }
 
 /* Another moves it, or does something else that will be over. */
@@ -396,81 +451,6 @@ request_close(struct drain_request *request, struct drain **ret_drain)
 }
 
 /* ---- At the end ---------------------------------------------------------- */
-
-static void
-look_again(struct drain *drain)
-{
-    if (!drain->is_listing) {
-        struct drain_request *request = xzalloc(sizeof *request);
-
-        request->drain = drain;
-        request->next = drain->requests;
-        drain->requests = request;
-        drain->is_listing = true;
-        driver_guest_list(drain->agent->driver, listed, request);
-    }
-}
-
-static void
-listed(void *aux, struct error *error, struct guest_list *list)
-{
-    struct drain *drain;
-
-    request_close(aux, &drain);
-    if (drain) {
-        drain->is_listing = false;
-    }
-    if (drain && drain->ticket && !drain->agent->stopping && !error &&
-        !is_one_coming(list)) {
-        drain->is_surveyed = true;
-        compare(drain, list);
-        drain_save(drain);
-        drain_drive(drain);
-    }
-    error_free(error);
-    guest_list_free(list);
-}
-
-/* It was let in before: what becomes of it is waited for. */
-static bool
-is_one_coming(const struct guest_list *list)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        if (list->guests[i]->presence == GUEST_INCOMING) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Some may have come, by a way that does not ask, and others may have gone. */
-static void
-compare(struct drain *drain, const struct guest_list *list)
-{
-    struct drain_state *state = &drain->state;
-
-    for (size_t i = 0; i < state->n; i++) {
-        struct drain_move *move = &state->moves[i];
-
-        if ((move->state == DRAIN_STUCK || move->state == DRAIN_FAILED) &&
-            !guest_list_has(list, move->uuid)) {
-            drain_move_away(move, "it is not on this host any more");
-        }
-    }
-    for (size_t i = 0; i < list->n; i++) {
-        const struct guest *guest = list->guests[i];
-        const struct drain_move *move = drain_state_find(state, guest->uuid);
-
-        if (guest->presence == GUEST_ACTIVE && state->n < DRAIN_MOVES_MAX &&
-            (!move ||
-             (move->state != DRAIN_STUCK && move->state != DRAIN_FAILED))) {
-            drain_state_plan(state, guest->uuid,
-                             guest->title ? guest->title : guest->name,
-                             guest->memory_mb, NULL,
-                             "it was not here when the drain was planned");
-        }
-    }
-}
 
 static void
 end(struct drain *drain)

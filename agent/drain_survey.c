@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/drain_forecast.h"
+#include "agent/drain_guests.h"
 #include "agent/drain_plan.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
@@ -38,7 +39,7 @@ struct survey {
     struct log_context log;
     struct json *context, *to;
     struct host_info *own;
-    struct guest_list *list;
+    struct drain_guests *found;
     struct survey_guest *guests;
     size_t n_guests;
     struct survey_host *hosts;
@@ -58,13 +59,13 @@ struct check {
 };
 
 static void guests_known(void *aux, struct error *error,
-                         struct guest_list *list);
+                         struct drain_guests *found);
 static void own_host_known(void *aux, struct error *error,
                            struct host_info *host);
 static void host_answered(void *aux, const struct json *result,
                           const struct error *error);
 static void hosts_known(void *aux);
-static void add_guest(struct survey *s, struct guest *guest);
+static void add_guest(struct survey *s, struct guest *guest, const char *doubt);
 static char *why_stuck(const struct guest *guest,
                        const struct object *instance);
 static bool is_wanted(const struct survey *s, const char *host);
@@ -100,33 +101,31 @@ drain_survey(struct agent *agent, const struct json *context,
     s->to = json_copy(to);
     s->done = done;
     s->aux = aux;
-    driver_guest_list(agent->driver, guests_known, s);
+    drain_guests_find(agent, NULL, 0, guests_known, s);
 }
 
 static void
-guests_known(void *aux, struct error *error, struct guest_list *list)
+guests_known(void *aux, struct error *error, struct drain_guests *found)
 {
     struct survey *s = aux;
 
-    s->list = list;
+    s->found = found;
     if (error) {
         s->error = error;
         finish(s);
         return;
     }
-    s->guests = xcalloc(list->n + 1, sizeof *s->guests);
-    for (size_t i = 0; i < list->n; i++) {
-        add_guest(s, list->guests[i]);
+    s->guests = xcalloc(found->list->n + 1, sizeof *s->guests);
+    for (size_t i = 0; i < found->list->n; i++) {
+        add_guest(s, found->list->guests[i], found->doubts[i]);
     }
     driver_host_get(s->agent->driver, own_host_known, s);
 }
 
-/* One that is on its way here, or has left, is not this host's. */
 static void
-add_guest(struct survey *s, struct guest *guest)
+add_guest(struct survey *s, struct guest *guest, const char *doubt)
 {
-    if (guest->presence == GUEST_INCOMING ||
-        guest->presence == GUEST_MIGRATED || guest->presence == GUEST_ABSENT) {
+    if (!doubt && !drain_guest_is_here(guest)) {
         return;
     }
     const struct object *instance =
@@ -138,7 +137,8 @@ add_guest(struct survey *s, struct guest *guest)
     g->guest = guest;
     g->instance = object_copy(instance);
     g->name = xstrdup(name ? name : guest->name);
-    g->stuck = why_stuck(guest, instance);
+    g->stuck = doubt ? xasprintf("it can't be read: %s", doubt)
+                     : why_stuck(guest, instance);
 }
 
 /* The caller's; null: as far as this host knows it can be moved. */
@@ -539,7 +539,7 @@ finish(struct survey *s)
     json_free(s->context);
     json_free(s->to);
     host_info_free(s->own);
-    guest_list_free(s->list);
+    drain_guests_free(s->found);
     free(s->guests);
     free(s->hosts);
     free(s->refusals);

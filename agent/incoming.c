@@ -121,12 +121,15 @@ place_got(void *aux, struct error *error, struct slot *place)
 {
     struct prepare_again *again = aux;
 
+    again->in->place = place;
+    if (!error) { /* A drain may have begun since it asked. */
+        error = drain_check_incoming(again->agent);
+    }
     if (error) {
         again->in->prepared(again->in->prepared_aux, error, NULL);
         again->in->prepared = NULL;
         incoming_free(again->in);
     } else {
-        again->in->place = place;
         prepare_start(again->agent, again->in, &again->log, again->key);
     }
     free(again->key);

@@ -598,6 +598,6 @@ incoming_finished(struct op *op, const struct error *error)
     tally_incoming(&in->agent->tally, error);
     adopt_again(in->agent, incoming_uuid(in));
     if (!error) {
-        drain_guest_came(in->agent);
+        drain_guests_changed(in->agent);
     }
 }

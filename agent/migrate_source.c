@@ -7,6 +7,7 @@
 #include "agent/adopt.h"
 #include "agent/attachments.h"
 #include "agent/base/clock.h"
+#include "agent/drain.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
 #include "agent/relocate.h"
@@ -622,4 +623,7 @@ migration_finished(struct op *op, const struct error *error)
                  m->dest);
     }
     adopt_again(m->agent, object_string(m->instance, "uuid"));
+    if (!error) {
+        drain_guests_changed(m->agent);
+    }
 }

@@ -15,11 +15,58 @@
 
 #include <cmocka.h>
 
+#include "agent/incoming.h"
+#include "agent/incoming_places.h"
 #include "agent/migration.h"
 #include "tests/unit/two_agents.h"
 
 #define N_GUESTS 3
 #define STEPS_MAX 40000
+
+/* What the hypervisor's lists say of one guest instead of the truth. */
+static struct {
+    const char *uuid; /* Null: they tell the truth. */
+    bool is_missing;  /* It could not be read; else it has migrated. */
+} lie;
+
+struct listing {
+    driver_list_done *done;
+    void *aux;
+};
+
+static void
+listed(void *aux, struct error *error, struct guest_list *list)
+{
+    struct listing *listing = aux;
+
+    for (size_t i = 0; lie.uuid && !error && i < list->n; i++) {
+        if (!str_eq(list->guests[i]->uuid, lie.uuid)) {
+            continue;
+        }
+        list->guests[i]->presence = GUEST_MIGRATED;
+        if (lie.is_missing) {
+            guest_free(list->guests[i]);
+            list->guests[i--] = list->guests[--list->n];
+        }
+    }
+    listing->done(listing->aux, error, list);
+    free(listing);
+}
+
+void __real_driver_guest_list(struct driver *driver, driver_list_done *done,
+                              void *aux);
+void __wrap_driver_guest_list(struct driver *driver, driver_list_done *done,
+                              void *aux);
+
+void
+__wrap_driver_guest_list(struct driver *driver, driver_list_done *done,
+                         void *aux)
+{
+    struct listing *listing = xzalloc(sizeof *listing);
+
+    *listing = (struct listing){done, aux};
+    __real_driver_guest_list(driver, listed, listing);
+}
 
 static int
 set_up(void **state)
@@ -37,6 +84,7 @@ set_up(void **state)
 static int
 tear_down(void **state)
 {
+    lie.uuid = NULL;
     ta_free(*state);
     return 0;
 }
@@ -124,20 +172,32 @@ tell(struct two_agents *ta, const char *method)
 
 /* Null-safe, and without letting time pass. */
 static bool
-is_over(struct two_agents *ta)
+is_over_at(struct two_agents *ta, int host)
 {
-    struct agent *agent = ta->hosts[A].agent;
+    struct agent *agent = ta->hosts[host].agent;
     AUTO_JSON json = agent ? drain_describe(agent) : NULL;
 
     return json_bool_of(json, "is_over");
 }
 
+static bool
+is_over(struct two_agents *ta)
+{
+    return is_over_at(ta, A);
+}
+
+static void
+assert_phase_at(struct two_agents *ta, int host, const char *phase)
+{
+    AUTO_JSON json = api(ta, host, "drain_show", NULL);
+
+    assert_string_equal(json_string_of(json, "phase"), phase);
+}
+
 static void
 assert_phase(struct two_agents *ta, const char *phase)
 {
-    AUTO_JSON json = api(ta, A, "drain_show", NULL);
-
-    assert_string_equal(json_string_of(json, "phase"), phase);
+    assert_phase_at(ta, A, phase);
 }
 
 static void
@@ -145,6 +205,15 @@ finish(struct two_agents *ta, const char *phase)
 {
     ta_until(ta, is_over(ta));
     assert_phase(ta, phase);
+}
+
+/* Time passes. */
+static void
+let_pass(struct two_agents *ta, unsigned s)
+{
+    uint64_t end_ms = ta_now_ms() + s * UINT64_C(1000);
+
+    ta_until(ta, ta_now_ms() >= end_ms);
 }
 
 /* How many guests the drain has in that state. */
@@ -505,6 +574,247 @@ test_one_that_was_let_in_but_has_not_begun_stays_away(void **state)
 }
 
 static void
+begin_at(struct two_agents *ta, int host, struct json *plan)
+{
+    json_free(api(ta, host, "drain_start", plan_args(plan)));
+}
+
+static struct json *
+no_guests(void)
+{
+    return json_set(json_object(), "guests", json_array());
+}
+
+/* It runs here already, with a part of its memory elsewhere. */
+static void
+test_one_in_post_copy_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_FREE uuid = add_guest(ta, B, "traveller");
+    struct json *args = json_object();
+
+    ta->hosts[B].conf->libvirt.live_migration_permit_post_copy = true;
+    ta->hosts[C].conf->libvirt.live_migration_permit_post_copy = true;
+    ta_steer(ta, B, "bandwidth 1");
+    ta_steer(ta, B, "dirty-rate * 50");
+    ta_leave_migrations(true);
+    json_free(api(ta, B, "migrate", migrate_args(uuid, "hostc")));
+    ta_until(ta, str_eq(status_of(ta, B, uuid), "running"));
+    json_set_string(args, "migration", uuid);
+    json_free(api(ta, B, "migration_force_complete", args));
+    ta_until(ta, strstr(ta_steer(ta, C, "list"), "postcopy"));
+
+    begin_at(ta, C, no_guests());
+    let_pass(ta, 5);
+    assert_false(is_over_at(ta, C));
+    ta_steer(ta, B, "bandwidth 1000000");
+    ta_until(ta, is_over_at(ta, C));
+    assert_int_equal(n_guests(ta, C), 1);
+    assert_phase_at(ta, C, "partly drained");
+    json_free(api(ta, C, "drain_end", NULL));
+    ta_rest(ta);
+}
+
+static void
+test_one_that_is_prepared_for_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_FREE uuid = add_guest(ta, B, "traveller");
+
+    json_free(api(ta, B, "migrate", migrate_args(uuid, "hostc")));
+    ta_until(ta, migrate_source_find(ta->hosts[B].agent, uuid));
+    ta_steer(ta, C, "hang prepare");
+    ta_until(ta, incoming_count(ta->hosts[C].agent) == 1);
+    begin_at(ta, C, no_guests());
+    let_pass(ta, 5);
+    assert_false(is_over_at(ta, C));
+    ta_steer(ta, C, "release");
+    ta_until(ta, is_over_at(ta, C));
+    assert_int_equal(n_guests(ta, C), 1);
+    assert_phase_at(ta, C, "partly drained");
+    json_free(api(ta, C, "drain_end", NULL));
+    ta_rest(ta);
+}
+
+/* Nova's compute service waits at the destination for a place. */
+static void
+test_one_that_waits_for_a_place_is_not_let_in(void **state)
+{
+    struct two_agents *ta = *state;
+    struct ta_host *b = &ta->hosts[B];
+    struct json *args = json_object();
+
+    ta_stop(ta, B);
+    b->conf->max_concurrent_incoming_live_migrations = 1;
+    ta_up(ta, B);
+    ta_until(ta, b->is_ready);
+    struct slot *place = incoming_places_take(b->agent->incoming);
+    ta_check(ta);
+    json_set(args, "instance", json_copy(ta->instance));
+    json_set_null(args, "disk");
+    json_set(args, "migrate_data", json_copy(ta->data));
+    ta_cast(ta, B, "pre_live_migration", args);
+    ta_until(ta, incoming_places_n_waiting(b->agent->incoming) == 1);
+    begin_at(ta, B, no_guests());
+    ta_until(ta, is_over_at(ta, B));
+    slot_release(place);
+    ta_settle();
+    assert_false(incoming_is_expected(b->agent, ta->uuid));
+    assert_phase_at(ta, B, "drained");
+    json_free(api(ta, B, "drain_end", NULL));
+    ta_rest(ta);
+}
+
+static void
+test_what_changes_during_a_look_has_it_repeated(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, C, "hang guest_list");
+    begin_at(ta, C, no_guests());
+    ta_settle();
+    drain_guests_changed(ta->hosts[C].agent);
+    ta_steer(ta, C, "release");
+    ta_settle(); /* No time has passed: that was the old look. */
+    assert_false(is_over_at(ta, C));
+    ta_until(ta, is_over_at(ta, C));
+    json_free(api(ta, C, "drain_end", NULL));
+}
+
+static void
+test_one_that_no_list_has_is_asked_for(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "fail migrate INTERNAL %d", N_GUESTS * DRAIN_TRIES);
+    begin(ta);
+    lie.uuid = ta->uuid;
+    lie.is_missing = true;
+    finish(ta, "partly drained");
+    assert_int_equal(count(ta, "failed"), N_GUESTS);
+    tell(ta, "drain_end");
+}
+
+static void
+test_one_that_can_not_be_read_is_stuck(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_FREE uuid = NULL;
+
+    lie.uuid = ta->uuid;
+    lie.is_missing = true;
+    ta_steer(ta, A, "fail guest_get INTERNAL 1");
+    AUTO_JSON json = plan(ta, A, NULL);
+    assert_int_equal(json_size(json_get(json, "guests")), N_GUESTS);
+    json_for_each (guest, json_get(json, "guests")) {
+        if (str_eq(json_string_of(guest, "uuid"), ta->uuid)) {
+            assert_null(json_string_of(guest, "dest"));
+            assert_part(json_string_of(guest, "reason"), "can't be read");
+            assert_int_equal(json_int_of(guest, "memory_mb"), 64);
+        }
+    }
+    /* Nor is it forgotten when all others are gone. */
+    ta_steer(ta, A, "fail guest_get INTERNAL 1");
+    begin_at(ta, A, no_guests());
+    finish(ta, "partly drained");
+    assert_int_equal(count(ta, "stuck"), N_GUESTS);
+    tell(ta, "drain_end");
+}
+
+static void
+test_what_is_left_of_one_that_went_is_no_guest(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "guest-stop %s", ta->uuid);
+    ta_rest(ta);
+    begin(ta);
+    finish(ta, "partly drained");
+    lie.uuid = ta->uuid;
+    lie.is_missing = false;
+    drain_guests_changed(ta->hosts[A].agent);
+    finish(ta, "drained");
+    assert_int_equal(count(ta, "away"), 1);
+    tell(ta, "drain_end");
+}
+
+static void
+test_one_that_leaves_when_all_is_done_is_noticed(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "fail migrate INTERNAL %d", N_GUESTS * DRAIN_TRIES);
+    begin(ta);
+    finish(ta, "partly drained");
+    json_free(api(ta, A, "migrate", migrate_args(ta->uuid, "hostb")));
+    ta_until(ta, count(ta, "away") == 1);
+    lie.uuid = NULL;
+    AUTO_JSON list = api(ta, A, "instance_list", NULL);
+    json_for_each (guest, list) {
+        ta_steer(ta, A, "guest-remove %s", json_string_of(guest, "uuid"));
+    }
+    ta_until(ta, count(ta, "away") == N_GUESTS);
+    finish(ta, "drained");
+    tell(ta, "drain_end");
+}
+
+static void
+test_a_resume_that_is_refused_changes_nothing(void **state)
+{
+    struct two_agents *ta = *state;
+    AUTO_JSON good = plan(ta, A, NULL);
+    struct json *last = json_object();
+
+    begin(ta);
+    tell(ta, "drain_stop");
+    finish(ta, "stopped");
+    api_fails(ta, A, "drain_resume", plan_args(json_null()), ERR_VALUE);
+    json_append((struct json *)json_get(good, "guests"), last);
+    api_fails(ta, A, "drain_resume", plan_args(json_copy(good)), ERR_VALUE);
+    let_pass(ta, 60);
+    assert_phase(ta, "stopped");
+    assert_int_equal(n_guests(ta, A), N_GUESTS - 1);
+    tell(ta, "drain_end");
+}
+
+static void
+test_one_that_came_home_by_itself_has_returned(void **state)
+{
+    struct two_agents *ta = *state;
+
+    begin(ta);
+    finish(ta, "drained");
+    AUTO_JSON json = api(ta, A, "drain_show", NULL);
+    const struct json *last = json_at(json_get(json, "moves"), N_GUESTS - 1);
+    int at = str_eq(json_string_of(last, "host"), "hostb") ? B : C;
+    tell(ta, "drain_restore");
+    json_free(api(ta, at, "migrate",
+                  migrate_args(json_string_of(last, "uuid"), "hosta")));
+    finish(ta, "restored");
+    assert_int_equal(count(ta, "returned"), N_GUESTS);
+    assert_guests(ta, N_GUESTS, 0, 0);
+}
+
+static void
+test_a_restore_is_not_given_up_under_way(void **state)
+{
+    struct two_agents *ta = *state;
+
+    begin(ta);
+    finish(ta, "drained");
+    tell(ta, "drain_restore");
+    assert_phase(ta, "restoring");
+    api_fails(ta, A, "drain_end", NULL, ERR_INVALID);
+    tell(ta, "drain_stop");
+    finish(ta, "stopped");
+    int n = n_guests(ta, A);
+    tell(ta, "drain_end");
+    ta_rest(ta);
+    assert_in_range(n, 1, N_GUESTS - 1);
+    assert_int_equal(n_guests(ta, A), n);
+}
+
+static void
 test_plans_that_are_none_are_refused(void **state)
 {
     struct two_agents *ta = *state;
@@ -773,6 +1083,17 @@ main(void)
         TEST(test_one_that_comes_when_all_is_done_is_noticed),
         TEST(test_one_that_was_on_its_way_is_waited_for),
         TEST(test_one_that_was_let_in_but_has_not_begun_stays_away),
+        TEST(test_one_in_post_copy_is_waited_for),
+        TEST(test_one_that_is_prepared_for_is_waited_for),
+        TEST(test_one_that_waits_for_a_place_is_not_let_in),
+        TEST(test_what_changes_during_a_look_has_it_repeated),
+        TEST(test_one_that_no_list_has_is_asked_for),
+        TEST(test_one_that_can_not_be_read_is_stuck),
+        TEST(test_what_is_left_of_one_that_went_is_no_guest),
+        TEST(test_one_that_leaves_when_all_is_done_is_noticed),
+        TEST(test_a_resume_that_is_refused_changes_nothing),
+        TEST(test_one_that_came_home_by_itself_has_returned),
+        TEST(test_a_restore_is_not_given_up_under_way),
         TEST(test_plans_that_are_none_are_refused),
         TEST(test_an_empty_host_is_drained_at_once),
         TEST(test_a_migration_that_is_asked_for_twice_is_one),
