@@ -19,12 +19,19 @@ LOG_MODULE(http);
 
 #define BACKLOG 16
 
+/* Until another try, when there is no descriptor for a client. */
+#define PAUSE_MS 1000
+
 enum { AT_SOCKET, AT_PORT, N_LISTENERS };
 
+/* Each has a server, and thus places, of its own: clients from afar do not take
+ * those of this host. */
 struct listener {
     struct http *http;
     int fd; /* -1: there is none. */
     uv_poll_t poll;
+    uv_timer_t timer;
+    struct http_server *server; /* Null: not started. */
 };
 
 struct http {
@@ -35,7 +42,6 @@ struct http {
     unsigned n_users; /* The owner, the handles, and a load under way. */
     bool has_given_up;
     const struct http_server_ops *ops; /* Null: not loaded yet. */
-    struct http_server *server;        /* Null likewise. */
 };
 
 /* The module on its way in, which may have to wait for the disk. */
@@ -51,9 +57,11 @@ static struct error *listen_at_port(const char *text, int *ret_fd);
 static void add_listener(struct http *http, int which, int fd);
 static void watch(struct http *http, bool wanted);
 static void client_due(uv_poll_t *poll, int status, int events);
+static void pause_over(uv_timer_t *timer);
 static void load_start(struct http *http);
 static void load_run(void *aux);
 static void load_done(void *aux);
+static bool start_servers(struct http *http);
 static void answer(void *aux, const char *path, struct http_answer *ret);
 static void handle_closed(uv_handle_t *handle);
 static void http_put(struct http *http);
@@ -118,14 +126,17 @@ give_up(struct http *http)
         return;
     }
     http->has_given_up = true;
-    if (http->server) {
-        http->ops->stop(steal(&http->server));
-    }
     unlink(http->path);
     for (size_t i = 0; i < N_LISTENERS; i++) {
-        if (http->listeners[i].fd >= 0) {
-            uv_close((uv_handle_t *)&http->listeners[i].poll, handle_closed);
-            close(http->listeners[i].fd);
+        struct listener *listener = &http->listeners[i];
+
+        if (listener->server) {
+            http->ops->stop(steal(&listener->server));
+        }
+        if (listener->fd >= 0) {
+            uv_close((uv_handle_t *)&listener->timer, handle_closed);
+            uv_close((uv_handle_t *)&listener->poll, handle_closed);
+            close(listener->fd);
         }
     }
 }
@@ -165,8 +176,9 @@ add_listener(struct http *http, int which, int fd)
     listener->http = http;
     listener->fd = fd;
     if (fd >= 0) {
-        http->n_users++;
-        listener->poll.data = http;
+        http->n_users += 2;
+        listener->poll.data = listener->timer.data = http;
+        uv_timer_init(http->agent->loop, &listener->timer);
         uv_poll_init(http->agent->loop, &listener->poll, fd);
     }
 }
@@ -186,23 +198,34 @@ watch(struct http *http, bool wanted)
     }
 }
 
-/* One at a time: there may be others to serve. */
+/* One at a time: there may be others to serve.  One that can't be accepted
+ * would be due again at once, and for ever. */
 static void
 client_due(uv_poll_t *poll, int status UNUSED, int events UNUSED)
 {
     struct listener *listener = container_of(poll, struct listener, poll);
     struct http *http = listener->http;
 
-    if (!http->server) {
+    if (!listener->server) {
         load_start(http);
         return;
     }
     int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-        http->ops->add(http->server, fd);
+        http->ops->add(listener->server, fd);
     } else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
         log_limited(LOG_LEVEL_WARN, NULL, "accept: %s", strerror(errno));
+        uv_poll_stop(&listener->poll);
+        uv_timer_start(&listener->timer, pause_over, PAUSE_MS, 0);
     }
+}
+
+static void
+pause_over(uv_timer_t *timer)
+{
+    struct listener *listener = container_of(timer, struct listener, timer);
+
+    uv_poll_start(&listener->poll, UV_READABLE, client_due);
 }
 
 static void
@@ -241,13 +264,12 @@ load_done(void *aux)
     struct load *load = aux;
     struct http *http = load->http;
 
-    if (!http->has_given_up && !load->fault) {
-        http->ops = load->ops;
-        http->server = load->ops->start(http->agent->loop, answer, http);
-    }
-    if (http->server) {
+    http->ops = load->ops;
+    if (http->has_given_up) {
+        ; /* Nobody waits for it. */
+    } else if (!load->fault && start_servers(http)) {
         watch(http, true);
-    } else if (!http->has_given_up) {
+    } else {
         log_error(NULL, "numbers and health can't be served: '%s': %s",
                   http->module,
                   load->fault ? load->fault : "the library does not start");
@@ -256,6 +278,23 @@ load_done(void *aux)
     free(load->fault);
     free(load);
     http_put(http);
+}
+
+static bool
+start_servers(struct http *http)
+{
+    for (size_t i = 0; i < N_LISTENERS; i++) {
+        struct listener *listener = &http->listeners[i];
+
+        if (listener->fd < 0) {
+            continue;
+        }
+        listener->server = http->ops->start(http->agent->loop, answer, http);
+        if (!listener->server) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void

@@ -8,13 +8,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/mem.h"
 
 LOG_MODULE(http_server);
 
-#define N_CONNECTIONS_MAX 32
+#define N_CONNECTIONS_MAX 16
 #define IDLE_TIMEOUT_S 5
+#define REQUEST_TIMEOUT_MS 10000          /* With its answer, however busy. */
 #define CONNECTION_MEMORY ((size_t)16384) /* Bounds a request's head, too. */
 
 /* libmicrohttpd, run by the loop: when its epoll descriptor or the time-out
@@ -26,11 +28,28 @@ struct http_server {
     uv_poll_t poll;
     uv_timer_t timer;
     unsigned n_handles;
+    struct client *first, *last; /* Who is due first is first. */
+};
+
+/* The library's time-out is one of silence: who sends a byte now and then would
+ * keep his place for ever. */
+struct client {
+    struct client *prev, *next;
+    int fd; /* The library's. */
+    uint64_t due_ms;
 };
 
 static void daemon_due(uv_poll_t *poll, int status, int events);
 static void timer_due(uv_timer_t *timer);
 static void run(struct http_server *server);
+static void cut_off_late(struct http_server *server);
+static void client_notified(void *aux, struct MHD_Connection *connection,
+                            void **client,
+                            enum MHD_ConnectionNotificationCode what);
+static void request_ended(void *aux, struct MHD_Connection *connection,
+                          void **request, enum MHD_RequestTerminationCode how);
+static void client_append(struct http_server *server, struct client *client);
+static void client_remove(struct http_server *server, struct client *client);
 static enum MHD_Result handle(void *aux, struct MHD_Connection *connection,
                               const char *path, const char *method,
                               const char *version, const char *body,
@@ -57,6 +76,8 @@ start(uv_loop_t *loop,
         NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)N_CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_NOTIFY_CONNECTION, client_notified, server,
+        MHD_OPTION_NOTIFY_COMPLETED, request_ended, server,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_END);
     if (!server->daemon) {
         free(server);
@@ -119,12 +140,87 @@ run(struct http_server *server)
 {
     MHD_UNSIGNED_LONG_LONG ms;
 
+    cut_off_late(server);
     MHD_run(server->daemon);
-    if (MHD_get_timeout(server->daemon, &ms) == MHD_YES) {
+    bool is_timed = MHD_get_timeout(server->daemon, &ms) == MHD_YES;
+    if (server->first) {
+        uint64_t now_ms = clock_now_ms(), due_ms = server->first->due_ms;
+        uint64_t left_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+        ms = is_timed && ms < left_ms ? ms : left_ms;
+    }
+    if (is_timed || server->first) {
         uv_timer_start(&server->timer, timer_due, ms, 0);
     } else {
         uv_timer_stop(&server->timer);
     }
+}
+
+/* The library finds that they hung up. */
+static void
+cut_off_late(struct http_server *server)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    while (server->first && server->first->due_ms <= now_ms) {
+        struct client *client = server->first;
+
+        shutdown(client->fd, SHUT_RDWR);
+        client_remove(server, client);
+        client_append(server, client);
+    }
+}
+
+static void
+client_notified(void *aux, struct MHD_Connection *connection, void **client,
+                enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *server = aux;
+    struct client *c = *client;
+
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        c = *client = xzalloc(sizeof *c);
+        c->fd = MHD_get_connection_info(connection,
+                                        MHD_CONNECTION_INFO_CONNECTION_FD)
+                    ->connect_fd;
+        client_append(server, c);
+    } else if (c) {
+        client_remove(server, c);
+        free(c);
+        *client = NULL;
+    }
+}
+
+/* The time of the next one on this connection begins. */
+static void
+request_ended(void *aux, struct MHD_Connection *connection,
+              void **request UNUSED, enum MHD_RequestTerminationCode how UNUSED)
+{
+    struct client *client =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+            ->socket_context;
+
+    if (client) {
+        client_remove(aux, client);
+        client_append(aux, client);
+    }
+}
+
+/* All have the same time. */
+static void
+client_append(struct http_server *server, struct client *client)
+{
+    client->due_ms = clock_now_ms() + REQUEST_TIMEOUT_MS;
+    client->next = NULL;
+    client->prev = server->last;
+    *(client->prev ? &client->prev->next : &server->first) = client;
+    server->last = client;
+}
+
+static void
+client_remove(struct http_server *server, struct client *client)
+{
+    *(client->prev ? &client->prev->next : &server->first) = client->next;
+    *(client->next ? &client->next->prev : &server->last) = client->prev;
 }
 
 /* Called when the head of a request is there, and again for each part of its

@@ -15,7 +15,7 @@
 
 static struct error *make_directory(const char *path);
 static struct error *remove_stale(const char *path);
-static bool has_listener(const char *path);
+static struct error *find_listener(const char *path, bool *ret);
 static void set_address(struct sockaddr_un *address, const char *path);
 static struct error *failure(const char *what);
 
@@ -86,25 +86,33 @@ remove_stale(const char *path)
     if (!S_ISSOCK(st.st_mode)) {
         return error_new(ERR_CONFIG, "something else is in its place");
     }
-    if (has_listener(path)) {
+    bool is_used = false;
+    struct error *error = find_listener(path, &is_used);
+    if (error) {
+        return error;
+    }
+    if (is_used) {
         return error_new(ERR_CONFIG, "another agent is using it");
     }
     return unlink(path) == 0 ? NULL
                              : failure("remove the one that was left behind");
 }
 
-static bool
-has_listener(const char *path)
+static struct error *
+find_listener(const char *path, bool *ret)
 {
     struct sockaddr_un address;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
+    if (fd < 0) {
+        return failure("look if another agent is using it");
+    }
     set_address(&address, path);
     int status = connect(fd, (struct sockaddr *)&address, sizeof address);
     /* EAGAIN is one too busy to accept; only refusal tells that it is gone. */
-    bool is_refused = status != 0 && errno == ECONNREFUSED;
+    *ret = status == 0 || errno != ECONNREFUSED;
     close(fd);
-    return !is_refused;
+    return NULL;
 }
 
 static void

@@ -15,6 +15,9 @@ from harness.path import Path
 from harness.wait import wait_for
 from test_agent import fake, wait_status, world  # noqa: F401 (a fixture)
 
+# How many clients are served at a time.
+PLACES = 16
+
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 
@@ -293,6 +296,13 @@ def test_what_is_not_served_is_said(droverd, world):  # noqa: F811
     assert health(hosta)[0] == 200
 
 
+def hangs_up(client):
+    try:
+        return client.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
 def test_silent_clients_are_bounded_and_hung_up_on(droverd,
                                                    world):  # noqa: F811
     hosta = droverd('hosta', settings=fake(world))
@@ -302,14 +312,18 @@ def test_silent_clients_are_bounded_and_hung_up_on(droverd,
             client = socket.socket(socket.AF_UNIX)
             client.connect(socket_path(hosta))  # Waits for its turn.
             client.settimeout(30)
+            client.sendall(b'G')
             silent.append(client)
         # The agent has better things to do meanwhile.
         assert hosta.ctl_json('status')['host'] == 'hosta'
-        for client in silent:  # At once, or when their time is over.
-            try:
-                assert client.recv(1) == b''
-            except ConnectionResetError:
-                pass
+        for client in silent[PLACES:]:  # At once, ...
+            assert hangs_up(client)
+        silent[0].settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent[0].recv(1)
+        silent[0].settimeout(30)
+        for client in silent[:PLACES]:  # ... or when their time is over.
+            assert hangs_up(client)
     finally:
         for client in silent:
             client.close()
