@@ -216,6 +216,10 @@ guests_listed(void *aux, struct error *error)
     struct start_call *call = aux;
 
     error_free(error);
+    if (!call->agent->ops) { /* It goes before it was up. */
+        free(call);
+        return;
+    }
     op_engine_resume(call->agent->ops);
     rpc_server_start(call->agent->server);
     adopt_regularly(call->agent);

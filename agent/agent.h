@@ -97,7 +97,8 @@ struct error *agent_create(const struct agent_parts *parts,
                            struct agent **ret) WARN_UNUSED;
 
 /* Lists the guests, settles what the journal holds, and then calls 'ready':
- * only now may requests be consumed. */
+ * only now may requests be consumed.  It is not called if the agent is freed
+ * before. */
 void agent_start(struct agent *agent, void (*ready)(void *aux), void *aux);
 
 /* No new requests; 'stopped' when those under way are answered, or 'grace_ms'

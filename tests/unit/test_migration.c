@@ -458,6 +458,21 @@ test_roll_back_that_was_lost_is_made_up_for(void **state)
     assert_no_files(ta, B);
 }
 
+/* Before it has listed its guests. */
+static void
+test_agent_that_dies_as_it_starts_is_started_again(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_conduct(ta);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
 static void
 test_restarted_source_takes_up_the_transfer_again(void **state)
 {
@@ -1751,6 +1766,7 @@ main(void)
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_source_that_never_comes_back_is_not_waited_for),
         TEST(test_roll_back_that_was_lost_is_made_up_for),
+        TEST(test_agent_that_dies_as_it_starts_is_started_again),
         TEST(test_restarted_source_takes_up_the_transfer_again),
         TEST(test_restarted_destination_still_waits_for_the_guest),
         TEST(test_source_that_is_stopped_in_the_middle_goes_on_when_it_is_back),
