@@ -23,7 +23,7 @@ LOG_MODULE(agent);
 /* Large messages in the works at a time: each takes several times its size. */
 #define N_PARSERS 2
 
-static const struct op_type *const op_types[] = {
+const struct op_type *const agent_op_types[] = {
     &migrate_source_type, &relocate_type,         &incoming_type,
     &incoming_rest_type,  &incoming_arrival_type, &conduct_type,
     &drain_type,          &audit_mend_type,       NULL,
@@ -72,7 +72,8 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     }
     agent->records = records_local_records(agent->local);
     create_bus_side(agent);
-    agent->ops = op_engine_create(agent->loop, agent->store, op_types, agent);
+    agent->ops =
+        op_engine_create(agent->loop, agent->store, agent_op_types, agent);
     error = op_engine_load(agent->ops);
     if (error) {
         return error_wrap(error, "load the journal");

@@ -81,6 +81,9 @@ struct agent {
     struct completion gone; /* The last one of this agent. */
 };
 
+/* Every type of operation that a journal may hold; ends with null. */
+extern const struct op_type *const agent_op_types[];
+
 /* What an agent is made of; all borrowed for its life but 'store', which it
  * closes. */
 struct agent_parts {

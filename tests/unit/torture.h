@@ -19,7 +19,9 @@
  *    and the telling;
  *  - nothing is left: no open operation, no residue.
  *
- * A new step in a table is in the loop with that. */
+ * A new step in a table is in the loop with that.
+ *
+ *   TORTURE_ALL=1   each crash of each history of a long table, not in turns */
 
 #include "agent/op.h"
 

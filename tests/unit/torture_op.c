@@ -9,11 +9,7 @@
 
 #include <cmocka.h>
 
-#include "agent/audit_mend.h"
-#include "agent/conduct.h"
-#include "agent/drain.h"
-#include "agent/incoming.h"
-#include "agent/migration.h"
+#include "agent/agent.h"
 
 /* Shapes that a table can have.  The functions are placeholders: the harness
  * puts its own in their place and keeps only which are there. */
@@ -86,19 +82,14 @@ test_migration_survives_every_failure_and_crash(void **state UNUSED)
     assert_true(n > 1000);
 }
 
-/* Those that there are: a new step is in here with its table. */
+/* Those that an agent has: a new step is in here with its table. */
 static void
 test_every_type_survives_every_failure_and_crash(void **state UNUSED)
 {
-    static const struct op_type *const types[] = {
-        &migrate_source_type, &incoming_type, &incoming_arrival_type,
-        &conduct_type,        &drain_type,    &audit_mend_type,
-    };
+    for (const struct op_type *const *t = agent_op_types; *t; t++) {
+        unsigned n = torture_type(*t);
 
-    for (size_t i = 0; i < N_ELEMENTS(types); i++) {
-        unsigned n = torture_type(types[i]);
-
-        print_message("%s: %u histories\n", types[i]->name, n);
+        print_message("%s: %u histories\n", (*t)->name, n);
     }
 }
 
