@@ -34,6 +34,9 @@ static struct {
 
 /* Under way in pools, and alone; and all that was ever posted. */
 static atomic_int n_jobs, n_migrations;
+/* Of the latter, those whose threads have yet to run: half an hour passes in
+ * less time than a busy machine takes to begin one. */
+static atomic_int n_beginning;
 static atomic_uint n_posted;
 
 /* The linker's names for what is wrapped. */
@@ -127,7 +130,7 @@ ticked(uv_timer_t *timer)
 static bool
 is_working(void)
 {
-    return n_jobs > 0 || vt.n_work > 0 ||
+    return n_jobs > 0 || vt.n_work > 0 || n_beginning > 0 ||
            (n_migrations > 0 && !vt.leaves_migrations);
 }
 
@@ -280,6 +283,7 @@ migration_run(void *aux)
     struct job job = *(struct job *)aux;
 
     free(aux);
+    n_beginning--;
     job.run(job.aux);
     n_migrations--;
 }
@@ -295,5 +299,6 @@ __wrap_worker_thread_start(uv_thread_t *thread, const char *name,
     struct job *job = xzalloc(sizeof *job);
     *job = (struct job){.run = run, .aux = aux};
     n_migrations++;
+    n_beginning++;
     __real_worker_thread_start(thread, name, migration_run, job);
 }
