@@ -225,27 +225,6 @@ def test_notifications_are_in_both_formats_without_secrets(client, listener,
     assert 'SECRET-TOKEN' not in str(listener.events)
 
 
-def test_failing_transfer_rolls_back(client, listener, pair):
-    hosta, hostb = pair
-    guest = one_guest(hosta)
-    data = check(client, guest)
-    hosta.ctl('fake', 'fail', 'migrate', 'MIGRATION')
-    made = migrate(client, guest, data)
-    wait_status(hosta, made['uuid'], 'failed')
-
-    assert guest['name'] in guests(hosta)
-    assert guests(hosta)[guest['name']]['task_state'] is None
-    assert guest['name'] not in guests(hostb)
-    wait_for(lambda: len(legacy(listener, guest['uuid'])) >= 6, 10,
-             lambda: legacy(listener, guest['uuid']))
-    seen = legacy(listener, guest['uuid'])
-    assert sorted(seen) == sorted(BACK)
-    assert seen.index('live_migration._rollback.start') < seen.index(
-        'live_migration._rollback.end')
-    wait_for(lambda: not hostb.ctl_json('op', 'list'), 10,
-             'hostb has nothing left to do')
-
-
 def test_failing_preparation_leaves_nothing(client, listener, pair):
     hosta, hostb = pair
     guest = one_guest(hosta)

@@ -208,6 +208,10 @@ def test_50_events_of_a_roll_back(client, listener, pair):
                                   20)
         assert event['publisher_id'] == 'nova-compute:' + host
     assert ORDER[-1] not in seen
+    assert record_of(hosta, guest['name'])['host'] == 'hosta'
+    assert record_of(hosta, guest['name'])['task_state'] is None
+    wait_idle(hosta, hostb)
+    assert guest['name'] not in guests(hostb)
 
 
 # ---- Abort ----------------------------------------------------------------------
