@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of what hosts say why a guest can't come to them. */
+#define GROUPS_MAX 4
+#define NAMES_MAX 3
+
 struct plan {
     const struct drain_problem *problem;
     struct drain_choice *choices;
@@ -27,6 +31,10 @@ static bool make_room(struct plan *plan, size_t guest);
 static bool give_way(struct plan *plan, size_t guest, size_t host);
 static void put(struct plan *plan, size_t guest, size_t host);
 static char *why_nowhere(const struct plan *plan, size_t guest);
+static size_t tell_group(const struct plan *plan, char **answers, size_t first,
+                         FILE *out);
+static const char *name_at(const struct plan *plan, size_t i);
+static char *why_not(const struct plan *plan, size_t guest, size_t host);
 
 struct drain_choice *
 drain_plan(const struct drain_problem *problem)
@@ -207,34 +215,87 @@ put(struct plan *plan, size_t guest, size_t host)
     plan->left_mb[host] -= plan->problem->guests[guest].memory_mb;
 }
 
-/* The caller's. */
+/* What each host says, those that say the same together, and of many only some:
+ * it is kept for each guest.  The caller's. */
 static char *
 why_nowhere(const struct plan *plan, size_t guest)
 {
     const struct drain_problem *problem = plan->problem;
-    const struct drain_guest *g = &problem->guests[guest];
+    const char *stuck = problem->guests[guest].stuck;
+    size_t n_hosts = problem->n_hosts, n_told = 0, n_groups = 0;
     char *text = NULL;
     size_t size;
 
-    if (g->stuck || problem->n_hosts == 0) {
-        return xstrdup(g->stuck ? g->stuck : "there is no other host");
+    if (stuck || n_hosts == 0) {
+        return xstrdup(stuck ? stuck : "there is no other host");
     }
+    char **answers = xcalloc(n_hosts, sizeof *answers);
     FILE *out = open_memstream(&text, &size);
-    for (size_t i = 0; i < problem->n_hosts; i++) {
-        size_t host = plan->host_order[i];
-        const struct drain_host *h = &problem->hosts[host];
-        const char *refused = plan->refused[guest * problem->n_hosts + host];
 
-        fprintf(out, "%shost '%s': ", i ? "; " : "", h->name);
-        if (h->barred || refused) {
-            fputs(h->barred ? h->barred : refused, out);
-        } else {
-            fprintf(out,
-                    "%" PRId64 " MiB needed, %" PRId64 " of %" PRId64
-                    " MiB free would be left",
-                    g->memory_mb, plan->left_mb[host], h->memory_free_mb);
+    for (size_t i = 0; i < n_hosts; i++) {
+        answers[i] = why_not(plan, guest, plan->host_order[i]);
+    }
+    for (size_t i = 0; i < n_hosts && n_groups < GROUPS_MAX; i++) {
+        if (answers[i]) {
+            fputs(n_groups++ ? "; " : "", out);
+            n_told += tell_group(plan, answers, i, out);
         }
     }
+    if (n_told < n_hosts) {
+        fprintf(out, "; %zu other hosts have other reasons", n_hosts - n_told);
+    }
     fclose(out);
+    for (size_t i = 0; i < n_hosts; i++) {
+        free(answers[i]);
+    }
+    free(answers);
     return text;
+}
+
+/* The answer of the host at 'first' (of the order), with all who say the same,
+ * which then are done with.  How many that are. */
+static size_t
+tell_group(const struct plan *plan, char **answers, size_t first, FILE *out)
+{
+    AUTO_FREE answer = steal(&answers[first]);
+    size_t n = 1;
+
+    fprintf(out, "host '%s'", name_at(plan, first));
+    for (size_t i = first + 1; i < plan->problem->n_hosts; i++) {
+        if (answers[i] && str_eq(answers[i], answer)) {
+            if (n < NAMES_MAX) {
+                fprintf(out, ", '%s'", name_at(plan, i));
+            }
+            free(steal(&answers[i]));
+            n++;
+        }
+    }
+    if (n > NAMES_MAX) {
+        fprintf(out, " and %zu others", n - NAMES_MAX);
+    }
+    fprintf(out, ": %s", answer);
+    return n;
+}
+
+static const char *
+name_at(const struct plan *plan, size_t i)
+{
+    return plan->problem->hosts[plan->host_order[i]].name;
+}
+
+/* The caller's. */
+static char *
+why_not(const struct plan *plan, size_t guest, size_t host)
+{
+    const struct drain_problem *problem = plan->problem;
+    const struct drain_host *h = &problem->hosts[host];
+    const char *refused = plan->refused[guest * problem->n_hosts + host];
+
+    if (h->barred || refused) {
+        return xstrdup(h->barred ? h->barred : refused);
+    }
+    return xasprintf("%" PRId64 " MiB needed, %" PRId64 " of %" PRId64
+                     " MiB free would be left",
+                     problem->guests[guest].memory_mb, plan->left_mb[host],
+                     h->memory_free_mb);
 }

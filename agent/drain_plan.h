@@ -48,7 +48,7 @@ struct drain_problem {
 
 struct drain_choice {
     size_t host;  /* Or DRAIN_NOWHERE. */
-    char *reason; /* Why nowhere, what each host says; else null. */
+    char *reason; /* Why nowhere, what the hosts say; else null. */
 };
 
 /* One choice for each guest, in their order; the caller's, to be freed with

@@ -39,7 +39,6 @@ static void told(struct drain *drain, struct drain_move *move,
                  const struct json *result, struct error *error);
 static void judge(struct drain *drain, struct drain_move *move,
                   const struct json *migration);
-static void wait_for_answer(struct drain_move *move, const char *reason);
 static void set_away(const struct drain *drain, struct drain_move *move);
 static void look_here(struct drain *drain, struct drain_move *move);
 static void looked_here(void *aux, struct error *error, struct guest *guest);
@@ -199,7 +198,8 @@ asked(struct drain *drain, struct drain_move *move, const struct json *result,
     case ERR_NONE:
         return; /* It is on its way: follow() asks how it goes. */
     case ERR_TIMEOUT:
-        wait_for_answer(move, text); /* Perhaps it is on its way. */
+        /* Perhaps it is on its way. */
+        drain_move_unsure(move, text, now_ms);
         return;
     case ERR_INSTANCE_NOT_FOUND:
         if (move->state == DRAIN_RETURNING) {
@@ -263,8 +263,9 @@ looked_here(void *aux, struct error *error, struct guest *guest)
     }
     if (error ? error_code(error) != ERR_INSTANCE_NOT_FOUND
               : guest->presence == GUEST_INCOMING) {
-        wait_for_answer(move, error ? error_message(error)
-                                    : "another brings it back");
+        drain_move_unsure(
+            move, error ? error_message(error) : "another brings it back",
+            clock_now_ms());
         return;
     }
     if (guest && drain_guest_is_here(guest)) {
@@ -307,7 +308,7 @@ told(struct drain *drain, struct drain_move *move, const struct json *result,
         ask_to_migrate(drain, move); /* It may not have heard of it. */
         break;
     default:
-        wait_for_answer(move, error_message(error));
+        drain_move_unsure(move, error_message(error), clock_now_ms());
         break;
     }
 }
@@ -342,15 +343,6 @@ judge(struct drain *drain, struct drain_move *move,
              move->name, move->migration, status,
              drain_move_state_name(move->state));
     drain_save(drain);
-}
-
-/* Unsure: it is asked again, for as long as it takes. */
-static void
-wait_for_answer(struct drain_move *move, const char *reason)
-{
-    free(move->reason);
-    move->reason = xstrdup(reason);
-    move->due_ms = clock_now_ms() + DRAIN_PAUSE_MS;
 }
 
 /* ---- Questions ----------------------------------------------------------- */

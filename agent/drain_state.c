@@ -3,6 +3,7 @@
 #include "agent/drain_state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const move_states[] = {
 #define DRAIN_MOVE_STATE(NAME, TEXT) TEXT,
@@ -11,8 +12,10 @@ static const char *const move_states[] = {
 };
 
 static struct drain_move *add(struct drain_state *state);
+static struct drain_move *find_away(const struct drain_state *state);
 static void move_close(struct drain_move *move);
 static void set_text(char **text, const char *value);
+static void set_reason(struct drain_move *move, const char *reason);
 static struct json *move_format(const struct drain_move *move);
 static struct error *move_parse(const struct json *json,
                                 struct drain_state *state);
@@ -123,7 +126,7 @@ drain_state_plan(struct drain_state *state, const char *uuid, const char *name,
     move->name = xstrdup_null(name);
     move->memory_mb = memory_mb;
     move->host = xstrdup_null(host);
-    move->reason = host ? NULL : xstrdup_null(reason);
+    set_reason(move, host ? NULL : reason);
     move->state = host ? DRAIN_PLANNED : DRAIN_STUCK;
 }
 
@@ -202,7 +205,7 @@ void
 drain_move_done(struct drain_move *move)
 {
     move->state = move->state == DRAIN_RETURNING ? DRAIN_RETURNED : DRAIN_MOVED;
-    set_text(&move->reason, NULL);
+    set_reason(move, NULL);
     move->n_tries = 0;
 }
 
@@ -210,7 +213,7 @@ void
 drain_move_away(struct drain_move *move, const char *reason)
 {
     move->state = DRAIN_AWAY;
-    set_text(&move->reason, reason);
+    set_reason(move, reason);
 }
 
 void
@@ -220,7 +223,7 @@ drain_move_failed(struct drain_move *move, const char *reason, bool final,
     bool is_back =
         move->state == DRAIN_RETURNING || move->state == DRAIN_TO_RETURN;
 
-    set_text(&move->reason, reason);
+    set_reason(move, reason);
     if (++move->n_tries < DRAIN_TRIES && !final) {
         move->state = is_back ? DRAIN_TO_RETURN : DRAIN_PLANNED;
         move->due_ms = now_ms + move->n_tries * (uint64_t)DRAIN_PAUSE_MS;
@@ -236,7 +239,14 @@ drain_move_wait(struct drain_move *move, const char *reason, uint64_t now_ms)
         move->state == DRAIN_RETURNING || move->state == DRAIN_TO_RETURN
             ? DRAIN_TO_RETURN
             : DRAIN_PLANNED;
-    set_text(&move->reason, reason);
+    set_reason(move, reason);
+    move->due_ms = now_ms + DRAIN_PAUSE_MS;
+}
+
+void
+drain_move_unsure(struct drain_move *move, const char *reason, uint64_t now_ms)
+{
+    set_reason(move, reason);
     move->due_ms = now_ms + DRAIN_PAUSE_MS;
 }
 
@@ -254,7 +264,7 @@ drain_state_return(struct drain_state *state)
             move->due_ms = 0;
         } else if (move->state == DRAIN_PLANNED) {
             move->state = DRAIN_STUCK;
-            set_text(&move->reason, "the drain was undone before its turn");
+            set_reason(move, "the drain was undone before its turn");
         }
     }
 }
@@ -277,12 +287,31 @@ drain_state_resume(struct drain_state *state)
 static struct drain_move *
 add(struct drain_state *state)
 {
+    struct drain_move *away =
+        state->n >= DRAIN_MOVES_MAX ? find_away(state) : NULL;
+
+    if (away) {
+        move_close(away);
+        *away = (struct drain_move){.progress = -1};
+        return away;
+    }
     if (state->n == state->n_room) {
         state->moves =
             xgrow(state->moves, &state->n_room, sizeof *state->moves);
     }
     state->moves[state->n] = (struct drain_move){.progress = -1};
     return &state->moves[state->n++];
+}
+
+static struct drain_move *
+find_away(const struct drain_state *state)
+{
+    for (size_t i = 0; i < state->n; i++) {
+        if (state->moves[i].state == DRAIN_AWAY) {
+            return &state->moves[i];
+        }
+    }
+    return NULL;
 }
 
 static void
@@ -302,6 +331,24 @@ set_text(char **text, const char *value)
 
     free(*text);
     *text = copy;
+}
+
+/* Not in the middle of a character. */
+static void
+set_reason(struct drain_move *move, const char *reason)
+{
+    size_t size = reason ? strnlen(reason, DRAIN_REASON_MAX + 1) : 0;
+
+    if (size <= DRAIN_REASON_MAX) {
+        set_text(&move->reason, reason);
+        return;
+    }
+    size = DRAIN_REASON_MAX - strlen("...");
+    while (((unsigned char)reason[size] & 0xC0) == 0x80) {
+        size--;
+    }
+    AUTO_FREE cut = xasprintf("%.*s...", (int)size, reason);
+    set_text(&move->reason, cut);
 }
 
 static struct json *

@@ -75,7 +75,10 @@ struct drain_state {
     bool is_stopped;   /* No new ones are to begin. */
 };
 
+/* More than that make room of those that are away; and a reason, which other
+ * hosts may give, is cut off at so many bytes. */
 #define DRAIN_MOVES_MAX 4096
+#define DRAIN_REASON_MAX 1000
 
 /* Failures of one guest before it is given up, and the pause before each try,
  * times their number. */
@@ -123,6 +126,10 @@ void drain_move_failed(struct drain_move *move, const char *reason, bool final,
 /* Another moves the guest: wait for that. */
 void drain_move_wait(struct drain_move *move, const char *reason,
                      uint64_t now_ms);
+
+/* How it goes is not known: to be asked again, for as long as it takes. */
+void drain_move_unsure(struct drain_move *move, const char *reason,
+                       uint64_t now_ms);
 
 /* Guests that were moved are to come back; those that were not begun stay. */
 void drain_state_return(struct drain_state *state);

@@ -331,6 +331,7 @@ start_check(struct survey *s, size_t guest, size_t host)
         .context = s->context,
         .instance = s->guests[guest].instance,
         .dest = s->hosts[host].name,
+        .host = s->hosts[host].json,
         .block_migration = -1,
         .disk_over_commit = -1,
     };

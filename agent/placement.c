@@ -78,6 +78,9 @@ placement_find(struct agent *agent, const struct placement_request *request,
     p->disk_over_commit = request->disk_over_commit;
     p->kind = request->kind;
     p->hosts = json_array();
+    if (request->host) {
+        json_append(p->hosts, json_copy(request->host));
+    }
     p->rules = json_array();
     p->done = done;
     p->aux = aux;
@@ -108,6 +111,10 @@ own_host_known(void *aux, struct error *error, struct host_info *host)
         return;
     }
     p->own = host;
+    if (json_size(p->hosts)) {
+        hosts_known(p);
+        return;
+    }
     peer_gather(p->agent, "host_show", json_object(), p->context, host_answered,
                 hosts_known, p);
 }

@@ -14,6 +14,8 @@ struct placement_request {
     const struct json *context;
     const struct object *instance;
     const char *dest;               /* Null: whoever will do. */
+    const struct json *host;        /* What that one says of itself, as
+                                     * host_show; null: it is asked. */
     int block_migration;            /* 1, 0, -1: find out. */
     int disk_over_commit;           /* 1, 0, -1: do not check. */
     const struct object *migration; /* For the check; may be null. */

@@ -18,6 +18,7 @@
 #include "agent/incoming.h"
 #include "agent/incoming_places.h"
 #include "agent/migration.h"
+#include "agent/peer.h"
 #include "tests/unit/two_agents.h"
 
 #define N_GUESTS 3
@@ -68,6 +69,38 @@ __wrap_driver_guest_list(struct driver *driver, driver_list_done *done,
     __real_driver_guest_list(driver, listed, listing);
 }
 
+/* So many requests to migrate meet no agent. */
+static unsigned n_away;
+
+void __real_peer_call_drover(struct agent *agent, const char *host,
+                             const char *method, struct json *args,
+                             const struct json *context,
+                             enum peer_patience patience, rpc_done *done,
+                             void *aux);
+void __wrap_peer_call_drover(struct agent *agent, const char *host,
+                             const char *method, struct json *args,
+                             const struct json *context,
+                             enum peer_patience patience, rpc_done *done,
+                             void *aux);
+
+void
+__wrap_peer_call_drover(struct agent *agent, const char *host,
+                        const char *method, struct json *args,
+                        const struct json *context, enum peer_patience patience,
+                        rpc_done *done, void *aux)
+{
+    if (n_away && str_eq(method, "migrate_once")) {
+        struct json *result = NULL;
+
+        n_away--;
+        json_free(args);
+        done(aux, &result, error_new(ERR_UNDELIVERABLE, "nobody is there"));
+        return;
+    }
+    __real_peer_call_drover(agent, host, method, args, context, patience, done,
+                            aux);
+}
+
 static int
 set_up(void **state)
 {
@@ -85,6 +118,7 @@ static int
 tear_down(void **state)
 {
     lie.uuid = NULL;
+    n_away = 0;
     ta_free(*state);
     return 0;
 }
@@ -280,6 +314,32 @@ test_a_plan_spreads_the_guests_and_moves_none(void **state)
     assert_int_equal(to_c, 1);
     assert_guests(ta, 3, 0, 0);
     api_fails(ta, A, "drain_show", NULL, ERR_NOT_FOUND);
+}
+
+/* Counts who asks what hosts are like. */
+static enum memory_fate
+count_questions(struct two_agents *ta, const struct memory_mail *mail)
+{
+    const struct message *message = mail->message;
+
+    if (str_eq(mail->from, "hosta") &&
+        memmem(message->body, message->size, "host_show", 9)) {
+        (*(int *)ta->aux)++;
+    }
+    return MEMORY_DELIVER;
+}
+
+static void
+test_a_plan_asks_the_hosts_once_for_all_guests(void **state)
+{
+    struct two_agents *ta = *state;
+    int n = 0;
+
+    ta->aux = &n;
+    ta->filter = count_questions;
+    json_free(plan(ta, A, NULL));
+    ta->filter = NULL;
+    assert_int_equal(n, 1);
 }
 
 static void
@@ -777,6 +837,28 @@ test_a_resume_that_is_refused_changes_nothing(void **state)
     tell(ta, "drain_end");
 }
 
+/* With those that it has. */
+static void
+test_a_drain_never_has_too_many_guests(void **state)
+{
+    struct two_agents *ta = *state;
+    struct json *guests = json_array();
+
+    for (unsigned i = 0; i < DRAIN_MOVES_MAX - N_GUESTS + 1; i++) {
+        AUTO_FREE uuid = xasprintf("%08x-2b5c-4f0e-9a55-0a1c7f3b6d10", i);
+        struct json *guest = json_object();
+
+        json_set_string(guest, "uuid", uuid);
+        json_append(guests, guest);
+    }
+    AUTO_JSON large = json_set(json_object(), "guests", guests);
+    begin(ta);
+    finish(ta, "drained");
+    api_fails(ta, A, "drain_resume", plan_args(json_copy(large)), ERR_VALUE);
+    assert_phase(ta, "drained");
+    tell(ta, "drain_end");
+}
+
 static void
 test_one_that_came_home_by_itself_has_returned(void **state)
 {
@@ -792,6 +874,20 @@ test_one_that_came_home_by_itself_has_returned(void **state)
                   migrate_args(json_string_of(last, "uuid"), "hosta")));
     finish(ta, "restored");
     assert_int_equal(count(ta, "returned"), N_GUESTS);
+    assert_guests(ta, N_GUESTS, 0, 0);
+}
+
+static void
+test_an_agent_that_is_away_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+
+    begin(ta);
+    finish(ta, "drained");
+    n_away = N_GUESTS * DRAIN_TRIES * 2;
+    tell(ta, "drain_restore");
+    finish(ta, "restored");
+    assert_int_equal(n_away, 0);
     assert_guests(ta, N_GUESTS, 0, 0);
 }
 
@@ -1068,6 +1164,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_plan_spreads_the_guests_and_moves_none),
+        TEST(test_a_plan_asks_the_hosts_once_for_all_guests),
         TEST(test_only_the_hosts_that_are_named_are_chosen),
         TEST(test_who_is_refused_at_one_host_goes_to_another),
         TEST(test_who_can_not_be_moved_is_named_with_the_reason),
@@ -1092,7 +1189,9 @@ main(void)
         TEST(test_what_is_left_of_one_that_went_is_no_guest),
         TEST(test_one_that_leaves_when_all_is_done_is_noticed),
         TEST(test_a_resume_that_is_refused_changes_nothing),
+        TEST(test_a_drain_never_has_too_many_guests),
         TEST(test_one_that_came_home_by_itself_has_returned),
+        TEST(test_an_agent_that_is_away_is_waited_for),
         TEST(test_a_restore_is_not_given_up_under_way),
         TEST(test_plans_that_are_none_are_refused),
         TEST(test_an_empty_host_is_drained_at_once),

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +124,37 @@ test_stuck_guests_and_barred_hosts_have_their_reasons(void **state UNUSED)
     assert_string_equal(choices[1].reason, "host 'h1': it is being drained; "
                                            "host 'h2': no such CPU");
     drain_choices_free(choices, N_ELEMENTS(guests));
+}
+
+/* Of a thousand hosts, each with its own. */
+static void
+test_reasons_of_many_hosts_are_told_together(void **state UNUSED)
+{
+    enum { N = 1000 };
+    const struct drain_guest guests[] = {{"a", 600, NULL}};
+    struct drain_host hosts[N];
+    char names[N][8];
+
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "h%03d", i);
+        hosts[i] = (struct drain_host){names[i], 100, NULL};
+    }
+    hosts[1].barred = hosts[5].barred = "it is down";
+    struct drain_choice *choices = plan(guests, 1, hosts, N, NULL, 0);
+    assert_string_equal(
+        choices[0].reason,
+        "host 'h000', 'h002', 'h003' and 995 others: 600 MiB needed, 100 of "
+        "100 MiB free would be left; host 'h001', 'h005': it is down");
+    drain_choices_free(choices, 1);
+
+    for (int i = 0; i < N; i++) {
+        hosts[i].memory_free_mb = i % 500;
+    }
+    choices = plan(guests, 1, hosts, N, NULL, 0);
+    assert_true(strlen(choices[0].reason) < 400);
+    assert_non_null(
+        strstr(choices[0].reason, "; 992 other hosts have other reasons"));
+    drain_choices_free(choices, 1);
 }
 
 static void
@@ -256,6 +288,7 @@ main(void)
         cmocka_unit_test(test_memory_is_never_overcommitted),
         cmocka_unit_test(test_exactly_enough_is_enough),
         cmocka_unit_test(test_stuck_guests_and_barred_hosts_have_their_reasons),
+        cmocka_unit_test(test_reasons_of_many_hosts_are_told_together),
         cmocka_unit_test(test_a_refused_guest_goes_to_the_next_best),
         cmocka_unit_test(test_room_is_made_by_one_that_can_go_elsewhere),
         cmocka_unit_test(test_no_hosts_and_no_guests),

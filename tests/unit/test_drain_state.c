@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -226,6 +228,44 @@ test_a_state_of_a_newer_drover_is_an_error(void **state UNUSED)
     assert_int_equal(drain.n, 0);
 }
 
+static void
+test_reasons_are_cut_off_at_a_character(void **state UNUSED)
+{
+    struct drain_state drain = make(1);
+    char reason[2 * DRAIN_REASON_MAX + 2] = "x"; /* Then they are odd. */
+
+    for (size_t i = 0; i < DRAIN_REASON_MAX; i++) {
+        memcpy(reason + 1 + 2 * i, "\xC3\xA4", 3);
+    }
+    drain_move_failed(&drain.moves[0], reason, true, 0);
+    size_t size = strlen(drain.moves[0].reason);
+    assert_in_range(size, DRAIN_REASON_MAX - 1, DRAIN_REASON_MAX);
+    assert_string_equal(drain.moves[0].reason + size - 5, "\xC3\xA4...");
+    drain_state_plan(&drain, "a", "a", 64, NULL, reason);
+    assert_int_equal(strlen(drain.moves[0].reason), size);
+    drain_state_close(&drain);
+}
+
+static void
+test_who_is_away_makes_room_for_others(void **state UNUSED)
+{
+    struct drain_state drain = {.moves = NULL};
+    char uuid[16];
+
+    for (int i = 0; i < DRAIN_MOVES_MAX; i++) {
+        snprintf(uuid, sizeof uuid, "%d", i);
+        drain_state_plan(&drain, uuid, NULL, 64, NULL, "no");
+    }
+    drain_move_away(drain_state_find(&drain, "7"), "gone");
+    drain_state_plan(&drain, "new", NULL, 64, NULL, "no");
+    assert_int_equal(drain.n, DRAIN_MOVES_MAX);
+    assert_null(drain_state_find(&drain, "7"));
+    assert_non_null(drain_state_find(&drain, "new"));
+    drain_state_plan(&drain, "newer", NULL, 64, NULL, "no");
+    assert_non_null(drain_state_find(&drain, "newer")); /* None is missed. */
+    drain_state_close(&drain);
+}
+
 int
 main(void)
 {
@@ -241,6 +281,8 @@ main(void)
         cmocka_unit_test(test_a_new_plan_replaces_what_is_not_under_way),
         cmocka_unit_test(test_the_journal_gives_back_what_it_got),
         cmocka_unit_test(test_a_state_of_a_newer_drover_is_an_error),
+        cmocka_unit_test(test_reasons_are_cut_off_at_a_character),
+        cmocka_unit_test(test_who_is_away_makes_room_for_others),
     };
 
     json_init();
