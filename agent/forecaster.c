@@ -173,6 +173,15 @@ timer_fired(uv_timer_t *timer)
     driver_dirty_rate_get(f->agent->driver, f->uuid, rate_known, f);
 }
 
+/* Another may have measured meanwhile: a guest has one result.  Not every
+ * hypervisor says over which time. */
+static bool
+is_mine(const struct forecaster *f, const struct dirty_rate *rate)
+{
+    return rate->state == DIRTY_RATE_MEASURED &&
+           (!rate->period_s || rate->period_s == periods_s[f->phase]);
+}
+
 static void
 rate_known(void *aux, struct error *error, const struct dirty_rate *rate)
 {
@@ -184,7 +193,7 @@ rate_known(void *aux, struct error *error, const struct dirty_rate *rate)
     }
     if (error) {
         give_up(f, error_text(error));
-    } else if (rate->state != DIRTY_RATE_MEASURED) {
+    } else if (!is_mine(f, rate)) {
         if (clock_now_ms() > f->deadline_ms) {
             give_up(f, xstrdup("the measurement does not end"));
         } else {
