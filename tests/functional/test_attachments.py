@@ -191,6 +191,43 @@ def test_21_24_volume_and_ports_follow_the_guest(lab, pair, programs,
                 host.run('ip', 'link', 'delete', link, check=False)
 
 
+BLOCK = '''
+    <disk type='block' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/><source dev='%s'/>
+      <target dev='vdb' bus='virtio'/><serial>%s</serial>
+    </disk>'''
+
+
+def test_21_block_device_of_both_hosts_is_not_copied(lab, pair, tmp_path):
+    hosta, _ = pair
+    image = tmp_path / 'volume'
+    with open(image, 'wb') as volume:
+        volume.truncate(1 << 20)
+    made = lab.hosta.run('losetup', '-f', '--show', image, check=False)
+    if made.returncode:
+        pytest.skip('no loop device: ' + made.stderr.strip())
+    device = made.stdout.strip()
+    try:
+        guest = boot(lab, hosta, devices=BLOCK % (device, VOLUME))
+        attach(hosta, guest, tmp_path, volumes=[
+            {'connection_info': {'driver_volume_type': 'local',
+                                 'serial': VOLUME,
+                                 'data': {'device_path': device}},
+             'dev': 'vdb', 'bus': 'virtio'}])
+        hosta.ctl('migrate', guest.name, 'hostb')
+        wait_status(hosta, guest.name, 'completed')
+        assert_alive_on(guest, 'hostb')
+        # Of the two disks the local one was copied.
+        assert files(lab.hostb, guest) == ['disk', 'disk.info']
+        assert ' starts, 1 disks' in hosta.log.read_text()
+        disk = devices(lab.hostb, guest).findall('disk')[1]
+        assert disk.find('source').get('dev') == device
+        assert disk.find('serial').text == VOLUME
+    finally:
+        lab.restore()
+        lab.hosta.run('losetup', '-d', device, check=False)
+
+
 def test_17_failed_binding_leaves_nothing_there(lab, pair, tmp_path):
     hosta, hostb = pair
     lab.hosta.run('ip', 'link', 'add', 'brq0fcf8e10-fe', 'type', 'bridge')
