@@ -148,9 +148,14 @@ drain_end(struct agent *agent)
                          agent->conf->host);
     }
     enum drain_phase phase = drain_state_phase(&drain->state);
-    if (!drain_phase_is_resting(phase)) {
-        return error_new(ERR_INVALID, "host '%s' is %s: stop that first",
-                         agent->conf->host, drain_phase_name(phase));
+    /* A host that never answers again must not keep this one for ever. */
+    bool is_in_vain =
+        phase == DRAIN_STOPPING && drain_state_is_unsure(&drain->state);
+    if (!drain_phase_is_resting(phase) && !is_in_vain) {
+        return error_new(ERR_INVALID, "host '%s' is %s: %s", agent->conf->host,
+                         drain_phase_name(phase),
+                         phase == DRAIN_STOPPING ? "wait for that"
+                                                 : "stop that first");
     }
     log_info(op_log(drain->op), "to be given up");
     drain->is_given_up = true;

@@ -44,7 +44,8 @@ struct error *drain_stop(struct agent *agent) WARN_UNUSED;
 /* The guests that were moved, and are where they were put, come back. */
 struct error *drain_restore(struct agent *agent) WARN_UNUSED;
 
-/* All stay where they are, and the host takes guests again. */
+/* All stay where they are, and the host takes guests again.  Not while any are
+ * under way, unless it is stopped and nobody answers for them. */
 struct error *drain_end(struct agent *agent) WARN_UNUSED;
 
 /* The drain, or the last one of this run of the agent:

@@ -364,6 +364,7 @@ heard(struct drain_request *request, const struct json *result,
     struct drain_move *move = request_close(request, &drain);
 
     if (move) {
+        move->is_unsure = false;
         use(drain, move, result, error);
         drive_in(drain, drain_move_is_under_way(move) ? POLL_MS : 0);
     }

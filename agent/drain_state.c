@@ -198,6 +198,7 @@ drain_move_begin(struct drain_move *move, const char *migration)
         move->state == DRAIN_TO_RETURN ? DRAIN_RETURNING : DRAIN_MOVING;
     set_text(&move->migration, migration);
     move->is_written = false;
+    move->is_unsure = false;
     move->progress = -1;
 }
 
@@ -248,6 +249,20 @@ drain_move_unsure(struct drain_move *move, const char *reason, uint64_t now_ms)
 {
     set_reason(move, reason);
     move->due_ms = now_ms + DRAIN_PAUSE_MS;
+    move->is_unsure = true;
+}
+
+bool
+drain_state_is_unsure(const struct drain_state *state)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < state->n; i++) {
+        const struct drain_move *move = &state->moves[i];
+
+        n += drain_move_is_under_way(move) && move->is_unsure;
+    }
+    return n && n == count_under_way(state);
 }
 
 void

@@ -52,6 +52,7 @@ struct drain_move {
     /* Not in the journal. */
     bool is_asked;    /* An answer is awaited. */
     bool is_written;  /* The journal has this state. */
+    bool is_unsure;   /* The last question was not answered. */
     uint64_t due_ms;  /* Not to be tried before. */
     int64_t progress; /* Percent; -1: not known. */
 };
@@ -130,6 +131,9 @@ void drain_move_wait(struct drain_move *move, const char *reason,
 /* How it goes is not known: to be asked again, for as long as it takes. */
 void drain_move_unsure(struct drain_move *move, const char *reason,
                        uint64_t now_ms);
+
+/* Some are under way, and nobody says how any of them does. */
+bool drain_state_is_unsure(const struct drain_state *state);
 
 /* Guests that were moved are to come back; those that were not begun stay. */
 void drain_state_return(struct drain_state *state);

@@ -837,6 +837,40 @@ test_a_resume_that_is_refused_changes_nothing(void **state)
     tell(ta, "drain_end");
 }
 
+/* It may bring the guest back one day. */
+static void
+test_a_host_that_never_answers_does_not_keep_a_drain(void **state)
+{
+    struct two_agents *ta = *state;
+
+    begin(ta);
+    finish(ta, "drained");
+    ta_steer(ta, B, "hang transfer");
+    ta_steer(ta, C, "hang transfer");
+    tell(ta, "drain_restore");
+    let_pass(ta, 10);
+    AUTO_JSON json = api(ta, A, "drain_show", NULL);
+    int at = C;
+    json_for_each (move, json_get(json, "moves")) {
+        if (str_eq(json_string_of(move, "state"), "returning")) {
+            at = str_eq(json_string_of(move, "host"), "hostb") ? B : C;
+        }
+    }
+    tell(ta, "drain_stop");
+    let_pass(ta, 10);
+    api_fails(ta, A, "drain_end", NULL, ERR_INVALID); /* It answers. */
+    ta_steer(ta, B, "release");
+    ta_steer(ta, C, "release");
+    ta_crash(ta, at);
+    let_pass(ta, 600);
+    assert_phase(ta, "stopping");
+    tell(ta, "drain_end");
+    ta_up(ta, at);
+    ta_rest(ta);
+    int n = n_guests(ta, A) + n_guests(ta, B) + n_guests(ta, C);
+    assert_int_equal(n, N_GUESTS);
+}
+
 /* With those that it has. */
 static void
 test_a_drain_never_has_too_many_guests(void **state)
@@ -1189,6 +1223,7 @@ main(void)
         TEST(test_what_is_left_of_one_that_went_is_no_guest),
         TEST(test_one_that_leaves_when_all_is_done_is_noticed),
         TEST(test_a_resume_that_is_refused_changes_nothing),
+        TEST(test_a_host_that_never_answers_does_not_keep_a_drain),
         TEST(test_a_drain_never_has_too_many_guests),
         TEST(test_one_that_came_home_by_itself_has_returned),
         TEST(test_an_agent_that_is_away_is_waited_for),
