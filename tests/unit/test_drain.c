@@ -759,7 +759,6 @@ static void
 test_one_that_can_not_be_read_is_stuck(void **state)
 {
     struct two_agents *ta = *state;
-    AUTO_FREE uuid = NULL;
 
     lie.uuid = ta->uuid;
     lie.is_missing = true;
