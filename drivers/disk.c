@@ -14,6 +14,7 @@
 
 #include "agent/base/log.h"
 #include "drivers/disk_image.h"
+#include "drivers/disk_internal.h"
 #include "drivers/disk_path.h"
 
 LOG_MODULE(disk);
@@ -24,20 +25,11 @@ LOG_MODULE(disk);
 #define IMAGE_CACHE "_base"
 #define DISK_INFO "disk.info"
 
-struct disk_store {
-    struct disk_roots roots;
-};
-
-static struct error *open_directory(const struct disk_store *, const char *path,
-                                    int *ret);
 static struct error *open_parent(const struct disk_store *, const char *path,
                                  int *ret, const char **ret_name);
 static struct error *open_file(const struct disk_store *, const char *path,
                                int mode, int *ret_parent, int *ret);
 static int64_t sectors(int64_t size);
-static struct error *open_probes(const struct disk_store *,
-                                 const char *directory, const char *name,
-                                 int *ret);
 static struct error *check_request(const struct disk_store *,
                                    const struct prepare_request *);
 static struct error *check_is_free(const struct disk_store *, const char *path);
@@ -60,11 +52,7 @@ static struct error *remove_tree(int parent, const char *name, const char *path,
                                  dev_t device, int depth);
 static struct error *remove_content(int fd, const char *path, dev_t device,
                                     int depth);
-static struct error *failed(const char *what, const char *path);
 static struct error *exists_already(const char *path);
-static void close_fd(int *fd);
-
-#define AUTO_CLOSE CLEANUP(close_fd) int
 
 struct disk_store *
 disk_store_create(const char *instances_path, const char *const *images_paths)
@@ -88,77 +76,6 @@ disk_store_free(struct disk_store *store)
         disk_roots_close(&store->roots);
         free(store);
     }
-}
-
-struct error *
-disk_probe_create(const struct disk_store *store, const char *directory,
-                  char **ret_name)
-{
-    char name[] = "tmpXXXXXXXXXXXX";
-    AUTO_CLOSE dir = -1;
-    struct error *error = open_probes(store, directory, name, &dir);
-
-    if (error) {
-        return error;
-    }
-    for (char *c = name + 3; *c; c++) {
-        static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
-        unsigned char random;
-
-        if (getentropy(&random, 1)) {
-            return error_new(ERR_STORAGE, "get a random number: %s",
-                             strerror(errno));
-        }
-        *c = letters[random % 32];
-    }
-    AUTO_CLOSE fd =
-        openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return failed("create a probe file in",
-                      directory ? directory : store->roots.paths[0]);
-    }
-    *ret_name = xstrdup(name);
-    return NULL;
-}
-
-struct error *
-disk_probe_exists(const struct disk_store *store, const char *directory,
-                  const char *name, bool *ret)
-{
-    AUTO_CLOSE dir = -1;
-    struct error *error = open_probes(store, directory, name, &dir);
-    struct stat st;
-
-    if (error) {
-        return error;
-    }
-    /* Makes a client of NFS look at the directory afresh. */
-    if (futimens(dir, NULL)) {
-        log_debug(NULL, "cannot touch the directory of probes: %s",
-                  strerror(errno));
-    }
-    bool exists = !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
-    if (!exists && errno != ENOENT) {
-        return failed("look for probe file", name);
-    }
-    *ret = exists;
-    return NULL;
-}
-
-struct error *
-disk_probe_remove(const struct disk_store *store, const char *directory,
-                  const char *name)
-{
-    AUTO_CLOSE dir = -1;
-    struct error *error = open_probes(store, directory, name, &dir);
-
-    if (error) {
-        return error;
-    }
-    if (unlinkat(dir, name, 0) && errno != ENOENT) {
-        return failed("remove probe file", name);
-    }
-    return NULL;
 }
 
 struct error *
@@ -226,11 +143,11 @@ disk_seal(const struct disk_store *store, const char *path, int64_t size)
         return error;
     }
     if (fstat(fd, &st)) {
-        return failed("look at", path);
+        return disk_failed("look at", path);
     }
     if (st.st_size > size && st.st_size == sectors(size)) {
         if (ftruncate(fd, size)) {
-            return failed("cut to its length", path);
+            return disk_failed("cut to its length", path);
         }
         st.st_size = size;
     }
@@ -238,7 +155,7 @@ disk_seal(const struct disk_store *store, const char *path, int64_t size)
         return error_new(ERR_MIGRATION, "'%s' has %lld bytes here, not %lld",
                          path, (long long)st.st_size, (long long)size);
     }
-    return fsync(fd) || fsync(parent) ? failed("write to the disk", path)
+    return fsync(fd) || fsync(parent) ? disk_failed("write to the disk", path)
                                       : NULL;
 }
 
@@ -259,7 +176,7 @@ disk_space(const struct disk_store *store, int64_t *ret_total_gb,
     struct statvfs fs;
 
     if (statvfs(path, &fs)) {
-        return failed("ask for the room in", path);
+        return disk_failed("ask for the room in", path);
     }
     *ret_total_gb = (int64_t)((double)fs.f_blocks * (double)fs.f_frsize /
                               (double)(1 << 30));
@@ -270,8 +187,8 @@ disk_space(const struct disk_store *store, int64_t *ret_total_gb,
 
 /* The root is the operator's word and may be a symbolic link; nothing below
  * it may be one. */
-static struct error *
-open_directory(const struct disk_store *store, const char *path, int *ret)
+struct error *
+disk_open_directory(const struct disk_store *store, const char *path, int *ret)
 {
     const char *root, *rest;
     struct error *error =
@@ -282,7 +199,7 @@ open_directory(const struct disk_store *store, const char *path, int *ret)
     }
     AUTO_CLOSE fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return failed("open directory", root);
+        return disk_failed("open directory", root);
     }
     while (*rest) {
         size_t size = strcspn(rest, "/");
@@ -297,7 +214,7 @@ open_directory(const struct disk_store *store, const char *path, int *ret)
                                    "'%s' leads through '%s', which is a "
                                    "symbolic link or no directory",
                                    path, name)
-                       : failed("open directory", path);
+                       : disk_failed("open directory", path);
         }
         close(fd);
         fd = next;
@@ -324,7 +241,8 @@ open_parent(const struct disk_store *store, const char *path, int *ret,
     const char *slash = strrchr(path, '/');
     AUTO_FREE parent = xstrndup(path, (size_t)(slash - path));
     *ret_name = slash + 1;
-    return error_wrap(open_directory(store, parent, ret), "path '%s'", path);
+    return error_wrap(disk_open_directory(store, parent, ret), "path '%s'",
+                      path);
 }
 
 /* QEMU knows a file by whole sectors, and writes the last one to its end. */
@@ -348,24 +266,11 @@ open_file(const struct disk_store *store, const char *path, int mode,
     *ret =
         openat(*ret_parent, name, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (*ret < 0) {
-        return failed("open", path);
+        return disk_failed("open", path);
     }
     return !fstat(*ret, &st) && S_ISREG(st.st_mode)
                ? NULL
                : error_new(ERR_INVALID, "'%s' is not a regular file", path);
-}
-
-static struct error *
-open_probes(const struct disk_store *store, const char *directory,
-            const char *name, int *ret)
-{
-    struct error *error = disk_name_check(name);
-
-    if (error) {
-        return error;
-    }
-    return open_directory(store, directory ? directory : store->roots.paths[0],
-                          ret);
 }
 
 /* All that can be refused is refused before anything is made. */
@@ -421,10 +326,10 @@ check_is_free(const struct disk_store *store, const char *path)
         return exists_already(path);
     }
     if (errno != ENOENT) {
-        return failed("look at", path);
+        return disk_failed("look at", path);
     }
     return faccessat(parent, ".", W_OK | X_OK, AT_EACCESS)
-               ? failed("make anything beside", path)
+               ? disk_failed("make anything beside", path)
                : NULL;
 }
 
@@ -476,7 +381,7 @@ make_directory(const struct disk_store *store, const char *path)
     }
     if (mkdirat(parent, name, 0755)) {
         return errno == EEXIST ? exists_already(path)
-                               : failed("make directory", path);
+                               : disk_failed("make directory", path);
     }
     return NULL;
 }
@@ -499,7 +404,7 @@ make_disk(const struct disk_store *store, const struct prepare_disk *disk)
         parent, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return errno == EEXIST ? exists_already(disk->path)
-                               : failed("create disk", disk->path);
+                               : disk_failed("create disk", disk->path);
     }
     error = make_image(fd, disk, backing);
     if (error) {
@@ -523,7 +428,7 @@ make_image(int fd, const struct prepare_disk *disk, const char *backing_path)
     /* The hypervisor changes the owner; we must still be able to read the
      * header then. */
     if (fchmod(fd, disk->file_size ? disk->file_mode & 0666 : 0644)) {
-        return failed("set the mode of", disk->path);
+        return disk_failed("set the mode of", disk->path);
     }
     return NULL;
 }
@@ -537,7 +442,7 @@ write_disk_info(const struct disk_store *store,
     AUTO_FREE text = NULL;
     AUTO_CLOSE dir = -1;
     size_t size = 0;
-    struct error *error = open_directory(store, request->directory, &dir);
+    struct error *error = disk_open_directory(store, request->directory, &dir);
 
     if (error) {
         return error;
@@ -549,7 +454,7 @@ write_disk_info(const struct disk_store *store,
         if (out) {
             fclose(out);
         }
-        return failed("create " DISK_INFO " in", request->directory);
+        return disk_failed("create " DISK_INFO " in", request->directory);
     }
     fputc('{', out);
     for (size_t i = 0; i < request->n_disks; i++) {
@@ -562,7 +467,7 @@ write_disk_info(const struct disk_store *store,
     fputc('}', out);
     fclose(out);
     if (write(fd, text, size) != (ssize_t)size) {
-        return failed("write " DISK_INFO " in", request->directory);
+        return disk_failed("write " DISK_INFO " in", request->directory);
     }
     return NULL;
 }
@@ -593,13 +498,13 @@ remove_disk(const struct disk_store *store, const char *path)
         return error_code(error) == ERR_NOT_FOUND ? NULL : steal(&error);
     }
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW)) {
-        return errno == ENOENT ? NULL : failed("look at disk", path);
+        return errno == ENOENT ? NULL : disk_failed("look at disk", path);
     }
     if (!S_ISREG(st.st_mode)) {
         return error_new(ERR_INVALID, "disk '%s' is not a regular file", path);
     }
     if (unlinkat(parent, name, 0) && errno != ENOENT) {
-        return failed("remove disk", path);
+        return disk_failed("remove disk", path);
     }
     return NULL;
 }
@@ -616,13 +521,13 @@ remove_directory(const struct disk_store *store, const char *path)
         return error_code(error) == ERR_NOT_FOUND ? NULL : steal(&error);
     }
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW)) {
-        return errno == ENOENT ? NULL : failed("look at directory", path);
+        return errno == ENOENT ? NULL : disk_failed("look at directory", path);
     }
     if (!S_ISDIR(st.st_mode)) {
         return error_new(ERR_INVALID, "'%s' is not a directory", path);
     }
     if (fstat(parent, &st)) {
-        return failed("look at directory", path);
+        return disk_failed("look at directory", path);
     }
     return remove_tree(parent, name, path, st.st_dev, 0);
 }
@@ -636,7 +541,7 @@ remove_tree(int parent, const char *name, const char *path, dev_t device,
     struct stat st;
 
     if (fd < 0) {
-        return errno == ENOENT ? NULL : failed("open directory", path);
+        return errno == ENOENT ? NULL : disk_failed("open directory", path);
     }
     if (fstat(fd, &st) || st.st_dev != device) {
         return error_new(ERR_STORAGE,
@@ -651,7 +556,7 @@ remove_tree(int parent, const char *name, const char *path, dev_t device,
         return error;
     }
     if (unlinkat(parent, name, AT_REMOVEDIR) && errno != ENOENT) {
-        return failed("remove directory", path);
+        return disk_failed("remove directory", path);
     }
     return NULL;
 }
@@ -666,8 +571,8 @@ remove_content(int fd, const char *path, dev_t device, int depth)
     struct dirent *entry;
 
     if (!dir) {
-        close_fd(&copy);
-        return failed("read directory", path);
+        disk_close_fd(&copy);
+        return disk_failed("read directory", path);
     }
     while (!error && (entry = readdir(dir))) {
         const char *name = entry->d_name;
@@ -681,15 +586,15 @@ remove_content(int fd, const char *path, dev_t device, int depth)
         }
         error = errno == EISDIR || errno == EPERM
                     ? remove_tree(fd, name, inner, device, depth + 1)
-                    : failed("remove", inner);
+                    : disk_failed("remove", inner);
     }
     closedir(dir);
     return error;
 }
 
 /* Of errno. */
-static struct error *
-failed(const char *what, const char *path)
+struct error *
+disk_failed(const char *what, const char *path)
 {
     return error_new(errno == ENOENT ? ERR_NOT_FOUND : ERR_STORAGE,
                      "%s '%s': %s", what, path, strerror(errno));
@@ -703,8 +608,8 @@ exists_already(const char *path)
         "path", path);
 }
 
-static void
-close_fd(int *fd)
+void
+disk_close_fd(int *fd)
 {
     if (*fd >= 0) {
         close(*fd);

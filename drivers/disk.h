@@ -40,6 +40,9 @@ struct error *disk_probe_exists(const struct disk_store *store,
 struct error *disk_probe_remove(const struct disk_store *store,
                                 const char *directory,
                                 const char *name) WARN_UNUSED;
+/* Removes those of instances_path that are hours old: whoever made them was
+ * killed in a check. (8.3) */
+void disk_probes_sweep(const struct disk_store *store);
 struct error *disk_prepare(const struct disk_store *store,
                            const struct prepare_request *request) WARN_UNUSED;
 

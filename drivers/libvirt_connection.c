@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "agent/base/log.h"
+#include "drivers/disk.h"
 
 LOG_MODULE(libvirt_connection);
 
@@ -247,6 +248,7 @@ keeper_run(void *aux)
     struct libvirt_keeper *keeper = aux;
     unsigned backoff_s = BACKOFF_MIN_S;
 
+    disk_probes_sweep(keeper->state->store); /* Which may block. */
     pthread_mutex_lock(&keeper->mutex);
     while (!keeper->must_stop) {
         pthread_mutex_unlock(&keeper->mutex);

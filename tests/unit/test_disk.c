@@ -583,6 +583,52 @@ test_looking_for_a_probe_touches_the_directory(void **state)
     assert_true(st.st_mtim.tv_sec > 1000);
 }
 
+static char *
+add_aged(const struct fixture *f, const char *name, const char *content,
+         time_t age_s)
+{
+    struct timespec then[2] = {{.tv_sec = time(NULL) - age_s},
+                               {.tv_sec = time(NULL) - age_s}};
+    char *path = xasprintf("%s/%s", f->instances, name);
+
+    write_file(path, content);
+    assert_int_equal(utimensat(AT_FDCWD, path, then, 0), 0);
+    return path;
+}
+
+/* Row "DST killed in check" of the table in spec/live-migration 8.3. */
+static void
+test_probes_of_the_killed_are_swept(void **state)
+{
+    static const struct {
+        const char *name, *content;
+        time_t age_s;
+        bool is_swept;
+    } files[] = {
+        {"tmpabcdefghij05", "", 3700, true},
+        {"tmpabcdefghij15", "", 3500, false},
+        {"tmpabcdefghij25", "x", 3700, false},
+        {"tmpabcdefghij95", "", 3700, false}, /* None of our letters. */
+        {"tmpabcdefgh", "", 3700, false},     /* Nova's. */
+        {"tmpabcdefghijk05", "", 3700, false},
+        {"txpabcdefghij05", "", 3700, false},
+    };
+    struct fixture *f = *state;
+    char *paths[N_ELEMENTS(files)];
+    AUTO_FREE link = xasprintf("%s/tmpabcdefghij35", f->instances);
+
+    for (size_t i = 0; i < N_ELEMENTS(files); i++) {
+        paths[i] = add_aged(f, files[i].name, files[i].content, files[i].age_s);
+    }
+    assert_int_equal(symlink("/etc/passwd", link), 0);
+    disk_probes_sweep(f->store);
+    for (size_t i = 0; i < N_ELEMENTS(files); i++) {
+        assert_int_equal(exists(paths[i]), !files[i].is_swept);
+        free(paths[i]);
+    }
+    assert_true(exists(link));
+}
+
 static void
 test_probe_has_the_name_of_a_file(void **state)
 {
@@ -712,6 +758,7 @@ main(void)
         TEST(test_first_failure_does_not_save_the_rest),
         TEST(test_probe_is_seen_where_it_was_made),
         TEST(test_looking_for_a_probe_touches_the_directory),
+        TEST(test_probes_of_the_killed_are_swept),
         TEST(test_probe_has_the_name_of_a_file),
         TEST(test_file_whose_bytes_come_is_so_long),
         TEST(test_file_is_sealed_at_its_length_only),
