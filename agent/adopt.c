@@ -213,6 +213,10 @@ guest_known(void *aux, struct error *error, struct guest *guest)
 static void
 adopt_guest(struct agent *agent, const struct guest *guest)
 {
+    if (guest->presence == GUEST_ACTIVE &&
+        guest->power_state == POWER_RUNNING) {
+        op_residue_drop(agent->ops, guest->uuid); /* However it came back. */
+    }
     if (guest->presence == GUEST_INCOMING || !is_ours(agent, guest->uuid)) {
         return;
     }

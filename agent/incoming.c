@@ -116,12 +116,12 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
     incoming_roll_back(agent, &old, log, leftover_gone, again);
 }
 
+/* What an ended migration left behind would take away what is prepared now. */
 static void
-place_got(void *aux, struct error *error, struct slot *place)
+residue_settled(void *aux, struct error *error)
 {
     struct prepare_again *again = aux;
 
-    again->in->place = place;
     if (!error) { /* A drain may have begun since it asked. */
         error = drain_check_incoming(again->agent);
     }
@@ -134,6 +134,20 @@ place_got(void *aux, struct error *error, struct slot *place)
     }
     free(again->key);
     free(again);
+}
+
+static void
+place_got(void *aux, struct error *error, struct slot *place)
+{
+    struct prepare_again *again = aux;
+
+    again->in->place = place;
+    if (error) {
+        residue_settled(again, error);
+    } else {
+        op_residue_settle(again->agent->ops, incoming_uuid(again->in),
+                          residue_settled, again);
+    }
 }
 
 /* A drover is told that there is no place for it, any other source waits. */

@@ -9,6 +9,7 @@
 #include "agent/attachments.h"
 #include "agent/drain.h"
 #include "agent/incoming_places.h"
+#include "agent/leftover.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
 #include "agent/serial_ports.h"
@@ -47,17 +48,20 @@ static const struct step incoming_steps[] = {
     {.name = "announce-pre", .run = announce_pre},
     {.name = "connect-volumes",
      .run = incoming_volumes_run,
-     .undo = incoming_volumes_undo},
+     .undo = incoming_volumes_undo,
+     .strips_host = true},
     {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
     {.name = "make-disks",
      .run = incoming_disks_run,
      .undo = incoming_disks_undo,
-     .timeout_s = 600},
+     .timeout_s = 600,
+     .strips_host = true},
     /* Nothing to take back: what is reserved is the operation's own. */
     {.name = "reserve-consoles", .run = consoles_run},
     {.name = "plug-ports",
      .run = incoming_ports_run,
-     .undo = incoming_ports_undo},
+     .undo = incoming_ports_undo,
+     .strips_host = true},
     {.name = "answer", .run = answer_run},
     /* The commit: the guest runs here. */
     {.name = "wait",
@@ -65,7 +69,8 @@ static const struct step incoming_steps[] = {
      .undo = wait_undo,
      .probe = arrived_probe,
      .readopt = wait_run,
-     .only_waits = true},
+     .only_waits = true,
+     .strips_host = true},
     STEPS_AFTER_ARRIVAL,
 };
 
@@ -199,7 +204,7 @@ incoming_disks_undo(struct op *op, struct op_ticket *ticket)
         op_ticket_done(ticket, NULL);
         return;
     }
-    driver_unprepare(in->agent->driver, files, op_ticket_done_aux, ticket);
+    leftover_remove_files(in->agent, steal(&files), ticket);
 }
 
 /* Is it reserved for another guest on its way here, or used? */
@@ -294,20 +299,23 @@ wait_undo(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
-    driver_discard(in->agent->driver, incoming_uuid(in), op_ticket_done_aux,
-                   ticket);
+    leftover_remove(in->agent, incoming_uuid(in), NULL, ticket);
 }
 
 static void
 arrival_seen(void *aux, struct error *error, struct guest *guest)
 {
     struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
 
     if (!error && guest->presence != GUEST_ACTIVE &&
         guest->presence != GUEST_POSTCOPY) {
         error = error_set_arg(
             error_new(ERR_INSTANCE_NOT_RUNNING, "the guest did not arrive"),
             "instance_id", guest->uuid);
+    }
+    if (!error && op) {
+        op_residue_drop(op_engine_of(op), guest->uuid);
     }
     guest_free(guest);
     op_ticket_done(ticket, error);

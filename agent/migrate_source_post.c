@@ -2,6 +2,7 @@
 
 #include "agent/migration.h"
 
+#include "agent/leftover.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
 #include "agent/peer.h"
@@ -72,40 +73,26 @@ migration_release_vifs(struct op *op, struct op_ticket *ticket)
 }
 
 /* What is left here of the guest: a definition, and the files that were
- * copied.  The driver refuses both for a guest that runs here. (5.3) */
-
-static void
-definition_gone(void *aux, struct error *error)
-{
-    struct op_ticket *ticket = aux;
-    struct op *op = op_ticket_op(ticket);
-    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-
-    if (error || !op) {
-        op_ticket_done(ticket, error);
-        return;
-    }
-    struct migration *m = op_data(op);
-    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
-    if (cleanup.do_cleanup) {
-        error = migrate_plan_files(
-            m->agent->conf, m->data, object_string(m->instance, "uuid"),
-            cleanup.destroy_disks ? m->disks : NULL, &files);
-    }
-    if (error || !files) {
-        op_ticket_done(ticket, error);
-        return;
-    }
-    driver_unprepare(m->agent->driver, files, op_ticket_done_aux, ticket);
-}
-
+ * copied. (5.3) */
 void
 migration_release_guest(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
+    const char *uuid = object_string(m->instance, "uuid");
+    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    struct error *error = NULL;
 
-    driver_discard(m->agent->driver, object_string(m->instance, "uuid"),
-                   definition_gone, ticket);
+    if (cleanup.do_cleanup) {
+        error =
+            migrate_plan_files(m->agent->conf, m->data, uuid,
+                               cleanup.destroy_disks ? m->disks : NULL, &files);
+    }
+    if (error) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    leftover_remove(m->agent, uuid, steal(&files), ticket);
 }
 
 void

@@ -87,6 +87,7 @@ op_engine_close(struct op_engine *engine)
         }
         op_free(op);
     }
+    op_residue_close(engine);
     for (size_t i = 0; i < engine->n_known; i++) {
         free(engine->known[i].key);
     }

@@ -67,6 +67,9 @@ struct step {
     unsigned timeout_s; /* 0: the step watches its own progress. */
     bool may_be_left;   /* After the commit: no later step depends on it. */
     bool only_waits;    /* While it runs nothing is being done here. */
+    /* What is left of it takes away what the instance needs on this host: it is
+     * to be over before the instance comes again, and void once it is back. */
+    bool strips_host;
 };
 
 struct op_type {
@@ -152,6 +155,17 @@ int64_t op_started_us(const struct op *op); /* Wall time. */
 struct op *op_find(struct op_engine *engine, const char *key);
 struct op *op_first(struct op_engine *engine);
 struct op *op_next(struct op *op);
+
+/* Has all that was left behind of steps that strip the host of this instance
+ * tried now.  'done' is called once each piece was tried: null if nothing is
+ * left, or why something is.  An open operation that has such a step yet to do
+ * is an error at once. */
+void op_residue_settle(struct op_engine *engine, const char *instance,
+                       void (*done)(void *aux, struct error *error), void *aux);
+
+/* The instance runs here again: such pieces are never tried again. Null is
+ * fine. */
+void op_residue_drop(struct op_engine *engine, const char *instance);
 
 /* For people: an object with op, type, key, request, instance (null: none),
  * started, step, direction, committed, tries (of what is under way, failed so

@@ -2,8 +2,9 @@
 #define DROVER_AGENT_OP_INTERNAL_H
 
 /* What the parts of the step engine share: op.c (the engine and its list),
- * op_machine.c (what happens next), op_control.c (what an operator sees and
- * wants) and op_journal.c (rows to operations and back).  For nobody else. */
+ * op_machine.c (what happens next), op_residue.c (what was left behind, when
+ * the instance comes again), op_control.c (what an operator sees and wants) and
+ * op_journal.c (rows to operations and back).  For nobody else. */
 
 #include "agent/op.h"
 
@@ -15,6 +16,16 @@ struct residue {
     struct error *error; /* The latest. */
     unsigned tries;
     uint64_t due_ms;
+    bool is_wanted; /* Somebody waits for its next try. */
+    bool is_void;   /* To go when the try under way is over. */
+};
+
+/* One who waits for the residue of an instance. */
+struct residue_wait {
+    struct residue_wait *next;
+    char *instance;
+    void (*done)(void *aux, struct error *error);
+    void *aux;
 };
 
 enum op_purpose { OP_RUN, OP_UNDO, OP_PROBE };
@@ -84,6 +95,7 @@ struct op_engine {
     struct op *first, *last; /* By id; those with residue too. */
     struct known *known;     /* Finished without residue. */
     size_t n_known, n_known_room;
+    struct residue_wait *waits;
     bool has_pause; /* For tests. */
     unsigned pause_ms;
 };
@@ -101,6 +113,12 @@ void op_machine_resume(struct op *op); /* One that the journal held. */
 void op_machine_stop(struct op *op);   /* Before it is freed. */
 void op_machine_hurry(struct op *op);  /* One that pauses. */
 void op_machine_forget(struct op *op); /* At which nothing is at work. */
+/* Residue of it went, or is due sooner. */
+void op_machine_residue_changed(struct op *op);
+
+/* op_residue.c: a piece of this instance was tried, or went. */
+void op_residue_note(struct op_engine *engine, const char *instance);
+void op_residue_close(struct op_engine *engine); /* Tells who waits. */
 
 /* op_journal.c: the row's text; and what a row holds, added to the engine. */
 char *op_journal_format(const struct op *op);

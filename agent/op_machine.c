@@ -48,6 +48,7 @@ static void schedule_residue(struct op *);
 static void try_residue(struct op *);
 static void residue_ended(struct op *, struct residue *, struct error *);
 static void residue_gone(struct op *);
+static void retire(struct op *);
 static void record(struct op *, void (*recorded)(struct op *));
 static void record_written(void *aux, struct error *error);
 static void not_accepted(struct op *, struct error *);
@@ -80,7 +81,7 @@ op_machine_resume(struct op *op)
     const struct step *step = op_step(op);
 
     if (op->finished) {
-        schedule_residue(op);
+        residue_gone(op);
         return;
     }
     log_info(&op->log, "'%s' is taken up in step '%s'%s", op->type->name,
@@ -150,6 +151,17 @@ op_machine_forget(struct op *op)
         op->finished_us = clock_wall_us();
     }
     record(op, tell_forgotten);
+}
+
+void
+op_machine_residue_changed(struct op *op)
+{
+    if (!op->finished || !op->due_ms) {
+        op_save(op, NULL, NULL); /* What is under way goes on from there. */
+        return;
+    }
+    timer_stop(op);
+    record(op, residue_gone);
 }
 
 bool
@@ -458,7 +470,7 @@ tell_forgotten(struct op *op)
     }
     op->forgotten(op->forgotten_aux, NULL);
     op->forgotten = NULL;
-    op_retire(op);
+    retire(op);
 }
 
 static void
@@ -529,16 +541,21 @@ residue_ended(struct op *op, struct residue *residue, struct error *error)
 {
     const char *name = op->type->steps[residue->pos].name;
 
+    if (error && residue->is_void) {
+        error_free(steal(&error));
+    }
     if (error) {
         log_debug(&op->log, "left-behind '%s' failed: %s", name,
                   error_message(error));
         error_free(residue->error);
         residue->error = error;
         residue->tries++;
+        residue->is_wanted = false;
         residue->due_ms =
             clock_now_ms() +
             pause_ms(op->engine, residue->tries + 1, RESIDUE_PAUSE_MAX_S);
         schedule_residue(op);
+        op_residue_note(op->engine, op->log.instance);
         return;
     }
     log_info(&op->log, "left-behind '%s' is done", name);
@@ -556,9 +573,20 @@ residue_gone(struct op *op)
 {
     if (op->residue) {
         schedule_residue(op);
+        op_residue_note(op->engine, op->log.instance);
     } else {
-        op_retire(op);
+        retire(op);
     }
+}
+
+static void
+retire(struct op *op)
+{
+    struct op_engine *engine = op->engine;
+    struct log_context log = op->log;
+
+    op_retire(op);
+    op_residue_note(engine, log.instance);
 }
 
 /* Writes where the operation stands, and goes on with 'recorded' once that is

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "agent/leftover.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
 
@@ -47,15 +48,18 @@ static const struct step steps[] = {
     {.name = "release-volumes",
      .run = migration_release_volumes,
      .timeout_s = 300,
-     .may_be_left = true},
+     .may_be_left = true,
+     .strips_host = true},
     {.name = "release-ports",
      .run = migration_release_vifs,
      .timeout_s = 300,
-     .may_be_left = true},
+     .may_be_left = true,
+     .strips_host = true},
     {.name = "release-files",
      .run = release_run,
      .timeout_s = 300,
-     .may_be_left = true},
+     .may_be_left = true,
+     .strips_host = true},
     {.name = "complete", .run = complete_run, .timeout_s = 300},
     {.name = "forget", .run = migration_forget, .timeout_s = 300},
     {.name = NULL},
@@ -369,8 +373,8 @@ release_run(struct op *op, struct op_ticket *ticket)
     struct migration *m = op_data(op);
 
     if (m->relocation->copied) {
-        driver_unprepare(m->agent->driver, m->relocation->copied,
-                         op_ticket_done_aux, ticket);
+        leftover_remove_files(
+            m->agent, prepare_request_copy(m->relocation->copied), ticket);
     } else {
         op_ticket_done(ticket, NULL);
     }

@@ -155,7 +155,7 @@ static const struct step steps[] = {
      .undo = move_undo,
      .probe = move_probe,
      .cancel = cancel},
-    {.name = "tidy", .run = tidy_run, .may_be_left = true},
+    {.name = "tidy", .run = tidy_run, .may_be_left = true, .strips_host = true},
     {.name = "tell", .run = tell_run},
     {.name = NULL},
 };
@@ -1070,6 +1070,120 @@ test_what_is_at_work_is_neither_retried_nor_forgotten(void **state UNUSED)
     assert_succeeded();
 }
 
+/* An instance that comes again. */
+
+static unsigned n_settled;
+static char settled_text[128];
+
+static void
+settled(void *aux UNUSED, struct error *error)
+{
+    n_settled++;
+    snprintf(settled_text, sizeof settled_text, "%s", error_message(error));
+    error_free(error);
+}
+
+/* It is at rest: nothing is tried by itself. */
+static void
+leave_residue(unsigned n_more_failures)
+{
+    f.plan.n_run_failures[TIDY] = STEP_TRIES;
+    start("k");
+    run_until(f.n_told);
+    restart_with_pause(600000);
+    f.plan.n_run_failures[TIDY] = n_more_failures;
+    n_settled = 0;
+}
+
+static void
+test_residue_is_settled_before_the_instance_comes(void **state UNUSED)
+{
+    leave_residue(0);
+    op_residue_settle(f.engine, "another", settled, NULL);
+    assert_int_equal(n_settled, 1); /* That one has none. */
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    assert_int_equal(n_settled, 1);
+    run_until(n_settled == 2);
+    assert_string_equal(settled_text, "success");
+    assert_string_equal(f.diary, "tidy ");
+    assert_int_equal(list_size(), 0);
+}
+
+static void
+test_residue_that_can_not_be_settled_is_told(void **state UNUSED)
+{
+    leave_residue(1);
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    run_until(n_settled);
+    assert_string_equal(settled_text,
+                        "'tidy' of operation 1 was left behind here: no luck");
+    assert_int_equal(list_size(), 1); /* And is still to be done. */
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    run_until(n_settled == 2);
+    assert_string_equal(settled_text, "success");
+}
+
+static void
+test_operation_that_is_not_over_is_no_residue_to_settle(void **state UNUSED)
+{
+    start_and_hang(MOVE, false);
+    n_settled = 0;
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    assert_string_equal(settled_text, "success"); /* It can yet go back. */
+    f.plan.run_hangs[TIDY] = true;
+    op_ticket_done(steal(&f.held), NULL);
+    run_until(f.held);
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    assert_int_equal(n_settled, 2);
+    assert_non_null(strstr(settled_text, "in step 'tidy'"));
+    op_ticket_done(steal(&f.held), NULL);
+    run_until(f.n_told);
+}
+
+static void
+test_dropped_residue_is_never_tried_again(void **state UNUSED)
+{
+    leave_residue(0);
+    op_residue_drop(f.engine, "another");
+    settle_down();
+    assert_int_equal(list_size(), 1);
+    op_residue_drop(f.engine, "inst-1");
+    run_until(list_size() == 0);
+    restart();
+    settle_down();
+    assert_int_equal(list_size(), 0);
+    assert_string_equal(f.diary, "");
+}
+
+static void
+test_residue_that_is_dropped_in_the_middle_of_a_try_is_gone(void **state UNUSED)
+{
+    leave_residue(0);
+    f.plan.run_hangs[TIDY] = true;
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    settle_down();
+    assert_non_null(f.held);
+    op_residue_drop(f.engine, "inst-1");
+    assert_int_equal(n_settled, 0);
+    op_ticket_done(steal(&f.held), error_new(ERR_MIGRATION, "it runs"));
+    run_until(n_settled);
+    assert_string_equal(settled_text, "success");
+    assert_int_equal(list_size(), 0);
+}
+
+static void
+test_who_waits_for_residue_is_told_when_the_engine_closes(void **state UNUSED)
+{
+    leave_residue(0);
+    f.plan.run_hangs[TIDY] = true;
+    op_residue_settle(f.engine, "inst-1", settled, NULL);
+    settle_down();
+    assert_non_null(f.held);
+    op_engine_close(steal(&f.engine));
+    assert_int_equal(n_settled, 1);
+    assert_string_equal(settled_text, "the agent is stopping");
+}
+
 static void
 test_forgotten_residue_is_never_tried_again(void **state UNUSED)
 {
@@ -1193,6 +1307,12 @@ main(void)
         TEST(test_what_waits_is_retried_on_request),
         TEST(test_residue_is_retried_on_request),
         TEST(test_what_is_at_work_is_neither_retried_nor_forgotten),
+        TEST(test_residue_is_settled_before_the_instance_comes),
+        TEST(test_residue_that_can_not_be_settled_is_told),
+        TEST(test_operation_that_is_not_over_is_no_residue_to_settle),
+        TEST(test_dropped_residue_is_never_tried_again),
+        TEST(test_residue_that_is_dropped_in_the_middle_of_a_try_is_gone),
+        TEST(test_who_waits_for_residue_is_told_when_the_engine_closes),
         TEST(test_forgotten_residue_is_never_tried_again),
         TEST(test_forgotten_in_doubt_is_told_as_not_done),
         TEST(test_forgotten_after_the_commit_is_told_as_done),
