@@ -78,6 +78,8 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     if (error) {
         return error_wrap(error, "load the journal");
     }
+    migrate_source_take_slots(agent);
+    incoming_take_places(agent);
     op_engine_prune(agent->ops, (unsigned)agent->conf->journal_retention);
     error = open_driver(agent);
     if (error) {

@@ -389,14 +389,32 @@ incoming_ask_source(struct agent *agent, const char *instance_uuid)
     return NULL;
 }
 
+/* One that was prepared for here. */
+static bool
+is_to_come(const struct op *op)
+{
+    return str_eq(op_type_name(op), incoming_type.name) ||
+           str_eq(op_type_name(op), incoming_rest_type.name);
+}
+
+void
+incoming_take_places(struct agent *agent)
+{
+    for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
+        if (is_to_come(op)) {
+            struct incoming *in = op_data(op);
+            in->place = incoming_places_take(agent->incoming);
+        }
+    }
+}
+
 unsigned
 incoming_count(struct agent *agent)
 {
     unsigned n = 0;
 
     for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
-        n += str_eq(op_type_name(op), incoming_type.name) ||
-             str_eq(op_type_name(op), incoming_rest_type.name);
+        n += is_to_come(op);
     }
     return n;
 }

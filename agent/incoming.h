@@ -80,6 +80,10 @@ bool incoming_is_expected(struct agent *agent, const char *instance_uuid);
 struct error *incoming_ask_source(struct agent *agent,
                                   const char *instance_uuid) WARN_UNUSED;
 
+/* After a restart: those on their way here have their places, whatever the
+ * limit. */
+void incoming_take_places(struct agent *agent);
+
 /* How many are on their way here. */
 unsigned incoming_count(struct agent *agent);
 

@@ -515,7 +515,6 @@ incoming_load(void *aux, const struct json *json, void **ret_data)
     const struct json *data = json_get(json, "migrate_data");
 
     in->agent = aux;
-    in->place = incoming_places_take(in->agent->incoming);
     in->context = json_copy(json_get(json, "context"));
     in->disks = xstrdup_null(json_string_of(json, "disks"));
     in->taken_over = json_bool_of(json, "taken_over");

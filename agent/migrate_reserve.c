@@ -88,6 +88,7 @@ migration_reserve_cancel(struct op *op)
 {
     struct migration *m = op_data(op);
 
+    m->is_cancelled = true;
     if (m->reserve && m->reserve->ticket) {
         struct op_ticket *ticket = steal(&m->reserve->ticket);
         slot_release(steal(&m->slot));
@@ -176,6 +177,12 @@ busy(struct op *op, struct op_ticket *ticket)
     uint64_t now_ms = clock_now_ms();
 
     m->was_refused = true; /* So there is nothing to take back. */
+    if (m->is_cancelled) {
+        slot_release(steal(&m->slot));
+        migrate_reserve_free(steal(&m->reserve));
+        op_ticket_done(ticket, NULL);
+        return;
+    }
     if (!m->reserve) {
         log_info(op_log(op), "'%s' has no place: waiting for one", m->dest);
         m->reserve = xzalloc(sizeof *m->reserve);

@@ -108,6 +108,29 @@ migrate_source_start(
              object_string(m->record, "uuid"), log, m, accepted, aux);
 }
 
+/* What was before its commit turns back, unless it may have happened. */
+static bool
+goes_on(const struct op *op)
+{
+    const char *step = op_step_name(op);
+
+    return op_is_committed(op) ||
+           (!op_is_going_back(op) &&
+            (str_eq(step, "transfer") || str_eq(step, "give-up")));
+}
+
+void
+migrate_source_take_slots(struct agent *agent)
+{
+    for (struct op *op = op_first(agent->ops); op; op = op_next(op)) {
+        struct migration *m = migrate_source_of(op);
+
+        if (m && goes_on(op)) {
+            m->slot = slots_take(agent->outgoing);
+        }
+    }
+}
+
 struct op *
 migrate_source_find(struct agent *agent, const char *instance_uuid)
 {
@@ -535,6 +558,7 @@ migration_save(const void *data)
     if (m->relocation) {
         json_set(json, "relocation", relocation_save(m->relocation));
     }
+    json_set_int(json, "transfer_started", m->transfer_started_us);
     return json;
 }
 
@@ -558,6 +582,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
                                    : -1;
     m->told_bandwidth_mib_s = (unsigned)json_int_of(json, "told_bandwidth");
     m->bandwidth_is_by_hand = json_bool_of(json, "bandwidth_is_by_hand");
+    m->transfer_started_us = json_int_of(json, "transfer_started");
 
     struct error *error =
         migrate_settings_parse(json_get(json, "settings"), &m->settings);

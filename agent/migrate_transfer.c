@@ -3,6 +3,7 @@
 #include "agent/migration.h"
 
 #include "agent/attachments.h"
+#include "agent/base/clock.h"
 #include "agent/migrate_plan.h"
 
 LOG_MODULE(migrate);
@@ -19,6 +20,18 @@ migration_dest_uri(const struct migration *m)
 
     error_free(error); /* Those who need it to be right ask themselves. */
     return uri ? uri : xstrdup("");
+}
+
+/* What the job begins with, for a later run of the agent. */
+static void
+begin(struct op *op)
+{
+    struct migration *m = op_data(op);
+
+    m->told_bandwidth_mib_s = m->bandwidth_mib_s;
+    m->bandwidth_is_due = m->bandwidth_is_asked_for = false;
+    m->transfer_started_us = clock_wall_us();
+    op_save(op, NULL, NULL);
 }
 
 static void
@@ -44,9 +57,7 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
     }
     m->flags = request->flags;
     request->bandwidth_mib_s = migrate_bandwidth_join(m);
-    m->told_bandwidth_mib_s = request->bandwidth_mib_s;
-    m->bandwidth_is_due = false; /* The job begins with it. */
-    m->bandwidth_is_asked_for = false;
+    begin(op);
     log_info(op_log(op), "transfer to '%s' starts, %zu disks",
              request->dest_uri, request->n_disks);
     m->monitor = migrate_monitor_start(op, ticket, request);
@@ -71,6 +82,9 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
                                   m->disks ? 1 : 0,
                                   object_string(m->instance, "vm_state"));
     migrate_bandwidth_join(m);
+    if (!m->transfer_started_us) { /* The agent died before it was written. */
+        begin(op);
+    }
     log_info(op_log(op), "transfer to '%s' is taken up again", m->dest);
     m->monitor = migrate_monitor_start(op, ticket, NULL);
 }

@@ -53,13 +53,14 @@ struct migration {
     int64_t known_bandwidth_mib_s; /* As the hypervisor last said, with a
                                     * budget; -1: it was not asked. */
     bool bandwidth_is_by_hand;     /* Set past us: it stays. */
+    int64_t transfer_started_us;   /* Wall time; 0: not yet, or not known. */
 
     /* Not in the journal. */
     bool was_refused; /* The destination has no place, and prepared nothing. */
     struct migrate_reserve *reserve; /* The wait for that place; or null. */
     bool shares_bandwidth;           /* Its transfer runs. */
     bool bandwidth_is_asked_for;     /* Due whatever the hypervisor has. */
-    bool is_cancelled;               /* Before the transfer had a monitor. */
+    bool is_cancelled; /* While it was prepared, or had no monitor yet. */
     struct slot *slot;
     struct op_ticket *slot_ticket; /* While it waits for the slot. */
     struct migrate_monitor *monitor;
@@ -84,6 +85,10 @@ void migrate_source_start(
     struct agent *agent, struct migrate_source_request *request,
     const struct log_context *log,
     void (*accepted)(void *aux, struct op *op, struct error *error), void *aux);
+
+/* After a restart: those that go on have their places on this host, whatever
+ * the limit.  Those that turn back need none. */
+void migrate_source_take_slots(struct agent *agent);
 
 /* The operation that moves this instance away; null if there is none. */
 struct op *migrate_source_find(struct agent *agent, const char *instance_uuid);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "agent/incoming.h"
+#include "agent/incoming_places.h"
 #include "agent/migration.h"
 #include "tests/unit/two_agents.h"
 
@@ -160,6 +161,26 @@ test_guest_is_refused_while_residue_can_not_be_settled(void **state)
 }
 
 static void
+test_residue_takes_no_place_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+    struct ta_host *b = &ta->hosts[B];
+
+    b->conf->max_concurrent_incoming_live_migrations = 1;
+    ta_stop(ta, B);
+    ta_up(ta, B);
+    ta_until(ta, b->is_ready);
+    leave_incoming_at_b(ta, MANY);
+    assert_false(incoming_places_are_full(b->agent->incoming));
+    ta_crash(ta, B);
+    ta_up(ta, B);
+    ta_until(ta, b->is_ready);
+    assert_int_equal(n_residue(ta, B), 1);
+    assert_false(incoming_places_are_full(b->agent->incoming));
+    ta_rest(ta);
+}
+
+static void
 test_residue_of_a_source_spares_the_guest_that_comes_back(void **state)
 {
     struct two_agents *ta = *state;
@@ -235,6 +256,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_residue_of_a_roll_back_spares_the_next_migration),
         TEST(test_guest_is_refused_while_residue_can_not_be_settled),
+        TEST(test_residue_takes_no_place_after_a_restart),
         TEST(test_residue_of_a_source_spares_the_guest_that_comes_back),
         TEST(test_residue_is_void_once_the_guest_runs_here),
         TEST(test_residue_is_void_if_the_guest_runs_here_after_a_restart),

@@ -800,6 +800,25 @@ test_who_waits_for_a_place_is_told_when_the_agent_stops(void **state)
     assert_is_at_a_alone(ta);
 }
 
+/* The question is out, and the answer is that there is no place. */
+static void
+test_abort_while_a_place_is_asked_for(void **state)
+{
+    struct two_agents *ta = *state;
+    struct slot *place = fill_b(ta);
+
+    ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "reserve-dest"));
+    assert_false(waits_for_b(ta));
+    uint64_t start_ms = ta_now_ms();
+    abort_migration(ta, ta->record);
+    ta_rest(ta);
+    assert_true(ta_now_ms() - start_ms < 10000); /* It waits for 60 s. */
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing cancelled");
+    slot_release(place);
+}
+
 static void
 test_abort_while_the_destination_prepares(void **state)
 {
@@ -1401,6 +1420,64 @@ test_share_of_the_budget_is_that_of_before_after_a_restart(void **state)
     end_slow_one(ta);
 }
 
+/* Without a budget nobody asks what the job has. */
+static void
+test_30_bandwidth_set_past_the_agent_survives_its_restart(void **state)
+{
+    struct two_agents *ta = *state;
+    bool is_done = false;
+
+    ta->hosts[A].conf->libvirt.live_migration_bandwidth = 4;
+    migrate_slowly(ta, "{}");
+    assert_int_equal(bandwidth(ta), 4);
+    driver_migrate_set_bandwidth(ta->hosts[A].observer, ta->uuid, 2, set_past,
+                                 &is_done);
+    ta_until(ta, is_done);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 2);
+    assert_int_equal(bandwidth(ta), 2);
+    end_slow_one(ta);
+}
+
+static void
+test_timeout_counts_from_the_transfer_also_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+    bool has_slot = false;
+    struct slot *slot =
+        slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
+
+    ta_leave_migrations(true);
+    migrate_with(ta, "{\"bandwidth\": 1, \"completion_timeout\": 1000}");
+    ta_until(ta, str_eq(step(ta), "queue"));
+    pass(ta, 1500);
+    slot_release(slot);
+    ta_until(ta, is_moving(ta));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 3);
+    end_slow_one(ta);
+    assert_null(strstr(ta->statuses, "cancelled"));
+}
+
+static void
+test_transfer_keeps_its_place_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
+    end_slow_one(ta);
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 0);
+}
+
 static void
 test_32_query_that_fails_ten_times_aborts_nothing(void **state)
 {
@@ -1781,6 +1858,7 @@ main(void)
         TEST(test_abort_while_it_waits_for_a_place),
         TEST(test_source_that_does_not_ask_again_waits_for_the_answer),
         TEST(test_who_waits_for_a_place_is_told_when_the_agent_stops),
+        TEST(test_abort_while_a_place_is_asked_for),
         TEST(test_abort_while_the_destination_prepares),
         TEST(test_abort_of_a_running_transfer),
         TEST(test_downtime_is_no_number_before_it_was_measured),
@@ -1798,6 +1876,9 @@ main(void)
         TEST(test_switch_to_postcopy_is_noticed_whoever_made_it),
         TEST(test_switch_to_postcopy_while_the_agent_was_away_is_noticed),
         TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
+        TEST(test_30_bandwidth_set_past_the_agent_survives_its_restart),
+        TEST(test_timeout_counts_from_the_transfer_also_after_a_restart),
+        TEST(test_transfer_keeps_its_place_after_a_restart),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
         TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
         TEST(test_share_of_the_budget_is_that_of_before_after_a_restart),
