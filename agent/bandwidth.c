@@ -50,3 +50,13 @@ bandwidth_divide(unsigned budget, const unsigned *limits, size_t n,
         }
     }
 }
+
+unsigned
+bandwidth_left(unsigned budget, uint64_t fixed, size_t n_fixed, size_t n)
+{
+    uint64_t left = fixed < budget ? budget - fixed : 0;
+    uint64_t floor = n ? (uint64_t)budget * n / (n + n_fixed) : 0;
+
+    left = left > floor ? left : floor;
+    return budget && !left ? 1 : (unsigned)left;
+}

@@ -54,7 +54,7 @@ downtime_is_own(const struct downtime *downtime, unsigned ms)
     if (o->has_policy) {
         unsigned own = step_ms(o, 0);
 
-        while (own < ms) {
+        while (own < ms && own < o->max_ms) {
             own *= 2;
         }
         return own == ms && ms < o->max_ms;

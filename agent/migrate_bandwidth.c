@@ -13,9 +13,10 @@ LOG_MODULE(migrate);
  * Each has its own limit, and all together those that go out of this host have
  * live_migration_host_bandwidth, which is divided again whenever one comes,
  * goes, or is given another limit.  What somebody sets past us, with virsh,
- * stays as it is and counts; that somebody did is seen as the hypervisor says
- * something else than before, or than we told it: libvirt (9.0) has what a job
- * begins with only a little after its beginning. (spec/live-migration 11) */
+ * stays as it is and counts, but takes no more from the others than an equal
+ * part for each; that somebody did is seen as the hypervisor says something
+ * else than before, or than we told it: libvirt (9.0) has what a job begins
+ * with only a little after its beginning. (spec/live-migration 11) */
 
 static unsigned limit_of(const struct migration *m);
 static bool has_budget(const struct agent *agent);
@@ -72,12 +73,13 @@ migrate_bandwidth_divide(struct agent *agent)
         (unsigned)agent->conf->libvirt.live_migration_host_bandwidth;
     struct op *op = op_first(agent->ops);
     struct migration **sharers = NULL;
-    size_t n = 0, n_room = 0;
-    unsigned left = budget;
+    size_t n = 0, n_room = 0, n_by_hand = 0;
+    uint64_t by_hand = 0;
 
     for (struct migration *m; (m = next_sharer(&op));) {
         if (budget && m->bandwidth_is_by_hand) {
-            left -= m->bandwidth_mib_s < left ? m->bandwidth_mib_s : left;
+            by_hand += m->bandwidth_mib_s;
+            n_by_hand++;
             continue;
         }
         if (n == n_room) {
@@ -90,7 +92,8 @@ migrate_bandwidth_divide(struct agent *agent)
     for (size_t i = 0; i < n; i++) {
         limits[i] = limit_of(sharers[i]);
     }
-    bandwidth_divide(budget && !left ? 1 : left, limits, n, shares);
+    bandwidth_divide(bandwidth_left(budget, by_hand, n_by_hand, n), limits, n,
+                     shares);
     for (size_t i = 0; i < n; i++) {
         give(sharers[i], shares[i]);
     }

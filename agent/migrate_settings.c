@@ -8,9 +8,6 @@
 #include "agent/monitor.h"
 #include "conf/compression.h"
 
-/* QEMU's most. */
-#define DOWNTIME_MAX_MS 2000000
-
 static struct error *parse_numbers(const struct json *json,
                                    struct migrate_settings *ret);
 static struct error *parse_texts(const struct json *json,
@@ -215,7 +212,7 @@ parse_numbers(const struct json *json, struct migrate_settings *ret)
         int64_t *ret;
     } numbers[] = {
         {"bandwidth", 0, INT_MAX, &ret->bandwidth_mib_s},
-        {"downtime", 1, DOWNTIME_MAX_MS, &ret->downtime_ms},
+        {"downtime", 1, CONF_DOWNTIME_MAX_MS, &ret->downtime_ms},
         {"completion_timeout", 0, INT_MAX, &ret->completion_timeout_s},
     };
 

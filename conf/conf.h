@@ -22,6 +22,9 @@
 
 #include "agent/base/error.h"
 
+/* QEMU takes no longer pause. */
+#define CONF_DOWNTIME_MAX_MS 2000000
+
 /* struct conf: conf->host, conf->libvirt.live_migration_bandwidth...
  *
  * A string is null if the option is not set and has no default.  A list is

@@ -103,12 +103,25 @@ test_any_division_is_fair(void **state UNUSED)
     }
 }
 
+static void
+test_what_is_fixed_leaves_the_others_their_part(void **state UNUSED)
+{
+    assert_int_equal(bandwidth_left(0, 70, 1, 3), 0); /* No limit. */
+    assert_int_equal(bandwidth_left(100, 0, 0, 3), 100);
+    assert_int_equal(bandwidth_left(100, 40, 1, 3), 75); /* Its part is 25. */
+    assert_int_equal(bandwidth_left(100, 10, 1, 3), 90);
+    assert_int_equal(bandwidth_left(100, 1000, 1, 3), 75);
+    assert_int_equal(bandwidth_left(100, UINT64_C(1) << 40, 3, 1), 25);
+    assert_int_equal(bandwidth_left(1, 5, 3, 1), 1);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_budgets_are_divided),
         cmocka_unit_test(test_any_division_is_fair),
+        cmocka_unit_test(test_what_is_fixed_leaves_the_others_their_part),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -306,7 +306,7 @@ test_a_value_out_of_range_is_refused(void **state)
                    "least 0, not -1");
     assert_refused("libvirt : { live_migration_downtime = 99; };",
                    "f:1: option 'libvirt.live_migration_downtime': must be "
-                   "between 100 and 3600000, not 99");
+                   "between 100 and 2000000, not 99");
     assert_refused("libvirt : { live_migration_downtime_steps = 2; };",
                    "f:1: option 'libvirt.live_migration_downtime_steps': must "
                    "be between 3 and 1000, not 2");

@@ -259,6 +259,7 @@ test_own_downtimes_are_known_again(void **state)
     assert_true(monitor_is_own_downtime(other, 500));
     assert_false(monitor_is_own_downtime(other, 275));
     assert_false(monitor_is_own_downtime(other, 800));
+    assert_false(monitor_is_own_downtime(other, (1u << 31) + 1));
 }
 
 static void
