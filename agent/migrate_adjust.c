@@ -4,8 +4,7 @@
 
 LOG_MODULE(migrate);
 
-static void adjust_downtime(struct migrate_monitor *mm,
-                            const struct monitor_output *out);
+static void adjust_downtime(struct migrate_monitor *mm);
 static void downtime_known(void *aux, struct error *error, unsigned ms);
 static void set_downtime(struct migrate_monitor *mm);
 static void downtime_set(void *aux, struct error *error);
@@ -27,7 +26,11 @@ migrate_adjust(struct migrate_monitor *mm, const struct monitor_output *out)
     }
     migrate_bandwidth_adjust(mm);
     if (out->actions & MONITOR_SET_DOWNTIME) {
-        adjust_downtime(mm, out);
+        mm->wanted_downtime_ms = out->downtime_ms;
+        mm->downtime_is_by_hand = out->downtime_is_by_hand;
+        adjust_downtime(mm);
+    } else if (mm->downtime_is_due && mm->input.stats.type == JOB_UNBOUNDED) {
+        adjust_downtime(mm);
     }
     if (out->actions & MONITOR_THROTTLE) {
         mm->n_pending++;
@@ -37,10 +40,10 @@ migrate_adjust(struct migrate_monitor *mm, const struct monitor_output *out)
 
 /* Somebody may have set the pause past us, with virsh: it stays. */
 static void
-adjust_downtime(struct migrate_monitor *mm, const struct monitor_output *out)
+adjust_downtime(struct migrate_monitor *mm)
 {
-    mm->wanted_downtime_ms = out->downtime_ms;
-    if (out->downtime_is_by_hand || (!mm->downtime_ms && !mm->adopted)) {
+    mm->downtime_is_due = false;
+    if (mm->downtime_is_by_hand || (!mm->downtime_ms && !mm->adopted)) {
         set_downtime(mm);
     } else if (!mm->is_asking_downtime) {
         mm->is_asking_downtime = true;
@@ -88,6 +91,12 @@ downtime_set(void *aux, struct error *error)
     mm->is_setting_downtime = false;
     if (!error) {
         mm->downtime_ms = mm->setting_downtime_ms;
+    }
+    /* The schedule's next step follows anyway; (4.6) what somebody asked for
+     * is told in the next round that has a job. */
+    if (error_code(error) == ERR_HYPERVISOR_UNAVAILABLE &&
+        mm->downtime_is_by_hand) {
+        mm->downtime_is_due = true;
     }
     if (mm->wanted_downtime_ms != mm->setting_downtime_ms) {
         set_downtime(mm);

@@ -35,6 +35,8 @@ struct migrate_monitor {
     /* migrate_adjust.c */
     unsigned downtime_ms; /* As it was set here; 0: it was not. */
     unsigned wanted_downtime_ms, setting_downtime_ms;
+    bool downtime_is_by_hand; /* The one that is wanted. */
+    bool downtime_is_due;     /* The hypervisor was away as it was told. */
     bool is_setting_bandwidth, is_setting_downtime, is_asking_downtime;
 
     /* migrate_postcopy.c: what was to be told of the guest may have been

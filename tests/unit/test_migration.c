@@ -1334,6 +1334,21 @@ test_30_pause_set_past_the_agent_is_not_overwritten(void **state)
     assert_is_at_b_alone(ta);
 }
 
+static void
+test_pause_that_the_hypervisor_was_away_for_is_told_when_it_is_back(
+    void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+    pass(ta, 2);
+    ta_steer(ta, A, "fail migrate_set_downtime HYPERVISOR_UNAVAILABLE 2");
+    assert_int_equal(set(ta, "{\"downtime\": 123}"), 0);
+    pass(ta, 3);
+    assert_int_equal(downtime(ta), 123);
+    end_slow_one(ta);
+}
+
 static const struct migration *
 moving(const struct two_agents *ta)
 {
@@ -1880,6 +1895,8 @@ main(void)
         TEST(test_timeout_counts_from_the_transfer_also_after_a_restart),
         TEST(test_transfer_keeps_its_place_after_a_restart),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
+        TEST(
+            test_pause_that_the_hypervisor_was_away_for_is_told_when_it_is_back),
         TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
         TEST(test_share_of_the_budget_is_that_of_before_after_a_restart),
         TEST(test_what_can_not_be_changed_is_refused),
