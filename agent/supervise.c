@@ -18,14 +18,16 @@ LOG_MODULE(supervise);
 #define READY_MS 5
 #define IDLE_MS 10000
 
-/* How often it is looked whether there is something to tell. */
+/* How often it is looked whether there is something to tell, if the watchdog
+ * does not want to hear of it more often. */
 #define LOOK_MS 1000
 
 struct supervise {
     struct agent *agent;
     uv_timer_t timer;
     unsigned interval_ms; /* Between two words to the watchdog. */
-    uint64_t told_ms;     /* When it took the last. */
+    unsigned look_ms;
+    uint64_t told_ms; /* When it took the last. */
     bool is_watched, is_ready;
     char status[400]; /* The last STATUS that was taken. */
 };
@@ -49,6 +51,7 @@ supervise_start(struct agent *agent)
     if (s->is_watched && watchdog_us / 3000 < IDLE_MS) {
         s->interval_ms = (unsigned)(watchdog_us / 3000);
     }
+    s->look_ms = s->interval_ms < LOOK_MS ? s->interval_ms : LOOK_MS;
     uv_timer_init(agent->loop, &s->timer);
     s->timer.data = s;
     uv_timer_start(&s->timer, tick, READY_MS, 0);
@@ -76,7 +79,7 @@ tick(uv_timer_t *timer)
     if (s->is_watched) {
         tell_watchdog(s);
     }
-    uv_timer_start(timer, tick, s->is_ready ? LOOK_MS : READY_MS, 0);
+    uv_timer_start(timer, tick, s->is_ready ? s->look_ms : READY_MS, 0);
 }
 
 /* Not while only a restart can help.  A bus that is away is nothing that a

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -391,6 +392,20 @@ def test_a_manager_that_hangs_holds_nobody(broker, droverd):
                         agent.ctl_json('status')['bus']['broker'])
     finally:
         broker.start()
+
+
+def test_the_watchdog_is_told_as_often_as_it_asks(broker, droverd):
+    """More often than anything else is told: gaps of less than a second."""
+    agent = droverd('hosta', start=False)
+    agent.start(environment={'WATCHDOG_USEC': '600000'})
+    deadline = time.monotonic() + 30
+    agent.wait_told('WATCHDOG', '1')
+    gap, last = None, time.monotonic()
+    while gap is None or gap > 0.8:
+        assert time.monotonic() < deadline, 'it is told too seldom'
+        agent.forget_told('WATCHDOG')
+        agent.wait_told('WATCHDOG', '1')
+        gap, last = time.monotonic() - last, time.monotonic()
 
 
 def test_broker_restart_is_survived(broker, client, droverd):

@@ -179,6 +179,10 @@ class Droverd:
             self._told.update(line.split('=', 1)
                               for line in text.splitlines() if '=' in line)
 
+    def forget_told(self, name):
+        """So that it is waited for until it is told again."""
+        self._told.pop(name, None)
+
     def signal(self, number):
         os.kill(self.pid, number)
 
