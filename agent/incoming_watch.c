@@ -15,7 +15,8 @@
  * open.  When it is over, or nothing was heard of the source for as long as a
  * call may take, the hypervisor of this host has the evidence: a guest that
  * runs here has arrived, and one that is not here does not come any more.  The
- * latter takes the source's word: one that is silent may yet be sending.
+ * latter takes the source's word: one that is silent may yet send, though not
+ * at the moment, so that its place is given to another.
  * (spec/live-migration 8.3)
  *
  * A source that is no drover can't be asked, and is believed to be there. */
@@ -148,6 +149,12 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
                  source);
         struct incoming_request request = request_of(in);
         incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
+    } else if (in && in->wait && in->place && is_gone(error, guest)) {
+        log_warn(op_log(op),
+                 "'%s' does not answer, and nothing of the guest is here: its "
+                 "place goes to another",
+                 source);
+        slot_release(steal(&in->place));
     }
     error_free(error);
     guest_free(guest);

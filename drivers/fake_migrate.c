@@ -221,6 +221,9 @@ fake_job_get(void *state, const char *uuid, bool completed,
         fake_job_advance(&m->job, now_us());
         fake_job_stats(&m->job, ret);
         ret->type = JOB_UNBOUNDED; /* Until the guest has moved. */
+    } else if (m && m->progress == BROKEN && !completed) {
+        *ret = m->stats;
+        ret->type = JOB_UNBOUNDED; /* libvirt keeps it, to be resumed. */
     } else if (m && !m->is_running && completed) {
         *ret = m->stats;
     } else if (fake_look(fake->store, fake->host, uuid, NULL) == GUEST_ABSENT) {

@@ -160,6 +160,33 @@ test_guest_is_refused_while_residue_can_not_be_settled(void **state)
     assert_int_equal(ta_guest_active_at(ta), AT_B);
 }
 
+/* What it prepared stays, as the source may yet come back. */
+static void
+test_source_that_says_nothing_any_more_holds_no_place(void **state)
+{
+    struct two_agents *ta = *state;
+    struct ta_host *b = &ta->hosts[B];
+
+    b->conf->max_concurrent_incoming_live_migrations = 1;
+    b->conf->long_rpc_timeout = 300;
+    ta_stop(ta, B);
+    ta_up(ta, B);
+    ta_until(ta, b->is_ready);
+    ta_check(ta);
+    ta_crash(ta, A);
+    struct json *args = instance_args(ta);
+    json_set_null(args, "disk");
+    ta_cast(ta, B, "pre_live_migration", args);
+    ta_until(ta, incoming_places_are_full(b->agent->incoming));
+    pass(ta, 200);
+    assert_true(incoming_places_are_full(b->agent->incoming));
+    ta_until(ta, !incoming_places_are_full(b->agent->incoming));
+    assert_true(incoming_is_expected(b->agent, ta->uuid));
+    ta_up(ta, A); /* It says that it is over. */
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+}
+
 static void
 test_residue_takes_no_place_after_a_restart(void **state)
 {
@@ -256,6 +283,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_residue_of_a_roll_back_spares_the_next_migration),
         TEST(test_guest_is_refused_while_residue_can_not_be_settled),
+        TEST(test_source_that_says_nothing_any_more_holds_no_place),
         TEST(test_residue_takes_no_place_after_a_restart),
         TEST(test_residue_of_a_source_spares_the_guest_that_comes_back),
         TEST(test_residue_is_void_once_the_guest_runs_here),

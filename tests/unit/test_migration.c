@@ -1253,6 +1253,38 @@ test_54_broken_postcopy_is_mended_after_a_restart(void **state)
     assert_is_mended(ta);
 }
 
+static enum error_code
+ask_to_abort(struct two_agents *ta)
+{
+    struct error *error = NULL;
+    struct json *args = json_object();
+
+    json_set_string(args, "migration", ta->uuid);
+    AUTO_JSON result UNUSED = ta_api(ta, A, "migration_abort", args, &error);
+    AUTO_ERROR owned = error;
+    return error_code(owned);
+}
+
+/* Neither by its time-out nor by anybody. */
+static void
+test_54_postcopy_is_not_aborted_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "bandwidth 1");
+    ta->hosts[A].conf->libvirt.live_migration_permit_post_copy = true;
+    migrate_slowly(ta, "{\"bandwidth\": 1, \"completion_timeout\": 10}");
+    migrate_monitor_force_complete(monitor_of(ta));
+    ta_until(ta, str_eq(ta_status(ta), "running (post-copy)"));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(ask_to_abort(ta), ERR_INVALID_MIGRATION_STATE);
+    pass(ta, 15);
+    assert_int_equal(ask_to_abort(ta), ERR_INVALID_MIGRATION_STATE);
+    assert_is_mended(ta);
+}
+
 static void
 test_switch_to_postcopy_is_noticed_whoever_made_it(void **state)
 {
@@ -1888,6 +1920,7 @@ main(void)
         TEST(test_a_queued_migration_can_be_changed),
         TEST(test_a_change_that_was_not_told_yet_is_told_after_a_restart),
         TEST(test_54_broken_postcopy_is_mended_after_a_restart),
+        TEST(test_54_postcopy_is_not_aborted_after_a_restart),
         TEST(test_switch_to_postcopy_is_noticed_whoever_made_it),
         TEST(test_switch_to_postcopy_while_the_agent_was_away_is_noticed),
         TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
