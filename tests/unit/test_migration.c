@@ -1273,14 +1273,14 @@ test_54_postcopy_is_not_aborted_after_a_restart(void **state)
 
     ta_steer(ta, A, "bandwidth 1");
     ta->hosts[A].conf->libvirt.live_migration_permit_post_copy = true;
-    migrate_slowly(ta, "{\"bandwidth\": 1, \"completion_timeout\": 10}");
+    migrate_slowly(ta, "{\"bandwidth\": 1, \"completion_timeout\": 1000}");
     migrate_monitor_force_complete(monitor_of(ta));
     ta_until(ta, str_eq(ta_status(ta), "running (post-copy)"));
     ta_crash(ta, A);
     ta_up(ta, A);
     ta_until(ta, is_moving(ta));
     assert_int_equal(ask_to_abort(ta), ERR_INVALID_MIGRATION_STATE);
-    pass(ta, 15);
+    pass(ta, 1500);
     assert_int_equal(ask_to_abort(ta), ERR_INVALID_MIGRATION_STATE);
     assert_is_mended(ta);
 }
