@@ -37,8 +37,8 @@
  * guest that was saved for the move goes on where it was.
  *
  * After a restart of either agent in the copy nothing copies any more
- * (drivers/process.h), and the move is taken back: it never goes on with half a
- * file.
+ * (agent/base/process.h), and the move is taken back: it never goes on with
+ * half a file.
  *
  *   relocate.c           the table of the source, and what it does here
  *   relocate_copy.c      the step that copies

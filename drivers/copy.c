@@ -13,38 +13,29 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/base/log.h"
-
-LOG_MODULE(copy);
+#include "agent/base/command.h"
 
 #define EXPORT_BYTES 16
 #define BACKLOG 4
 
-/* What runs for a guest: a server at its destination, a copy at its source. */
+/* What runs for a guest. */
 struct copy {
     struct copy *next;
     char *uuid;
-    bool is_server;
-    struct process *process; /* Null: not yet. */
-    unsigned per_mille;
+    struct process *server; /* At its destination; null: at its source. */
+    struct copy_ear ear;    /* With the program that copies, at its source. */
+    atomic_bool is_to_end;
 };
 
 struct copies {
-    pthread_mutex_t mutex; /* Guards all of them. */
+    pthread_mutex_t mutex; /* Guards the list. */
     struct copy *first;
-};
-
-/* A copy's ear, which also keeps what others may ask for. */
-struct listener {
-    struct copy_ear ear;
-    struct copies *copies;
-    struct copy *copy;
 };
 
 static struct copy *find(struct copies *copies, const char *uuid,
                          bool is_server);
-static struct copy *take(struct copies *copies, const char *uuid,
-                         bool is_server);
+static void add(struct copies *copies, struct copy *copy, const char *uuid);
+static void take(struct copies *copies, struct copy *copy);
 static void copy_free(struct copy *copy);
 static struct error *listen_somewhere(const struct copy_request *request,
                                       int *ret_fd, unsigned *ret_port);
@@ -54,13 +45,12 @@ static void set_port(struct sockaddr *address, unsigned port);
 static struct error *start_server(const struct copy_request *request,
                                   const char *export, int fd,
                                   struct process **ret);
-static struct error *start_copy(const struct copy_request *request,
-                                const struct copy_place *place,
-                                struct process **ret);
+static struct error *run_copy(const struct copy_request *request,
+                              const struct copy_place *place,
+                              struct copy *copy);
 static char *tls_object(const char *directory, const char *endpoint);
 static char *escaped(const char *text);
 static struct error *random_name(char **ret);
-static void hear(void *listener, const char *text, size_t size);
 static void hear_word(struct copy_ear *ear);
 
 struct copies *
@@ -78,9 +68,8 @@ copies_free(struct copies *copies)
     if (!copies) {
         return;
     }
-    while (copies->first) {
-        struct copy *copy = copies->first;
-        copies->first = copy->next;
+    for (struct copy *copy = copies->first, *next; copy; copy = next) {
+        next = copy->next;
         copy_free(copy);
     }
     pthread_mutex_destroy(&copies->mutex);
@@ -94,7 +83,7 @@ copies_serve(struct copies *copies, const struct copy_request *request,
     AUTO_FREE export = NULL;
     unsigned port = 0;
     int fd = -1;
-    struct process *process = NULL;
+    struct copy *copy = xzalloc(sizeof *copy);
 
     copies_stop(copies, request->uuid);
     struct error *error = random_name(&export);
@@ -102,22 +91,16 @@ copies_serve(struct copies *copies, const struct copy_request *request,
         error = listen_somewhere(request, &fd, &port);
     }
     if (!error) {
-        error = start_server(request, export, fd, &process);
+        error = start_server(request, export, fd, &copy->server);
     }
     if (fd >= 0) {
         close(fd);
     }
     if (error) {
+        free(copy);
         return error_wrap(error, "serve '%s'", request->path);
     }
-    struct copy *copy = xzalloc(sizeof *copy);
-    copy->uuid = xstrdup(request->uuid);
-    copy->is_server = true;
-    copy->process = process;
-    pthread_mutex_lock(&copies->mutex);
-    copy->next = copies->first;
-    copies->first = copy;
-    pthread_mutex_unlock(&copies->mutex);
+    add(copies, copy, request->uuid);
     struct copy_place place = {request->name, export, port};
     *ret_place = copy_place_format(&place);
     return NULL;
@@ -127,7 +110,8 @@ void
 copies_stop(struct copies *copies, const char *uuid)
 {
     pthread_mutex_lock(&copies->mutex);
-    struct copy *copy = take(copies, uuid, true);
+    struct copy *copy = find(copies, uuid, true);
+    take(copies, copy);
     pthread_mutex_unlock(&copies->mutex);
     copy_free(copy);
 }
@@ -135,28 +119,17 @@ copies_stop(struct copies *copies, const char *uuid)
 struct error *
 copies_run(struct copies *copies, const struct copy_request *request)
 {
-    struct process_words words = {.size = 0};
-    struct copy *copy = xzalloc(sizeof *copy);
-    struct listener listener = {
-        .ear = {.words = &words}, .copies = copies, .copy = copy};
     struct copy_place place;
     struct error *error = copy_place_parse(request->place, &place);
 
     if (error) {
-        free(copy);
         return error;
     }
-    copy->uuid = xstrdup(request->uuid);
+    struct copy *copy = xzalloc(sizeof *copy);
+    add(copies, copy, request->uuid);
+    error = run_copy(request, &place, copy);
     pthread_mutex_lock(&copies->mutex);
-    copy->next = copies->first;
-    copies->first = copy;
-    error = start_copy(request, &place, &copy->process);
-    pthread_mutex_unlock(&copies->mutex);
-    if (!error) {
-        error = process_wait(copy->process, 0, hear, &listener, &words);
-    }
-    pthread_mutex_lock(&copies->mutex);
-    take(copies, request->uuid, false);
+    take(copies, copy);
     pthread_mutex_unlock(&copies->mutex);
     copy_free(copy);
     error = error_wrap(error, "copy '%s' to '%s'", request->path, place.host);
@@ -169,8 +142,8 @@ copies_abort(struct copies *copies, const char *uuid)
 {
     pthread_mutex_lock(&copies->mutex);
     struct copy *copy = find(copies, uuid, false);
-    if (copy && copy->process) {
-        process_kill(copy->process);
+    if (copy) {
+        atomic_store(&copy->is_to_end, true);
     }
     pthread_mutex_unlock(&copies->mutex);
 }
@@ -180,7 +153,7 @@ copies_progress(struct copies *copies, const char *uuid)
 {
     pthread_mutex_lock(&copies->mutex);
     struct copy *copy = find(copies, uuid, false);
-    unsigned per_mille = copy ? copy->per_mille : 0;
+    unsigned per_mille = copy ? atomic_load(&copy->ear.per_mille) : 0;
     pthread_mutex_unlock(&copies->mutex);
     return per_mille;
 }
@@ -236,17 +209,10 @@ copy_ear_hear(void *ear_, const char *text, size_t size)
     struct copy_ear *ear = ear_;
 
     for (size_t i = 0; i < size; i++) {
-        bool is_end = text[i] == '\r' || text[i] == '\n';
-
-        if (!is_end && ear->size + 1 < sizeof ear->word) {
+        if (text[i] == '\r' || text[i] == '\n') {
+            hear_word(ear);
+        } else if (ear->size + 1 < sizeof ear->word) {
             ear->word[ear->size++] = text[i];
-            continue;
-        }
-        hear_word(ear);
-        if (!is_end) {
-            ear->word[ear->size++] = text[i];
-        } else if (ear->words->size) {
-            process_words_add(ear->words, " ", 1);
         }
     }
 }
@@ -256,18 +222,26 @@ find(struct copies *copies, const char *uuid, bool is_server)
 {
     struct copy *copy = copies->first;
 
-    while (copy &&
-           (copy->is_server != is_server || !str_eq(copy->uuid, uuid))) {
+    while (copy && (!copy->server == is_server || !str_eq(copy->uuid, uuid))) {
         copy = copy->next;
     }
     return copy;
 }
 
-/* Out of the list; null if there is none. */
-static struct copy *
-take(struct copies *copies, const char *uuid, bool is_server)
+static void
+add(struct copies *copies, struct copy *copy, const char *uuid)
 {
-    struct copy *copy = find(copies, uuid, is_server);
+    copy->uuid = xstrdup(uuid);
+    pthread_mutex_lock(&copies->mutex);
+    copy->next = copies->first;
+    copies->first = copy;
+    pthread_mutex_unlock(&copies->mutex);
+}
+
+/* Out of the list; null is fine, here and there. */
+static void
+take(struct copies *copies, struct copy *copy)
+{
     struct copy **link = &copies->first;
 
     while (copy && *link != copy) {
@@ -276,14 +250,13 @@ take(struct copies *copies, const char *uuid, bool is_server)
     if (copy) {
         *link = copy->next;
     }
-    return copy;
 }
 
 static void
 copy_free(struct copy *copy)
 {
     if (copy) {
-        process_free(copy->process);
+        process_free(copy->server);
         free(copy->uuid);
         free(copy);
     }
@@ -366,7 +339,7 @@ start_server(const struct copy_request *request, const char *export, int fd,
                             "--shared=1",      "--format=raw",
                             "--discard=unmap", "--detect-zeroes=unmap",
                             "--export-name",   export};
-    struct process_options options = {argv, fd, true};
+    struct process_options options = {argv, ERR_STORAGE, &fd, true};
     size_t n = 8;
 
     if (object) {
@@ -381,8 +354,8 @@ start_server(const struct copy_request *request, const char *export, int fd,
 /* The target was made of nothing but zeroes, so none are written; what was
  * written is on the disk when the program ends well. */
 static struct error *
-start_copy(const struct copy_request *request, const struct copy_place *place,
-           struct process **ret)
+run_copy(const struct copy_request *request, const struct copy_place *place,
+         struct copy *copy)
 {
     AUTO_FREE object = tls_object(request->tls_directory, "client");
     AUTO_FREE host = escaped(place->host);
@@ -401,7 +374,13 @@ start_copy(const struct copy_request *request, const struct copy_place *place,
                             "raw",
                             "--target-image-opts",
                             "--target-is-zero"};
-    struct process_options options = {.argv = argv, .fd = -1};
+    struct command command = {
+        .argv = argv,
+        .code = ERR_STORAGE,
+        .stop = &copy->is_to_end,
+        .hear = copy_ear_hear,
+        .aux = &copy->ear,
+    };
     size_t n = 10;
 
     if (object) {
@@ -414,7 +393,7 @@ start_copy(const struct copy_request *request, const struct copy_place *place,
     }
     argv[n++] = request->path;
     argv[n++] = target;
-    return process_start(&options, ret);
+    return command_run_checked(&command, NULL);
 }
 
 /* Null without certificates. */
@@ -463,17 +442,6 @@ random_name(char **ret)
 }
 
 static void
-hear(void *listener_, const char *text, size_t size)
-{
-    struct listener *listener = listener_;
-
-    copy_ear_hear(&listener->ear, text, size);
-    pthread_mutex_lock(&listener->copies->mutex);
-    listener->copy->per_mille = listener->ear.per_mille;
-    pthread_mutex_unlock(&listener->copies->mutex);
-}
-
-static void
 hear_word(struct copy_ear *ear)
 {
     unsigned whole = 0, part = 0;
@@ -482,9 +450,7 @@ hear_word(struct copy_ear *ear)
     ear->word[ear->size] = '\0';
     if (sscanf(ear->word, " (%u.%2u/100%%)%n", &whole, &part, &end) == 2 &&
         end && whole <= 100) {
-        ear->per_mille = whole * 10 + part / 10;
-    } else {
-        process_words_add(ear->words, ear->word, ear->size);
+        atomic_store(&ear->per_mille, whole * 10 + part / 10);
     }
     ear->size = 0;
 }

@@ -10,13 +10,14 @@
  * before there is a server, which finds it as under systemd, so that a port is
  * never lost to somebody else.
  *
- * Nothing outlives the agent (drivers/process.h), and nothing begins anew by
+ * Nothing outlives the agent (agent/base/process.h), and nothing begins anew by
  * itself: a copy that broke off is void.
  *
  * Threads: any; copy_run() blocks until the copy has ended. */
 
+#include <stdatomic.h>
+
 #include "drivers/driver.h"
-#include "drivers/process.h"
 
 struct copies;
 struct copies *copies_create(void);
@@ -46,13 +47,11 @@ struct error *copy_place_parse(const char *text,
                                struct copy_place *ret) WARN_UNUSED;
 void copy_place_close(struct copy_place *place);
 
-/* What qemu-img says with -p: "    (12.34/100%)\r", in pieces as they come.
- * All else goes into 'words'. */
+/* What qemu-img says with -p: "    (12.34/100%)\r", in pieces as they come. */
 struct copy_ear {
     char word[32];
     size_t size;
-    unsigned per_mille;
-    struct process_words *words;
+    atomic_uint per_mille;
 };
 void copy_ear_hear(void *ear, const char *text, size_t size);
 

@@ -58,15 +58,14 @@ disk_image_create(int fd, const struct disk_image *image)
 static struct error *
 create_qcow2(int fd, const struct disk_image *image)
 {
-    AUTO_FREE target = xasprintf("/proc/self/fd/%d", COMMAND_FD);
+    AUTO_FREE target = xasprintf("/proc/self/fd/%d", PROCESS_FD);
     AUTO_FREE size = xasprintf("%" PRId64, image->virtual_size);
     const char *argv[12] = {"qemu-img", "create", "-q", "-f", "qcow2"};
     struct command command = {
         .argv = argv,
         .timeout_ms = QEMU_IMG_TIMEOUT_MS,
         .code = ERR_STORAGE,
-        .with_fd = true,
-        .fd = fd,
+        .fd = &fd,
     };
     size_t n = 5;
 

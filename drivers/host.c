@@ -52,14 +52,13 @@ host_wait(void *aux, unsigned ms)
 struct error *
 host_run(const struct host *host, enum error_code code, const char *const *argv)
 {
-    struct command command = {.argv = argv, .code = code};
     struct command_result result;
     struct error *error = host->run(host->aux, argv, code, &result);
 
     if (error) {
         return error;
     }
-    error = command_check(&command, &result);
+    error = command_check(argv[0], code, &result);
     command_result_close(&result);
     return error;
 }

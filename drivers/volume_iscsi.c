@@ -180,7 +180,6 @@ static struct error *
 run_tolerant(const struct host *host, const char *const *argv, int code,
              int other_code, int *ret_code)
 {
-    struct command command = {.argv = argv, .code = ERR_STORAGE};
     struct command_result result;
     struct error *error = host->run(host->aux, argv, ERR_STORAGE, &result);
 
@@ -191,7 +190,7 @@ run_tolerant(const struct host *host, const char *const *argv, int code,
         *ret_code = result.exit_code;
     }
     if (result.exit_code != code && result.exit_code != other_code) {
-        error = command_check(&command, &result);
+        error = command_check(argv[0], ERR_STORAGE, &result);
     }
     command_result_close(&result);
     return error;

@@ -158,7 +158,6 @@ static struct error *
 unmount(const struct host *host, const char *directory)
 {
     const char *const argv[] = {"umount", directory, NULL};
-    struct command command = {.argv = argv, .code = ERR_STORAGE};
     struct command_result result;
 
     if (is_mounted(host, directory)) {
@@ -167,7 +166,7 @@ unmount(const struct host *host, const char *directory)
             return error;
         }
         bool is_busy = strstr(result.errors, "busy") != NULL;
-        error = is_busy ? NULL : command_check(&command, &result);
+        error = is_busy ? NULL : command_check(argv[0], ERR_STORAGE, &result);
         bool is_gone = !result.exit_code;
         command_result_close(&result);
         if (error || !is_gone) {

@@ -1,13 +1,10 @@
 #ifndef DROVER_BASE_COMMAND_H
 #define DROVER_BASE_COMMAND_H
 
-/* Runs another program, without a shell, and waits for it.
+/* Runs another program (agent/base/process.h) and waits for its end.
  *
- * The program is looked for in PATH and then where administration tools are,
- * as the PATH of a user lacks those.  It gets the environment of this process
- * with LC_ALL=C, an empty standard input, no signal blocked, and a process
- * group of its own, which is killed as a whole when its time is over.  What it
- * leaves running in good order is left alone.
+ * What it leaves running in good order is left alone; if its time is over or it
+ * is to stop, all of its group is killed.
  *
  * Threads: any but the loop's; blocks, but never for longer than it is told.
  * No function logs, or puts an argument into an error: there may be passwords
@@ -15,19 +12,18 @@
 
 #include <stdatomic.h>
 
-#include "agent/base/error.h"
-
-/* Where the program finds 'fd'. */
-#define COMMAND_FD 3
+#include "agent/base/process.h"
 
 struct command {
     const char *const *argv; /* Ends with null; the first is the program. */
-    unsigned timeout_ms;
-    size_t output_max;       /* Bytes kept of each output; 0: 64 KiB. */
+    unsigned timeout_ms;     /* 0: no limit. */
+    size_t output_max;       /* Bytes kept of each channel; 0: 64 KiB. */
     enum error_code code;    /* Of errors; ERR_NONE: ERR_INTERNAL. */
-    bool with_fd;            /* The program gets 'fd', which stays ours. */
-    int fd;                  /* Only with 'with_fd'. */
+    const int *fd;           /* Its PROCESS_FD, and still ours; null: none. */
     const atomic_bool *stop; /* Looked at while waiting; null: no one stops. */
+    /* Is given all of its standard output, as it comes; null: no one. */
+    void (*hear)(void *aux, const char *text, size_t size);
+    void *aux;
 };
 
 /* How a program ended that ended of itself. */
@@ -46,9 +42,9 @@ struct error *command_run(const struct command *command,
 
 void command_result_close(struct command_result *result);
 
-/* Null if 'result' tells of success, else an error with the last lines that the
- * program wrote to its standard error, or else to its output. */
-struct error *command_check(const struct command *command,
+/* Null if 'result' tells of success, else an error of 'code' with the last
+ * lines that the program wrote to its standard error, or else to its output. */
+struct error *command_check(const char *program, enum error_code code,
                             const struct command_result *result) WARN_UNUSED;
 
 /* Both; what the program wrote is stored in '*ret_output', if that is not

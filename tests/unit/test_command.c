@@ -3,11 +3,13 @@
 #include "agent/base/command.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -126,6 +128,33 @@ test_deadline_kills_the_whole_group(void **state UNUSED)
 }
 
 static void
+dawdle(void *aux UNUSED, const char *text UNUSED, size_t size UNUSED)
+{
+    poll(NULL, 0, 1);
+}
+
+/* Nobody listens as fast as it talks: there is always more to read. */
+static void
+test_deadline_ends_one_that_never_stops_talking(void **state UNUSED)
+{
+    const char *argv[] = {"yes", NULL};
+    struct command command = {.argv = argv, .timeout_ms = 300, .hear = dawdle};
+    AUTO_ERROR error = command_run_checked(&command, NULL);
+
+    assert_string_equal(error_message(error), "'yes' did not end in 300 ms");
+}
+
+static void
+test_deadline_ends_one_that_closed_its_channels(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c", "exec sleep 1000 >&- 2>&-", NULL};
+    struct command command = {.argv = argv, .timeout_ms = 300};
+    AUTO_ERROR error = command_run_checked(&command, NULL);
+
+    assert_string_equal(error_message(error), "'sh' did not end in 300 ms");
+}
+
+static void
 test_what_it_leaves_running_is_not_waited_for(void **state UNUSED)
 {
     struct command_result result;
@@ -152,6 +181,24 @@ test_output_is_bounded(void **state UNUSED)
 }
 
 static void
+count(void *size, const char *text UNUSED, size_t more)
+{
+    *(size_t *)size += more;
+}
+
+static void
+test_all_of_the_output_is_heard(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c",
+                          "head -c 1000000 /dev/zero; echo error >&2", NULL};
+    size_t size = 0;
+    struct command command = {.argv = argv, .hear = count, .aux = &size};
+
+    assert_null(command_run_checked(&command, NULL));
+    assert_int_equal(size, 1000000);
+}
+
+static void
 test_death_by_signal_is_an_error(void **state UNUSED)
 {
     struct command_result result;
@@ -161,15 +208,23 @@ test_death_by_signal_is_an_error(void **state UNUSED)
 }
 
 static void
+want_to_stop(void *stop, const char *text UNUSED, size_t size UNUSED)
+{
+    atomic_store((atomic_bool *)stop, true);
+}
+
+/* In the midst of it, when it has said that it runs. */
+static void
 test_wish_to_stop_ends_it(void **state UNUSED)
 {
-    const char *argv[] = {"sleep", "1000", NULL};
-    atomic_bool stop = true;
+    const char *argv[] = {"sh", "-c", "sleep 1000 & echo runs; wait", NULL};
+    atomic_bool stop = false;
     struct command command = {
-        .argv = argv, .timeout_ms = LONG_MS, .stop = &stop};
+        .argv = argv, .stop = &stop, .hear = want_to_stop, .aux = &stop};
     AUTO_ERROR error = command_run_checked(&command, NULL);
 
     assert_int_equal(error_code(error), ERR_CANCELLED);
+    assert_string_equal(error_message(error), "'sh' was stopped");
 }
 
 static void
@@ -181,7 +236,7 @@ test_descriptor_is_lent(void **state UNUSED)
 
     assert_return_code(pipe2(ends, O_CLOEXEC), 0);
     struct command command = {
-        .argv = argv, .timeout_ms = LONG_MS, .with_fd = true, .fd = ends[1]};
+        .argv = argv, .timeout_ms = LONG_MS, .fd = &ends[1]};
     assert_null(command_run_checked(&command, NULL));
     close(ends[1]);
     assert_int_equal(read(ends[0], text, sizeof text - 1), 8);
@@ -224,6 +279,28 @@ test_words_are_english_and_input_is_empty(void **state UNUSED)
     command_result_close(&result);
 }
 
+/* The one that is left alone holds the pipe open: its end is the pipe's. */
+static void
+test_it_does_not_outlive_us(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c", "echo runs >&3; exec sleep 1000", NULL};
+    int ends[2];
+    char text[8];
+
+    assert_return_code(pipe2(ends, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct command command = {.argv = argv, .fd = &ends[1]};
+        _exit(command_run_checked(&command, NULL) != NULL);
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], text, sizeof text), 5);
+    assert_return_code(kill(pid, SIGKILL), 0);
+    assert_int_equal(read(ends[0], text, sizeof text), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(ends[0]);
+}
+
 int
 main(void)
 {
@@ -236,12 +313,16 @@ main(void)
         cmocka_unit_test(test_missing_program_is_named),
         cmocka_unit_test(test_tools_are_found_beyond_the_path),
         cmocka_unit_test(test_deadline_kills_the_whole_group),
+        cmocka_unit_test(test_deadline_ends_one_that_never_stops_talking),
+        cmocka_unit_test(test_deadline_ends_one_that_closed_its_channels),
         cmocka_unit_test(test_what_it_leaves_running_is_not_waited_for),
         cmocka_unit_test(test_output_is_bounded),
+        cmocka_unit_test(test_all_of_the_output_is_heard),
         cmocka_unit_test(test_death_by_signal_is_an_error),
         cmocka_unit_test(test_wish_to_stop_ends_it),
         cmocka_unit_test(test_descriptor_is_lent),
         cmocka_unit_test(test_signals_are_as_usual),
+        cmocka_unit_test(test_it_does_not_outlive_us),
         cmocka_unit_test(test_words_are_english_and_input_is_empty),
     };
 

@@ -79,19 +79,17 @@ what_is_no_place_is_refused(void **state UNUSED)
 static void
 progress_is_heard_in_pieces(void **state UNUSED)
 {
-    static const char said[] = "    (0.00/100%)\r    (12.34/100%)\rqemu-img: "
-                               "it is broken\n    (99.90/100%)\r";
+    static const char said[] = "    (0.00/100%)\r    (12.34/100%)\rand what is "
+                               "none of it, at any length\n    (99.90/100%)\r";
 
     for (size_t piece = 1; piece < sizeof said; piece++) {
-        struct process_words words = {.size = 0};
-        struct copy_ear ear = {.words = &words};
+        struct copy_ear ear = {.size = 0};
 
         for (size_t at = 0; at < sizeof said - 1; at += piece) {
             size_t left = sizeof said - 1 - at;
             copy_ear_hear(&ear, said + at, left < piece ? left : piece);
         }
         assert_int_equal(ear.per_mille, 999);
-        assert_string_equal(words.text, "qemu-img: it is broken ");
     }
 }
 
@@ -204,7 +202,8 @@ what_is_served_no_longer_can_not_be_written(void **state)
     copies_stop(f->there, UUID);
     AUTO_ERROR error = copy(f, place, 0);
     assert_int_equal(error_code(error), ERR_STORAGE);
-    assert_non_null(strstr(error_message(error), "qemu-img failed"));
+    assert_non_null(strstr(error_message(error),
+                           "'qemu-img' failed with code 1: qemu-img: "));
 }
 
 static void
@@ -213,7 +212,8 @@ another_name_is_not_served(void **state)
     struct fixture *f = *state;
     AUTO_FREE place = serve(f);
 
-    place[strlen(place) - 1] ^= 1;
+    char *last = place + strlen(place) - 1;
+    *last = *last == '0' ? '1' : '0';
     AUTO_ERROR error = copy(f, place, 0);
     assert_int_equal(error_code(error), ERR_STORAGE);
 }
