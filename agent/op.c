@@ -76,7 +76,7 @@ op_engine_close(struct op_engine *engine)
     }
     for (struct op *op = engine->first, *next; op; op = next) {
         next = op->next;
-        op_machine_stop(op);
+        op_wait_stop(op);
         if (!op->is_accepted && op->accepted) {
             op->accepted(op->accepted_aux, NULL,
                          error_new(ERR_INTERNAL, "the agent is stopping"));
@@ -312,8 +312,12 @@ op_engine_add_known(struct op_engine *engine, int64_t id, const char *key,
 void
 op_retire(struct op *op)
 {
-    op_engine_add_known(op->engine, op->id, op->key, op->finished_us);
+    struct op_engine *engine = op->engine;
+    struct log_context log = op->log;
+
+    op_engine_add_known(engine, op->id, op->key, op->finished_us);
     op_discard(op);
+    op_residue_note(engine, log.instance);
 }
 
 void
@@ -323,7 +327,7 @@ op_discard(struct op *op)
 
     *(op->prev ? &op->prev->next : &engine->first) = op->next;
     *(op->next ? &op->next->prev : &engine->last) = op->prev;
-    op_machine_stop(op);
+    op_wait_stop(op);
     op_free(op);
 }
 

@@ -2,9 +2,10 @@
 #define DROVER_AGENT_OP_INTERNAL_H
 
 /* What the parts of the step engine share: op.c (the engine and its list),
- * op_machine.c (what happens next), op_residue.c (what was left behind, when
- * the instance comes again), op_control.c (what an operator sees and wants) and
- * op_journal.c (rows to operations and back).  For nobody else. */
+ * op_machine.c (what happens next), op_wait.c (what it waits for),
+ * op_residue.c (what was left behind, when the instance comes again),
+ * op_control.c (what an operator sees and wants) and op_journal.c (rows to
+ * operations and back).  For nobody else. */
 
 #include "agent/op.h"
 
@@ -110,13 +111,33 @@ void op_discard(struct op *op); /* Out of the list and freed. */
 /* op_machine.c */
 void op_machine_start(struct op *op);  /* A new one. */
 void op_machine_resume(struct op *op); /* One that the journal held. */
-void op_machine_stop(struct op *op);   /* Before it is freed. */
 void op_machine_hurry(struct op *op);  /* One that pauses. */
 void op_machine_forget(struct op *op); /* At which nothing is at work. */
-/* Residue of it went, or is due sooner. */
-void op_machine_residue_changed(struct op *op);
+/* What it waited for is over: the ticket is the caller's, the error is not. */
+void op_machine_ended(struct op *op, const struct op_ticket *ticket,
+                      struct error *error);
+void op_machine_answered(struct op *op, enum probe_answer answer);
+void op_machine_cut_short(struct op *op); /* Ends the step early, if it can. */
 
-/* op_residue.c: a piece of this instance was tried, or went. */
+/* op_wait.c.  'recorded' comes once where the operation stands is on disk,
+ * however long that takes. */
+void op_record(struct op *op, void (*recorded)(struct op *op));
+struct op_ticket *op_ticket_create(struct op *op, enum op_purpose purpose,
+                                   struct residue *residue, unsigned timeout_s);
+void op_pause(struct op *op, unsigned tries, unsigned max_s,
+              void (*due)(struct op *op));
+uint64_t op_pause_ms(const struct op_engine *engine, unsigned tries,
+                     unsigned max_s);
+void op_timer_start(struct op *op, uint64_t ms, void (*due)(struct op *op));
+void op_timer_stop(struct op *op);
+void op_wait_stop(struct op *op); /* For good, before it is freed. */
+
+/* op_residue.c */
+void op_residue_leave(struct op *op, bool is_undo); /* The step it is in. */
+void op_residue_ended(struct op *op, struct residue *residue,
+                      struct error *error); /* A try of that piece. */
+void op_residue_gone(struct op *op);        /* What is left is gone on with. */
+/* A piece of this instance was tried, or went. */
 void op_residue_note(struct op_engine *engine, const char *instance);
 void op_residue_close(struct op_engine *engine); /* Tells who waits. */
 

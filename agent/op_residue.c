@@ -8,14 +8,20 @@
 #include "agent/base/clock.h"
 #include "agent/op_internal.h"
 
-/* What was left behind on a host, and an instance that comes to it again.
+/* What was left behind: it is worked off when all else of the operation is
+ * done, one piece at a time, each with its own pauses.
  *
- * What is left of an earlier migration removes the instance's domain, files or
+ * On a host to which the instance comes again, what is left of an earlier
+ * migration removes the instance's domain, files or
  * connections.  Once the instance is back that would be its own, so it is tried
  * a last time before the instance comes, and void once it runs here. */
 
 LOG_MODULE(op);
 
+#define PAUSE_MAX_S 300
+
+static void schedule(struct op *op);
+static void try_next(struct op *op);
 static bool is_of(const struct op *op, const char *instance);
 static bool strips(const struct op *op, const struct residue *residue);
 static bool strips_later(const struct op *op);
@@ -24,6 +30,68 @@ static struct error *why_left(const struct op_engine *engine,
                               const char *instance);
 static void wait_free(struct residue_wait *wait);
 static void drop(struct op *op);
+static void residue_changed(struct op *op);
+
+void
+op_residue_leave(struct op *op, bool is_undo)
+{
+    struct residue *residue = xzalloc(sizeof *residue);
+    struct residue **tail = &op->residue;
+
+    log_warn(&op->log, "%s'%s' is left for later after %u tries: %s",
+             is_undo ? "undo of " : "", op_step(op)->name, op->tries,
+             error_message(op->last_error));
+    while (*tail) {
+        tail = &(*tail)->next;
+    }
+    *tail = residue;
+    residue->pos = op->pos;
+    residue->is_undo = is_undo;
+    residue->error = steal(&op->last_error);
+}
+
+void
+op_residue_ended(struct op *op, struct residue *residue, struct error *error)
+{
+    const char *name = op->type->steps[residue->pos].name;
+
+    if (error && residue->is_void) {
+        error_free(steal(&error));
+    }
+    if (error) {
+        log_debug(&op->log, "left-behind '%s' failed: %s", name,
+                  error_message(error));
+        error_free(residue->error);
+        residue->error = error;
+        residue->tries++;
+        residue->is_wanted = false;
+        residue->due_ms =
+            clock_now_ms() +
+            op_pause_ms(op->engine, residue->tries + 1, PAUSE_MAX_S);
+        schedule(op);
+        op_residue_note(op->engine, op->log.instance);
+        return;
+    }
+    log_info(&op->log, "left-behind '%s' is done", name);
+    struct residue **link = &op->residue;
+    while (*link != residue) {
+        link = &(*link)->next;
+    }
+    *link = residue->next;
+    residue_free(residue);
+    op_record(op, op_residue_gone);
+}
+
+void
+op_residue_gone(struct op *op)
+{
+    if (op->residue) {
+        schedule(op);
+        op_residue_note(op->engine, op->log.instance);
+    } else {
+        op_retire(op);
+    }
+}
 
 void
 op_residue_settle(struct op_engine *engine, const char *instance,
@@ -102,6 +170,50 @@ op_residue_close(struct op_engine *engine)
         wait->done(wait->aux,
                    error_new(ERR_CANCELLED, "the agent is stopping"));
         wait_free(wait);
+    }
+}
+
+static void
+schedule(struct op *op)
+{
+    uint64_t now_ms = clock_now_ms();
+    uint64_t due_ms = UINT64_MAX;
+
+    for (struct residue *r = op->residue; r; r = r->next) {
+        if (!r->due_ms) {
+            r->due_ms = now_ms + op_pause_ms(op->engine, 1, PAUSE_MAX_S);
+        }
+        if (r->due_ms < due_ms) {
+            due_ms = r->due_ms;
+        }
+    }
+    op_timer_start(op, due_ms > now_ms ? due_ms - now_ms : 0, try_next);
+    op->due_ms = due_ms;
+}
+
+static void
+try_next(struct op *op)
+{
+    struct residue *due = op->residue;
+
+    for (struct residue *r = due->next; r; r = r->next) {
+        if (r->due_ms < due->due_ms) {
+            due = r;
+        }
+    }
+
+    const struct step *step = &op->type->steps[due->pos];
+    enum op_purpose purpose = due->is_undo ? OP_UNDO : OP_RUN;
+    void (*start)(struct op *, struct op_ticket *) =
+        due->is_undo ? step->undo : step->run;
+    struct op_ticket *ticket =
+        op_ticket_create(op, purpose, due, step->timeout_s);
+
+    log_debug(&op->log, "left-behind '%s' is tried again", step->name);
+    if (start) {
+        start(op, ticket);
+    } else { /* It had one when this was written. */
+        op_ticket_done(ticket, NULL);
     }
 }
 
@@ -202,6 +314,17 @@ drop(struct op *op)
         }
     }
     if (has_changed) {
-        op_machine_residue_changed(op);
+        residue_changed(op);
     }
+}
+
+static void
+residue_changed(struct op *op)
+{
+    if (!op->finished || !op->due_ms) {
+        op_save(op, NULL, NULL); /* What is under way goes on from there. */
+        return;
+    }
+    op_timer_stop(op);
+    op_record(op, op_residue_gone);
 }
