@@ -37,7 +37,8 @@ static void source_answered(void *aux, struct json **result,
                             struct error *error);
 static void guest_seen(void *aux, struct error *error, struct guest *guest);
 static bool is_arrived(const struct guest *guest);
-static bool is_gone(const struct error *error, const struct guest *guest);
+static bool is_absent(const struct error *error, const struct guest *guest);
+static bool is_off(const struct guest *guest);
 static struct incoming_request request_of(const struct incoming *in);
 static void signalled(void *aux, struct error *error);
 static struct incoming *find(const struct watch_call *call, struct op **ret_op);
@@ -142,16 +143,17 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
                  call->is_over ? "is through with it" : "does not answer");
         struct incoming_request request = request_of(in);
         incoming_take_over(in->agent, &request, op_log(op), signalled, NULL);
-    } else if (in && in->wait && call->is_over && is_gone(error, guest)) {
+    } else if (in && in->wait && call->is_over && is_absent(error, guest)) {
         log_warn(op_log(op),
                  "'%s' does not send the guest any more: the "
                  "preparation is taken back",
                  source);
         struct incoming_request request = request_of(in);
         incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
-    } else if (in && in->wait && in->place && is_gone(error, guest)) {
+    } else if (in && in->wait && in->place &&
+               (is_absent(error, guest) || is_off(guest))) {
         log_warn(op_log(op),
-                 "'%s' does not answer, and nothing of the guest is here: its "
+                 "the guest does not run here, and '%s' does not send it: its "
                  "place goes to another",
                  source);
         slot_release(steal(&in->place));
@@ -169,13 +171,19 @@ is_arrived(const struct guest *guest)
 
 /* Not while libvirt still receives it, or half of its memory is here. */
 static bool
-is_gone(const struct error *error, const struct guest *guest)
+is_absent(const struct error *error, const struct guest *guest)
 {
     if (!guest) {
         return error_code(error) == ERR_INSTANCE_NOT_FOUND;
     }
-    return guest->presence == GUEST_ABSENT || guest->presence == GUEST_OFF ||
-           guest->presence == GUEST_MIGRATED;
+    return guest->presence == GUEST_ABSENT || guest->presence == GUEST_MIGRATED;
+}
+
+/* Perhaps it has arrived and was shut down since: nothing of it is removed. */
+static bool
+is_off(const struct guest *guest)
+{
+    return guest && guest->presence == GUEST_OFF;
 }
 
 static struct incoming_request

@@ -435,6 +435,33 @@ test_source_that_never_comes_back_is_not_waited_for(void **state)
     assert_string_equal(ta_status(ta), "completed");
 }
 
+/* The source knows of nothing any more, and whether the guest arrived can't be
+ * seen. */
+static void
+test_guest_that_was_shut_down_before_the_post_is_kept(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta->filter = die_before_the_post;
+    ta_conduct(ta);
+    ta_until(ta, ta->hosts[A].is_dying);
+    ta_crash(ta, A);
+    ta->filter = NULL;
+    assert_int_equal(unlink(ta->hosts[A].store_path), 0);
+    ta_steer(ta, B, "guest-stop %s", ta->uuid);
+    ta_up(ta, A);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 300 * 1000);
+    assert_has_disk(ta, B);
+    assert_true(incoming_is_expected(ta->hosts[B].agent, ta->uuid));
+
+    ta_steer(ta, B, "guest-start %s", ta->uuid);
+    ta_rest(ta);
+    assert_int_equal(ta_guest_active_at(ta), AT_B);
+    assert_record(ta, B, POWER_RUNNING);
+    assert_has_disk(ta, B);
+}
+
 static enum memory_fate
 lose_roll_back(struct two_agents *ta UNUSED, const struct memory_mail *mail)
 {
@@ -1889,6 +1916,7 @@ main(void)
         TEST(test_47_guest_that_shuts_down_in_the_middle_did_not_move),
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_source_that_never_comes_back_is_not_waited_for),
+        TEST(test_guest_that_was_shut_down_before_the_post_is_kept),
         TEST(test_roll_back_that_was_lost_is_made_up_for),
         TEST(test_agent_that_dies_as_it_starts_is_started_again),
         TEST(test_restarted_source_takes_up_the_transfer_again),
