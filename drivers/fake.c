@@ -287,6 +287,9 @@ fake_persist(void *state, const char *uuid)
     FAKE_LOCK;
     AUTO_GUEST guest = NULL;
     struct error *error = fake_enter(fake, FAKE_persist);
+    if (!error && fake_look(fake->store, fake->host, uuid, NULL) == GUEST_OFF) {
+        return NULL; /* A transient one that is off is no more. */
+    }
     if (!error) {
         error = find_active(fake, uuid, &guest);
     }

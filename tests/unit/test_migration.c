@@ -435,6 +435,31 @@ test_source_that_never_comes_back_is_not_waited_for(void **state)
     assert_string_equal(ta_status(ta), "completed");
 }
 
+static enum memory_fate
+stop_before_the_post(struct two_agents *ta, const struct memory_mail *mail)
+{
+    if (is_about(mail, "post_live_migration_at_destination")) {
+        ta_steer(ta, B, "guest-stop %s", ta->uuid);
+        ta->filter = NULL;
+    }
+    return MEMORY_DELIVER;
+}
+
+static void
+test_guest_that_is_shut_down_before_the_post_has_arrived(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta->filter = stop_before_the_post;
+    ta_conduct(ta);
+    ta_rest(ta);
+    assert_record(ta, B, POWER_SHUTDOWN);
+    assert_has_disk(ta, B);
+    assert_no_files(ta, A);
+    assert_no_record(ta, A);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
 /* The source knows of nothing any more, and whether the guest arrived can't be
  * seen. */
 static void
@@ -1916,6 +1941,7 @@ main(void)
         TEST(test_47_guest_that_shuts_down_in_the_middle_did_not_move),
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_source_that_never_comes_back_is_not_waited_for),
+        TEST(test_guest_that_is_shut_down_before_the_post_has_arrived),
         TEST(test_guest_that_was_shut_down_before_the_post_is_kept),
         TEST(test_roll_back_that_was_lost_is_made_up_for),
         TEST(test_agent_that_dies_as_it_starts_is_started_again),
