@@ -2,6 +2,8 @@
 
 #include "agent/migration.h"
 
+#include <stdlib.h>
+
 #include "agent/attachments.h"
 #include "agent/base/clock.h"
 #include "agent/migrate_plan.h"
@@ -92,10 +94,16 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
 /* Where does it run?  The own hypervisor is asked first, then, unless the guest
  * plainly runs here, the other. */
 
+struct probe {
+    struct op_ticket *ticket;
+    bool is_defined_here;
+};
+
 static void
 peer_probed(void *aux, struct error *error, enum guest_presence presence)
 {
-    struct op_ticket *ticket = aux;
+    struct probe *probe = aux;
+    struct op_ticket *ticket = probe->ticket;
     struct op *op = op_ticket_op(ticket);
     enum probe_answer answer;
 
@@ -112,10 +120,19 @@ peer_probed(void *aux, struct error *error, enum guest_presence presence)
         answer = PROBE_UNKNOWN; /* Half of its memory is here. */
     } else if (presence == GUEST_INCOMING) {
         answer = PROBE_UNKNOWN; /* libvirt is about to decide. */
+    } else if (presence == GUEST_OFF && !probe->is_defined_here) {
+        answer = PROBE_UNKNOWN; /* It may have arrived, and ended since. */
+        if (op) {
+            log_warn(op_log(op),
+                     "the guest is defined at '%s' only, and is "
+                     "off: did it arrive there?",
+                     ((const struct migration *)op_data(op))->dest);
+        }
     } else {
         answer = PROBE_NO;
     }
     op_ticket_answer(ticket, answer);
+    free(probe);
 }
 
 static void
@@ -126,6 +143,8 @@ own_probed(void *aux, struct error *error, struct guest *guest)
     bool runs_here = guest && guest->presence == GUEST_ACTIVE &&
                      guest->power_state == POWER_RUNNING;
     bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
+    bool is_defined = guest && guest->presence != GUEST_ABSENT &&
+                      guest->presence != GUEST_MIGRATED;
 
     error_free(error);
     guest_free(guest);
@@ -139,9 +158,11 @@ own_probed(void *aux, struct error *error, struct guest *guest)
     }
     struct migration *m = op_data(op);
     AUTO_FREE uri = migration_dest_uri(m);
+    struct probe *probe = xzalloc(sizeof *probe);
+    *probe = (struct probe){ticket, is_defined};
     driver_peer_presence(m->agent->driver, uri,
                          object_string(m->instance, "uuid"), peer_probed,
-                         ticket);
+                         probe);
 }
 
 void

@@ -459,8 +459,15 @@ judge_absent(const struct monitor *monitor, const struct monitor_input *input)
     switch (input->peer_presence) {
     case GUEST_ACTIVE:
         return MONITOR_COMPLETED;
-    case GUEST_ABSENT:
     case GUEST_OFF:
+        /* Defined over there only: it may well have arrived and ended since,
+         * when nobody looked.  Either host's disks may be the guest's. */
+        if (monitor->presence != GUEST_OFF && !input->stop_seen &&
+            !has_left(input, monitor->presence)) {
+            return MONITOR_RUNNING;
+        }
+        /* fall through */
+    case GUEST_ABSENT:
     case GUEST_MIGRATED:
         return has_left(input, monitor->presence) ? MONITOR_COMPLETED
                                                   : MONITOR_GUEST_ENDED;

@@ -435,6 +435,31 @@ test_source_that_never_comes_back_is_not_waited_for(void **state)
     assert_string_equal(ta_status(ta), "completed");
 }
 
+/* Nobody saw it arrive, and nobody claims that it did not: what there is of it
+ * stays where it is. */
+static void
+test_guest_that_ended_unseen_over_there_is_not_destroyed(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
+    ta_conduct(ta);
+    ta_until(ta, str_eq(step(ta), "transfer"));
+    ta_crash(ta, A);
+    ta_until(ta, ta_guest_active_at(ta) == AT_B);
+    ta_steer(ta, B, "guest-stop %s", ta->uuid);
+    ta_up(ta, A);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 300 * 1000);
+    assert_string_equal(step(ta), "transfer");
+    assert_has_disk(ta, A);
+    assert_has_disk(ta, B);
+
+    ta_steer(ta, B, "guest-start %s", ta->uuid);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+}
+
 static enum memory_fate
 stop_before_the_post(struct two_agents *ta, const struct memory_mail *mail)
 {
@@ -1941,6 +1966,7 @@ main(void)
         TEST(test_47_guest_that_shuts_down_in_the_middle_did_not_move),
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_source_that_never_comes_back_is_not_waited_for),
+        TEST(test_guest_that_ended_unseen_over_there_is_not_destroyed),
         TEST(test_guest_that_is_shut_down_before_the_post_has_arrived),
         TEST(test_guest_that_was_shut_down_before_the_post_is_kept),
         TEST(test_roll_back_that_was_lost_is_made_up_for),

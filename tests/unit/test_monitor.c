@@ -794,7 +794,7 @@ static const struct verdict verdicts[] = {
     {-1, GUEST_ACTIVE, C, C},
     /* Nowhere: ended by itself, if libvirt does not say that it went. */
     {GUEST_ABSENT, GUEST_ABSENT, E, C},
-    {GUEST_ABSENT, GUEST_OFF, E, C},
+    {GUEST_ABSENT, GUEST_OFF, R, C}, /* Or it went, and ended there. */
     {GUEST_OFF, GUEST_ABSENT, E, C},
     {GUEST_OFF, GUEST_OFF, E, C},
     {GUEST_OFF, GUEST_MIGRATED, E, C},
