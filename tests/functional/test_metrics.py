@@ -10,6 +10,7 @@ import stat
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.broker import free_ports
 from harness.droverd import build_directory
 from harness.path import Path
 from harness.wait import wait_for
@@ -36,12 +37,6 @@ class Connection(http.client.HTTPConnection):
 
 def socket_path(agent):
     return agent.control_socket.replace('.sock', '-metrics.sock')
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def ask(connection, path, method='GET', **more):
@@ -219,7 +214,7 @@ def test_health_follows_hypervisor_and_bus(broker, droverd,
 # ---- HTTP ---------------------------------------------------------------------
 
 def test_port_serves_the_same_only_if_configured(droverd, world):  # noqa: F811
-    port = free_port()
+    port = free_ports(1)
     hosta = droverd('hosta', settings=fake(
         world, metrics_listen='127.0.0.1:%d' % port))
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
@@ -246,7 +241,7 @@ def test_agent_without_the_module_serves_all_else(droverd, world,
     hosta = droverd('hosta', settings=fake(world, driver_path=str(modules)))
     assert not os.path.exists(socket_path(hosta))
     hosta.stop()
-    hosta.write_config(metrics_listen='127.0.0.1:%d' % free_port())
+    hosta.write_config(metrics_listen='127.0.0.1:%d' % free_ports(1))
     with pytest.raises(AssertionError, match='drover-http.so'):
         hosta.start()
     # One that is no module.
