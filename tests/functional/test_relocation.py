@@ -93,6 +93,7 @@ def test_cold_there_and_back(lab, make, backing):
     before = digest(lab.hosta, guest)
     if backing:
         # Without it there the guest is not moved; with it, it is.
+        lab.hostb.run('rm', '-f', guest.base_path)
         refused = hosta.ctl('migrate', guest.name, 'hostb', '--cold',
                             check=False)
         assert refused.returncode == 1
