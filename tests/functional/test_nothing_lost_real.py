@@ -227,15 +227,29 @@ def test_46_network_is_away_for_a_while(lab, droverd):
 
 def test_disk_full_at_the_destination(lab, droverd):
     """Large enough for the check, and too small before all has come."""
-    def tmpfs(options):
-        lab.hostb.run('mount', '-t', 'tmpfs', '-o', options, 'none',
-                      lab.instances)
+    def tmpfs(options, **more):
+        return lab.hostb.run('mount', '-t', 'tmpfs', '-o', options, 'none',
+                             lab.instances, **more)
 
+    def fill():
+        """Not below what is used, which grows meanwhile."""
+        used = lab.hostb.run('df', '--output=used', '-k', lab.instances)
+        size = int(used.stdout.split()[-1]) + 64
+        return tmpfs('remount,size=%dk' % size, check=False).returncode == 0
+
+    # All of it has to come, as none of it is zeroes.
+    data = lab.instances / 'data'
+    lab.hosta.run('dd', 'if=/dev/urandom', 'of=%s' % data, 'bs=1M',
+                  'count=32')
     tmpfs('size=4G')
     try:
-        walk = on_its_way(lab, droverd)
-        used = lab.hostb.run('df', '--output=used', '-k', lab.instances)
-        tmpfs('remount,size=%dk' % (int(used.stdout.split()[-1]) + 16))
+        walk = on_its_way(lab, droverd, devices="""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='%s'/>
+      <target dev='vdb' bus='virtio'/>
+    </disk>""" % data)
+        wait_for(fill, 20, 'the disk is nearly full')
         walk.settle()
         assert walk.home == 'hosta'
         assert status(walk.pair['hosta'], walk.guest.name) == 'failed'
@@ -243,3 +257,4 @@ def test_disk_full_at_the_destination(lab, droverd):
             agent.stop()
     finally:
         lab.hostb.run('umount', '--lazy', lab.instances)
+        lab.hosta.run('rm', '-f', data)
