@@ -112,6 +112,8 @@ presence_known(void *aux, struct error *error, struct guest *guest)
     if (!settle(check, CHECK_RULE_NO_TWIN, error)) {
         finish(check);
     } else if (check->kind == MIGRATE_LIVE) {
+        check_report_skip(check->report, CHECK_RULE_NAME,
+                          "the hypervisor refuses another of that name");
         driver_host_get(check->agent->driver, host_known, check);
     } else {
         driver_guest_list(check->agent->driver, names_known, check);

@@ -148,6 +148,9 @@ check_guest(struct source_check *check)
     bool is_off = check->kind == MIGRATE_COLD;
     bool is_saved = check->kind == MIGRATE_STATIC && guest->is_saved;
 
+    check_report_skip(
+        check->report, is_off ? CHECK_RULE_RUNNING : CHECK_RULE_OFF,
+        is_off ? "it is moved shut off" : "it is moved as it runs");
     return settle(check, is_off ? CHECK_RULE_OFF : CHECK_RULE_RUNNING,
                   is_off     ? migrate_rules_check_off(guest)
                   : is_saved ? NULL

@@ -61,6 +61,8 @@ static bool is_due(uint64_t now_ms, bool *was, uint64_t *last_ms,
                    uint64_t interval_ms);
 static void settle(struct monitor *monitor, const struct monitor_input *input,
                    struct monitor_output *ret);
+static bool may_have_ended_there(const struct monitor *monitor,
+                                 const struct monitor_input *input);
 static bool has_left(const struct monitor_input *input,
                      enum guest_presence here);
 static bool is_postcopy_state(enum guest_presence presence);
@@ -459,24 +461,30 @@ judge_absent(const struct monitor *monitor, const struct monitor_input *input)
     switch (input->peer_presence) {
     case GUEST_ACTIVE:
         return MONITOR_COMPLETED;
-    case GUEST_OFF:
-        /* Defined over there only: it may well have arrived and ended since,
-         * when nobody looked.  Either host's disks may be the guest's. */
-        if (monitor->presence != GUEST_OFF && !input->stop_seen &&
-            !has_left(input, monitor->presence)) {
-            return MONITOR_RUNNING;
-        }
-        /* fall through */
     case GUEST_ABSENT:
+    case GUEST_OFF:
     case GUEST_MIGRATED:
-        return has_left(input, monitor->presence) ? MONITOR_COMPLETED
-                                                  : MONITOR_GUEST_ENDED;
+        if (has_left(input, monitor->presence)) {
+            return MONITOR_COMPLETED;
+        }
+        return may_have_ended_there(monitor, input) ? MONITOR_RUNNING
+                                                    : MONITOR_GUEST_ENDED;
     case GUEST_INCOMING:
     case GUEST_POSTCOPY:
     case GUEST_POSTCOPY_FAILED:
         break; /* Not over yet. */
     }
     return MONITOR_RUNNING;
+}
+
+/* Defined over there only, and off: it may well have arrived and ended since,
+ * when nobody looked.  Either host's disks may be the guest's. */
+static bool
+may_have_ended_there(const struct monitor *monitor,
+                     const struct monitor_input *input)
+{
+    return input->peer_presence == GUEST_OFF &&
+           monitor->presence != GUEST_OFF && !input->stop_seen;
 }
 
 /* Does libvirt say, in any of the ways it has, that the guest went over? */
