@@ -18,6 +18,7 @@ shopt -s nullglob
 # In the order in which they have to be loaded.
 MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
          virtio_pci virtio_blk)
+NET_MODULES=(failover net_failover virtio_net)
 
 missing() {
     echo "guest.sh: $*" >&2
@@ -97,22 +98,30 @@ tree=$work/initrd
 mkdir -p "$tree"/{bin,dev,lib,mnt,proc,run,sys}
 install -m 755 "$here/init" "$tree/init"
 install -m 755 "$busybox" "$tree/bin/busybox"
-for applet in sh cat dd insmod mkfifo mount poweroff sleep tr; do
+for applet in sh cat dd ifconfig insmod mkfifo mount poweroff sleep tr; do
     ln -s busybox "$tree/bin/$applet"
 done
 
-: >"$tree/lib/order"
-for module in "${MODULES[@]}"; do
-    # One that is not there is built into this kernel.
-    file=$(find "$root/lib/modules/$version" \
-                -name "$module.ko" -o -name "$module.ko.xz" | head -n 1)
-    case $file in
-    "") continue ;;
-    *.xz) xz -dc "$file" >"$tree/lib/$module.ko" ;;
-    *) cp "$file" "$tree/lib/$module.ko" ;;
-    esac
-    echo "$module.ko" >>"$tree/lib/order"
-done
+# Puts the modules $2... where the guest finds them, listed in $1.
+modules_add() {
+    local list=$1 module file
+    shift
+    : >"$tree/lib/$list"
+    for module in "$@"; do
+        # One that is not there is built into this kernel.
+        file=$(find "$root/lib/modules/$version" \
+                    -name "$module.ko" -o -name "$module.ko.xz" | head -n 1)
+        case $file in
+        "") continue ;;
+        *.xz) xz -dc "$file" >"$tree/lib/$module.ko" ;;
+        *) cp "$file" "$tree/lib/$module.ko" ;;
+        esac
+        echo "$module.ko" >>"$tree/lib/$list"
+    done
+}
+
+modules_add order "${MODULES[@]}"
+modules_add order-net "${NET_MODULES[@]}"
 
 (cd "$tree" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) \
     >"$work/initrd.gz"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# lab.sh run [--shared] [--no-broker] DIR -- COMMAND...
+# lab.sh run [--shared|--both] [--no-broker] DIR -- COMMAND...
 # lab.sh in HOST COMMAND...
 # lab.sh libvirtd HOST start|stop|kill
 # lab.sh link HOST up|down
@@ -25,13 +25,14 @@
 #   DROVER_LAB_GUEST   directory with vmlinuz and initrd of the test guest
 #   DROVER_LAB_VIRT    "kvm" if a guest really starts with it, else "qemu"
 #                      (set beforehand: taken as it is)
-#   DROVER_LAB_STORAGE "local" or "shared"
+#   DROVER_LAB_STORAGE "local", "shared" or "both"
 #   INSTANCES          DIR/instances, the instances directory on both hosts
 #   LIBVIRT_HOSTA, LIBVIRT_HOSTB   their libvirt URIs for use from anywhere
 #
 # On both hosts the instances directory has the same path, DIR/instances; it
 # is DIR/HOST/instances, or with --shared the same one, on a file system that
-# libvirt takes for shared storage.
+# libvirt takes for shared storage.  With --both it is each host's own, and
+# DIR/shared-instances is one for both.
 #
 # The other forms are for use inside: run a command on a host, control its
 # libvirtd, plug its network cable.  Guests outlive their libvirtd.
@@ -105,7 +106,7 @@ qemu-system-x86_64 qemu-system-x86
 qemu-img qemu-utils
 epmd erlang-base
 TOOLS
-    if [ "$1" = shared ]; then
+    if [ "$1" != local ]; then
         command -v bindfs >/dev/null || found+=" bindfs (bindfs)"
         [ -r /dev/fuse ] && [ -w /dev/fuse ] || found+=" access to /dev/fuse"
     fi
@@ -122,6 +123,7 @@ run() {
     while :; do
         case ${1:-} in
         --shared) storage=shared ;;
+        --both) storage=both ;;
         --no-broker) broker=no ;;
         *) break ;;
         esac
@@ -213,13 +215,15 @@ users_make() {
 }
 
 storage_make() {
+    local shared=$INSTANCES
+    [ $DROVER_LAB_STORAGE = shared ] || shared=$DROVER_LAB/shared-instances
     mkdir -p "$INSTANCES"
-    if [ $DROVER_LAB_STORAGE = shared ]; then
-        mkdir -p "$DROVER_LAB/shared"
+    if [ $DROVER_LAB_STORAGE != local ]; then
+        mkdir -p "$DROVER_LAB/shared" "$shared"
         # libvirt asks the kernel for the type of the file system and takes
         # this one for shared.  Direct I/O is what lets QEMU open a disk
         # with cache=none.
-        bindfs -o subtype=glusterfs "$DROVER_LAB/shared" "$INSTANCES"
+        bindfs -o subtype=glusterfs "$DROVER_LAB/shared" "$shared"
     fi
 }
 
