@@ -11,8 +11,9 @@ top=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 build=${DROVER_BUILD:-$top/build}
 
 build_packages="autoconf automake build-essential libcjson-dev libcmocka-dev
-    libconfig-dev libmicrohttpd-dev librabbitmq-dev libsqlite3-dev libssl-dev
-    libtool libuv1-dev libvirt-dev libxml2-dev pkg-config zlib1g-dev"
+    libconfig-dev libcurl4-openssl-dev libmicrohttpd-dev librabbitmq-dev
+    libsqlite3-dev libssl-dev libtool libuv1-dev libvirt-dev libxml2-dev
+    pkg-config zlib1g-dev"
 lab_packages="bindfs busybox-static cpio iproute2 iputils-ping kmod
     libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu nftables procps
     python3 qemu-system-x86 qemu-utils rabbitmq-server sqlite3 uidmap

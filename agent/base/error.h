@@ -110,6 +110,73 @@
                NULL)                                                           \
     ERROR_CODE(PROCESS, "ProcessExecutionError",                               \
                "oslo_concurrency.processutils", 0, NULL)                       \
+    ERROR_CODE(REST, "NovaException", ERROR_NOVA, 500, NULL)                   \
+    ERROR_CODE(UNAUTHORIZED, "Unauthorized", ERROR_NOVA, 401,                  \
+               "Not authorized.")                                              \
+    ERROR_CODE(FORBIDDEN, "Forbidden", ERROR_NOVA, 403, "Forbidden")           \
+    ERROR_CODE(KEYSTONE_CONNECTION, "KeystoneConnectionFailed", ERROR_NOVA,    \
+               500, "Connection to keystone host failed: %(reason)s")          \
+    ERROR_CODE(PLACEMENT_CONNECTION, "PlacementAPIConnectFailure", ERROR_NOVA, \
+               500, "Unable to communicate with the Placement API.")           \
+    ERROR_CODE(PLACEMENT_CONFLICT, "PlacementAPIConflict", ERROR_NOVA, 500,    \
+               "A conflict was encountered attempting to invoke the "          \
+               "placement API at URL %(url)s: %(error)s")                      \
+    ERROR_CODE(PROVIDER_CONFLICT, "ResourceProviderUpdateConflict",            \
+               ERROR_NOVA, 500,                                                \
+               "A conflict was encountered attempting to update resource "     \
+               "provider %(uuid)s (generation %(generation)s): %(error)s")     \
+    ERROR_CODE(PROVIDER_RETRIEVAL, "ResourceProviderRetrievalFailed",          \
+               ERROR_NOVA, 500,                                                \
+               "Failed to get resource provider with UUID %(uuid)s")           \
+    ERROR_CODE(PROVIDER_CREATION, "ResourceProviderCreationFailed",            \
+               ERROR_NOVA, 500, "Failed to create resource provider %(name)s") \
+    ERROR_CODE(PROVIDER_UPDATE, "ResourceProviderUpdateFailed", ERROR_NOVA,    \
+               500,                                                            \
+               "Failed to update resource provider via URL %(url)s: "          \
+               "%(error)s")                                                    \
+    ERROR_CODE(PROVIDER_DELETION, "ResourceProviderDeletionFailed",            \
+               ERROR_NOVA, 500, "Failed to delete resource provider %(uuid)s") \
+    ERROR_CODE(INVENTORY_IN_USE, "InventoryInUse", ERROR_NOVA, 400,            \
+               "Inventory for '%(resource_class)s' on resource provider "      \
+               "'%(resource_provider)s' invalid.")                             \
+    ERROR_CODE(ALLOCATION_RETRIEVAL, "ConsumerAllocationRetrievalFailed",      \
+               ERROR_NOVA, 500,                                                \
+               "Failed to retrieve allocations for consumer "                  \
+               "%(consumer_uuid)s: %(error)s")                                 \
+    ERROR_CODE(ALLOCATION_UPDATE, "AllocationUpdateFailed", ERROR_NOVA, 500,   \
+               "Failed to update allocations for consumer %(consumer_uuid)s. " \
+               "Error: %(error)s")                                             \
+    ERROR_CODE(NEUTRON, "NovaException", ERROR_NOVA, 500, NULL)                \
+    ERROR_CODE(PORT_NOT_FOUND, "PortNotFound", ERROR_NOVA, 404,                \
+               "Port id %(port_id)s could not be found.")                      \
+    ERROR_CODE(PORT_UPDATE, "PortUpdateFailed", ERROR_NOVA, 400,               \
+               "Port update failed for port %(port_id)s: %(reason)s")          \
+    ERROR_CODE(PORT_BINDING, "PortBindingFailed", ERROR_NOVA, 400,             \
+               "Binding failed for port %(port_id)s, please check neutron "    \
+               "logs for more information.")                                   \
+    ERROR_CODE(PORT_BINDING_ACTIVATION, "PortBindingActivationFailed",         \
+               ERROR_NOVA, 500,                                                \
+               "Failed to activate binding for port %(port_id)s on host "      \
+               "%(host)s; please check neutron logs for more information")     \
+    ERROR_CODE(PORT_BINDING_DELETION, "PortBindingDeletionFailed", ERROR_NOVA, \
+               500,                                                            \
+               "Failed to delete binding for port(s) %(port_id)s on host "     \
+               "%(host)s; please check neutron logs for more information")     \
+    ERROR_CODE(INVALID_INPUT, "InvalidInput", ERROR_NOVA, 400,                 \
+               "Invalid input received: %(reason)s")                           \
+    ERROR_CODE(CINDER_CONNECTION, "CinderConnectionFailed", ERROR_NOVA, 500,   \
+               "Connection to cinder host failed: %(reason)s")                 \
+    ERROR_CODE(VOLUME_NOT_FOUND, "VolumeNotFound", ERROR_NOVA, 404,            \
+               "Volume %(volume_id)s could not be found.")                     \
+    ERROR_CODE(VOLUME_ATTACHMENT_NOT_FOUND, "VolumeAttachmentNotFound",        \
+               ERROR_NOVA, 404,                                                \
+               "Volume attachment %(attachment_id)s could not be found.")      \
+    ERROR_CODE(GLANCE_CONNECTION, "GlanceConnectionFailed", ERROR_NOVA, 500,   \
+               "Connection to glance host %(server)s failed: %(reason)s")      \
+    ERROR_CODE(IMAGE_NOT_FOUND, "ImageNotFound", ERROR_NOVA, 404,              \
+               "Image %(image_id)s could not be found.")                       \
+    ERROR_CODE(IMAGE_NOT_AUTHORIZED, "ImageNotAuthorized", ERROR_NOVA, 500,    \
+               "Not authorized for image %(image_id)s.")                       \
     ERROR_CODE(REMOTE, NULL, NULL, 0, NULL) /* A peer's: class of its own. */
 
 enum error_code {
