@@ -16,6 +16,7 @@
 #include "agent/incoming.h"
 #include "agent/incoming_places.h"
 #include "agent/migration.h"
+#include "agent/nova/nova.h"
 #include "agent/relocate.h"
 
 LOG_MODULE(agent);
@@ -31,15 +32,17 @@ const struct op_type *const agent_op_types[] = {
 
 struct start_call {
     struct agent *agent;
-    void (*ready)(void *aux);
+    void (*ready)(void *aux, struct error *error);
     void *aux;
 };
 
+static struct error *open_records(struct agent *agent);
 static struct error *open_driver(struct agent *agent);
 static void agent_gone(struct completion *c);
 static void create_bus_side(struct agent *agent);
 static bool has_driver(const struct conf *conf, const char *name);
 static void guests_listed(void *aux, struct error *error);
+static void serve(void *aux, struct error *error);
 static void on_driver_event(void *aux, const struct driver_event *event);
 
 struct error *
@@ -65,13 +68,11 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
         (unsigned)agent->conf->max_concurrent_incoming_live_migrations,
         (unsigned)agent->conf->incoming_live_migration_wait);
 
-    error = records_local_create(agent->store, agent->q, agent->conf->host,
-                                 agent->conf->availability_zone, &agent->local);
+    create_bus_side(agent);
+    error = open_records(agent);
     if (error) {
         return error; /* The process ends: nothing is worth freeing. */
     }
-    agent->records = records_local_records(agent->local);
-    create_bus_side(agent);
     agent->ops =
         op_engine_create(agent->loop, agent->store, agent_op_types, agent);
     error = op_engine_load(agent->ops);
@@ -90,7 +91,8 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
 }
 
 void
-agent_start(struct agent *agent, void (*ready)(void *aux), void *aux)
+agent_start(struct agent *agent, void (*ready)(void *aux, struct error *error),
+            void *aux)
 {
     struct start_call *call = xzalloc(sizeof *call);
 
@@ -116,6 +118,9 @@ agent_free(struct agent *agent)
 {
     agent->stopping = true;
     adopt_regularly_stop(agent);
+    if (agent->nova) {
+        nova_close(agent->nova);
+    }
     rpc_server_close(agent->server);
     incoming_places_stop(agent->incoming);
     op_engine_close(steal(&agent->ops));
@@ -139,6 +144,7 @@ agent_gone(struct completion *c)
     notify_free(agent->notify);
     notifier_free(agent->notifier);
     records_local_free(agent->local);
+    nova_free(agent->nova);
     slots_free(agent->outgoing);
     incoming_places_free(agent->incoming);
     instance_queue_free(agent->queue);
@@ -146,6 +152,25 @@ agent_gone(struct completion *c)
     json_free(agent->last_drain);
     free(agent->node);
     free(agent);
+}
+
+static struct error *
+open_records(struct agent *agent)
+{
+    const struct conf *conf = agent->conf;
+
+    if (str_eq(conf->control_plane, "nova")) {
+        agent->nova = nova_create(agent);
+        agent->records = nova_records(agent->nova);
+        return NULL;
+    }
+    struct error *error =
+        records_local_create(agent->store, agent->q, conf->host,
+                             conf->availability_zone, &agent->local);
+    if (!error) {
+        agent->records = records_local_records(agent->local);
+    }
+    return error;
 }
 
 static struct error *
@@ -223,10 +248,30 @@ guests_listed(void *aux, struct error *error)
         free(call);
         return;
     }
+    /* The journal first: what runs is looked after also while the control
+     * plane is away. */
     op_engine_resume(call->agent->ops);
-    rpc_server_start(call->agent->server);
-    adopt_regularly(call->agent);
-    call->ready(call->aux);
+    if (call->agent->nova) {
+        nova_begin(call->agent->nova, serve, call);
+    } else {
+        serve(call, NULL);
+    }
+}
+
+static void
+serve(void *aux, struct error *error)
+{
+    struct start_call *call = aux;
+    struct agent *agent = call->agent;
+
+    if (!error) {
+        rpc_server_start(agent->server);
+        adopt_regularly(agent);
+        if (agent->nova) {
+            nova_serve(agent->nova);
+        }
+    }
+    call->ready(call->aux, error);
     free(call);
 }
 
@@ -237,5 +282,8 @@ on_driver_event(void *aux, const struct driver_event *event)
 
     if (!agent->stopping) {
         adopt_event(agent, event);
+        if (agent->nova) {
+            nova_event(agent->nova, event);
+        }
     }
 }

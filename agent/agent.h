@@ -33,6 +33,7 @@ struct collection;
 struct forecaster;
 struct incoming_places;
 struct link;
+struct nova;
 struct self_test;
 
 struct agent {
@@ -48,6 +49,7 @@ struct agent {
     struct store *store;
     struct records *records;
     struct records_local *local; /* Null with a control plane. */
+    struct nova *nova;           /* Null without. */
     struct op_engine *ops;
     struct instance_queue *queue;
     uint64_t n_instance_busy; /* Requests that found it full. */
@@ -99,10 +101,12 @@ struct agent_parts {
 struct error *agent_create(const struct agent_parts *parts,
                            struct agent **ret) WARN_UNUSED;
 
-/* Lists the guests, settles what the journal holds, and then calls 'ready':
- * only now may requests be consumed.  It is not called if the agent is freed
- * before. */
-void agent_start(struct agent *agent, void (*ready)(void *aux), void *aux);
+/* Lists the guests, settles what the journal holds, waits for the control plane
+ * if there is one, and then calls 'ready': only now may requests be consumed,
+ * and not at all if there is an error (taken).  It is not called if the agent
+ * is freed before. */
+void agent_start(struct agent *agent,
+                 void (*ready)(void *aux, struct error *error), void *aux);
 
 /* No new requests; 'stopped' when those under way are answered, or 'grace_ms'
  * is over.  Migrations are left to libvirt and the journal. */

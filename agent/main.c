@@ -40,6 +40,7 @@ struct daemon {
     struct loop_watch *watch;
     uv_signal_t sigterm, sigint;
     bool stopping;
+    int exit_status;
 };
 
 static void usage(FILE *out);
@@ -48,8 +49,9 @@ static int run(const char *path, const char *log_level);
 static struct error *wire(struct daemon *d, const char *path);
 static struct error *make_link(struct daemon *d, const char *path);
 static void set_log_levels(const struct conf *conf, const char *override);
-static void on_ready(void *aux);
+static void on_ready(void *aux, struct error *error);
 static void on_signal(uv_signal_t *handle, int number);
+static void stop(struct daemon *d);
 static void test_oneself(struct daemon *d);
 static void look_at_bus(void *aux, struct self_test_bus *ret);
 static void repair_bus(void *aux, enum link_repair how);
@@ -180,7 +182,7 @@ run(const char *path, const char *log_level)
     }
     transport_url_free(d.url);
     conf_free(d.conf);
-    return 0;
+    return d.exit_status;
 }
 
 static struct error *
@@ -249,11 +251,16 @@ set_log_levels(const struct conf *conf, const char *override)
 }
 
 static void
-on_ready(void *aux)
+on_ready(void *aux, struct error *error)
 {
     struct daemon *d = aux;
 
-    if (!d->stopping) {
+    if (error) {
+        log_error(NULL, "this host must not serve: %s", error_message(error));
+        error_free(error);
+        d->exit_status = 1;
+        stop(d);
+    } else if (!d->stopping) {
         link_consume(d->link);
         test_oneself(d);
         d->supervise = supervise_start(d->agent);
@@ -304,14 +311,22 @@ on_signal(uv_signal_t *handle, int number)
 {
     struct daemon *d = handle->data;
 
+    if (!d->stopping) {
+        log_info(NULL,
+                 "signal %d: stopping; running transfers are left to the "
+                 "hypervisor",
+                 number);
+        stop(d);
+    }
+}
+
+static void
+stop(struct daemon *d)
+{
     if (d->stopping) {
         return;
     }
     d->stopping = true;
-    log_info(NULL,
-             "signal %d: stopping; running transfers are left to the "
-             "hypervisor",
-             number);
     if (d->supervise) {
         supervise_stop(d->supervise);
     }

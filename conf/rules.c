@@ -138,17 +138,6 @@ check_port_range(const struct conf *conf)
 }
 
 static struct error *
-check_control_plane(const struct conf *conf)
-{
-    if (strcmp(conf->control_plane, "nova") == 0) {
-        return error_new(ERR_CONFIG,
-                         "'nova' is not available in this version of drover; "
-                         "only 'none' is");
-    }
-    return NULL;
-}
-
-static struct error *
 check_socket_path(const char *path)
 {
     struct sockaddr_un address;
@@ -355,7 +344,6 @@ static const struct rule {
 } rules[] = {
     {NULL, "host", check_host},
     {NULL, "my_ip", check_my_ip},
-    {NULL, "control_plane", check_control_plane},
     {NULL, "control_socket", check_control_socket},
     {NULL, "metrics_socket", check_metrics_socket},
     {NULL, "metrics_listen", check_metrics_listen},

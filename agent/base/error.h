@@ -76,6 +76,8 @@
                ERROR_NOVA, 400,                                                \
                "The instance requires a newer hypervisor version than has "    \
                "been provided.")                                               \
+    ERROR_CODE(SERVICE_NOT_FOUND, "ServiceNotFound", ERROR_NOVA, 404,          \
+               "Service %(service_id)s could not be found.")                   \
     ERROR_CODE(COMPUTE_HOST_NOT_FOUND, "ComputeHostNotFound", ERROR_NOVA, 404, \
                "Compute host %(host)s could not be found.")                    \
     ERROR_CODE(NO_VALID_HOST, "NoValidHost", ERROR_NOVA, 500,                  \

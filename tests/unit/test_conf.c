@@ -498,7 +498,6 @@ test_values_with_a_form_of_their_own_are_checked(void **state)
         {"log_level = \"verbose\";", "is not error, warn"},
         {"log_level = \"link:verbose\";", "is not error, warn"},
         {"log_level = \":debug\";", "names no module"},
-        {"control_plane = \"nova\";", "'nova' is not available"},
         {"libvirt : { live_migration_uri = \"qemu+tcp://h/system\"; };",
          "must hold '%s' once"},
         {"libvirt : { live_migration_uri = \"qemu://%s/%s\"; };",

@@ -252,10 +252,11 @@ ignore_text(void *aux, struct error *error, char *text)
 }
 
 static void
-ready(void *aux)
+ready(void *aux, struct error *error)
 {
     struct ta_host *host = aux;
 
+    assert_null(error);
     host->is_ready = true;
 }
 

@@ -124,6 +124,15 @@ class Conductor:
         finally:
             connection.close()
 
+    def write(self, statement, *values):
+        """What no service would write."""
+        connection = sqlite3.connect(self._database, timeout=30)
+        try:
+            with connection:
+                connection.execute(statement, values)
+        finally:
+            connection.close()
+
     @contextlib.contextmanager
     def paused(self):
         """It hangs meanwhile."""

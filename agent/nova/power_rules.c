@@ -1,0 +1,67 @@
+#include <config.h>
+
+#include "agent/nova/power_rules.h"
+
+#include <stddef.h>
+
+#include "agent/base/mem.h"
+#include "drivers/driver.h"
+
+static enum power_action action_of(const char *vm_state, int actual);
+
+static const char *const texts[] = {
+    [POWER_ACT_NOTHING] = NULL,
+    [POWER_ACT_STOPPED] = "it was shut down from within, and is stopped",
+    [POWER_ACT_WARN_ASLEEP] = "it sleeps, although its record says active",
+    [POWER_ACT_WARN_PAUSED] = "it is paused, although its record says active",
+    [POWER_ACT_WARN_GONE] = "it is not here, although its record says active",
+    [POWER_ACT_WARN_RUNS] = "it runs, although its record says stopped",
+    [POWER_ACT_WARN_DELETED] = "it runs, although its record says deleted",
+};
+
+/* A guest on its way is nobody's to judge but its operation's. */
+struct power_verdict
+power_rules_judge(const struct power_facts *facts)
+{
+    struct power_verdict verdict = {.action = POWER_ACT_NOTHING};
+
+    if (!facts->is_of_this_host || facts->has_operation || facts->task_state) {
+        return verdict;
+    }
+    verdict.saves_power = facts->recorded != facts->actual;
+    verdict.action = action_of(facts->vm_state, facts->actual);
+    return verdict;
+}
+
+const char *
+power_action_text(enum power_action action)
+{
+    return texts[action];
+}
+
+static enum power_action
+action_of(const char *vm_state, int actual)
+{
+    bool is_off = actual == POWER_SHUTDOWN || actual == POWER_CRASHED;
+
+    if (str_eq(vm_state, "active")) {
+        return is_off                      ? POWER_ACT_STOPPED
+               : actual == POWER_SUSPENDED ? POWER_ACT_WARN_ASLEEP
+               : actual == POWER_PAUSED    ? POWER_ACT_WARN_PAUSED
+               : actual == POWER_NOSTATE   ? POWER_ACT_WARN_GONE
+                                           : POWER_ACT_NOTHING;
+    }
+    if (str_eq(vm_state, "paused")) {
+        return is_off ? POWER_ACT_STOPPED : POWER_ACT_NOTHING;
+    }
+    if (is_off || actual == POWER_NOSTATE) {
+        return POWER_ACT_NOTHING;
+    }
+    if (str_eq(vm_state, "stopped")) {
+        return POWER_ACT_WARN_RUNS;
+    }
+    if (str_eq(vm_state, "deleted") || str_eq(vm_state, "soft-delete")) {
+        return POWER_ACT_WARN_DELETED;
+    }
+    return POWER_ACT_NOTHING;
+}

@@ -1,0 +1,38 @@
+#ifndef DROVER_NOVA_POWER_RULES_H
+#define DROVER_NOVA_POWER_RULES_H
+
+/* What follows from a guest that is not as its record says: a pure core.
+ * (spec/drop-in 9)
+ *
+ * Threads: no shared state; any. */
+
+#include <stdbool.h>
+
+enum power_action {
+    POWER_ACT_NOTHING,
+    POWER_ACT_STOPPED,     /* It is off, and so is its record to say. */
+    POWER_ACT_WARN_ASLEEP, /* It sleeps, although it is to run. */
+    POWER_ACT_WARN_PAUSED,
+    POWER_ACT_WARN_GONE,
+    POWER_ACT_WARN_RUNS,    /* It runs, although it is stopped. */
+    POWER_ACT_WARN_DELETED, /* It runs, although it is deleted. */
+};
+
+struct power_facts {
+    bool is_of_this_host;
+    bool has_operation;                /* The journal moves it. */
+    const char *vm_state, *task_state; /* Null: none. */
+    int recorded, actual;              /* Of enum power_state. */
+};
+
+struct power_verdict {
+    bool saves_power;
+    enum power_action action;
+};
+
+struct power_verdict power_rules_judge(const struct power_facts *facts);
+
+/* For the log; null: nothing to say. */
+const char *power_action_text(enum power_action action);
+
+#endif
