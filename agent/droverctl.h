@@ -11,6 +11,7 @@
  *   droverctl_agent.c     status, fake, fault
  *   droverctl_op.c        op
  *   droverctl_audit.c     audit
+ *   droverctl_import.c    import-nova-conf
  *   droverctl_host.c      host list, host show
  *   droverctl_drain.c     host drain, host restore
  *   droverctl_drain_watch.c  how a drain goes
@@ -131,6 +132,8 @@ enum verb_option {
          "give an operation up where it stands")                               \
     VERB(audit, "audit", "", 0, 0, OPTION_REPAIR,                              \
          "look for contradictions among hosts")                                \
+    VERB(import_nova_conf, "import-nova-conf", "FILE...", 1, ANY_NUMBER, 0,    \
+         "make a droverd.conf of nova.conf")                                   \
     VERB(fake, "fake", "COMMAND...", 1, ANY_NUMBER, 0,                         \
          "steer the fake hypervisor")                                          \
     VERB(fault_set, "fault set", "NAME ACTION", 2, 2, 0,                       \

@@ -9,13 +9,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "conf/conf_file.h"
 #include "conf/derive.h"
 #include "conf/rules.h"
 #include "conf/scan.h"
 #include "conf/value.h"
-
-/* Far above any real file. */
-#define FILE_MAX_SIZE (1u << 20)
 
 /* An option that the file sets, for messages that come later. */
 struct place {
@@ -36,14 +34,12 @@ static void set_defaults(struct conf *conf);
 static struct error *load_tree(struct loader *loader, const char *text,
                                size_t size);
 static struct error *finish(struct loader *loader);
-static struct error *read_file(const char *path, char **ret, size_t *ret_size,
-                               bool *ret_is_public);
 static void warn_public(struct loader *loader);
 
 static struct error *
 load(struct loader *loader, const char *text, size_t size)
 {
-    if (size > FILE_MAX_SIZE) {
+    if (size > CONF_FILE_MAX_SIZE) {
         return error_new(ERR_CONFIG, "%s: the file is too large", loader->name);
     }
     if (memchr(text, '\0', size)) {
@@ -84,7 +80,7 @@ conf_load(const char *path, conf_warn_fn *warn, void *aux, struct conf **ret)
     AUTO_FREE text = NULL;
     size_t size = 0;
     bool is_public = false;
-    struct error *error = read_file(path, &text, &size, &is_public);
+    struct error *error = conf_file_read(path, &text, &size, &is_public);
 
     return error ? error : load_into(text, size, is_public, &loader, ret);
 }
@@ -459,32 +455,6 @@ load_tree(struct loader *loader, const char *text, size_t size)
     }
     config_destroy(&tree);
     return error;
-}
-
-static struct error *
-read_file(const char *path, char **ret, size_t *ret_size, bool *ret_is_public)
-{
-    FILE *file = fopen(path, "re");
-    struct stat status;
-
-    if (!file) {
-        return error_new(ERR_CONFIG, "%s: cannot be opened: %s", path,
-                         strerror(errno));
-    }
-    AUTO_FREE text = xmalloc(FILE_MAX_SIZE + 1);
-    size_t size = fread(text, 1, FILE_MAX_SIZE + 1, file);
-    bool is_bad = ferror(file) || fstat(fileno(file), &status) < 0;
-    int saved_errno = errno;
-
-    fclose(file);
-    if (is_bad) {
-        return error_new(ERR_CONFIG, "%s: cannot be read: %s", path,
-                         strerror(saved_errno));
-    }
-    *ret = steal(&text);
-    *ret_size = size;
-    *ret_is_public = status.st_mode & S_IROTH;
-    return NULL;
 }
 
 static void
