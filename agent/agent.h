@@ -58,7 +58,8 @@ struct agent {
     struct incoming_places *incoming;
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
-    struct host host; /* Of those two. */
+    const struct allocation_ops *allocations;
+    struct host host; /* Of the first two. */
     struct worker_pool *attach_workers;
     struct attach_job *attach_jobs; /* Under way. */
     atomic_bool attach_stop;

@@ -1,7 +1,8 @@
 #ifndef DROVER_AGENT_ATTACH_H
 #define DROVER_AGENT_ATTACH_H
 
-/* What of an instance lives elsewhere than on its host: volumes and ports.
+/* What of an instance lives elsewhere than on its host: volumes, ports, and
+ * what is allotted to it.
  *
  * The steps of a migration call these tables, whatever stands behind them.
  * Each function is idempotent, and ends with 'done' on the loop, never before
@@ -38,15 +39,28 @@ struct volume_ops {
 struct vif_ops {
     attach_fn *plug_dest;
     attach_fn *unplug_dest;
-    attach_fn *activate_dest; /* At the source: traffic goes there now. */
+    attach_fn *activate_dest;  /* At the source: traffic goes there now. */
+    attach_fn *restore_source; /* At the source: nothing goes there. */
     attach_fn *unplug_source;
     attach_fn *settle_dest; /* At the destination, after success. */
+};
+
+/* At the source.  While an instance moves, what it has here is allotted to its
+ * migration, 'migration_uuid'. */
+typedef void allocation_fn(struct agent *agent, const struct json *context,
+                           const char *instance_uuid,
+                           const char *migration_uuid, attach_done *done,
+                           void *aux);
+struct allocation_ops {
+    allocation_fn *give_back; /* It stays. */
+    allocation_fn *release;   /* It moved. */
 };
 
 /* What this host does by itself (attach_host.c), with agent->host; what is a
  * control plane's business is nobody's. */
 extern const struct volume_ops volume_host;
 extern const struct vif_ops vif_host;
+extern const struct allocation_ops allocation_host;
 
 /* Before the tables are used; and when no ticket is waited for any more: what
  * runs is stopped, and what waits ends with ERR_CANCELLED. */

@@ -171,6 +171,15 @@ nothing(struct agent *agent, const struct json *context UNUSED,
     start(job_create(agent, JOB_DISCONNECT, done, aux), NULL);
 }
 
+static void
+nothing_allotted(struct agent *agent, const struct json *context UNUSED,
+                 const char *instance_uuid UNUSED,
+                 const char *migration_uuid UNUSED, attach_done *done,
+                 void *aux)
+{
+    start(job_create(agent, JOB_DISCONNECT, done, aux), NULL);
+}
+
 const struct volume_ops volume_host = {
     .connect_dest = connect_dest,
     .disconnect_dest = disconnect_dest,
@@ -182,8 +191,14 @@ const struct vif_ops vif_host = {
     .plug_dest = plug_dest,
     .unplug_dest = unplug_dest,
     .activate_dest = nothing,
+    .restore_source = nothing,
     .unplug_source = unplug_source,
     .settle_dest = nothing,
+};
+
+const struct allocation_ops allocation_host = {
+    .give_back = nothing_allotted,
+    .release = nothing_allotted,
 };
 
 void
@@ -193,6 +208,7 @@ attach_host_open(struct agent *agent)
 
     agent->volumes = &volume_host;
     agent->vifs = &vif_host;
+    agent->allocations = &allocation_host;
     agent->attach_workers = worker_pool_create(agent->q, "attach", N_WORKERS);
     agent->claims_path = xasprintf("%s/volumes", agent->conf->state_path);
     agent->host = (struct host){

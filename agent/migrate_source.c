@@ -22,10 +22,11 @@ const struct step migrate_source_steps[] = {
     {.name = "accept", .run = migration_accept, .undo = migration_settle},
     {.name = "queue",
      .run = migration_queue_run,
+     .undo = migration_allocations_undo,
      .cancel = migration_queue_cancel},
     {.name = "prepare",
      .run = migration_prepare,
-     .undo = migration_volumes_undo},
+     .undo = migration_attachments_undo},
     {.name = "list-disks", .run = list_disks_run, .timeout_s = 120},
     {.name = "reserve-dest",
      .run = migration_reserve_run,
@@ -62,6 +63,10 @@ const struct step migrate_source_steps[] = {
      .strips_host = true},
     {.name = "announce-end", .run = migration_announce_end},
     {.name = "complete", .run = migration_complete, .timeout_s = 300},
+    {.name = "release-allocations",
+     .run = migration_release_allocations,
+     .timeout_s = 300,
+     .may_be_left = true},
     {.name = "forget", .run = migration_forget, .timeout_s = 300},
     {.name = NULL},
 };
@@ -489,12 +494,60 @@ migration_prepare(struct op *op, struct op_ticket *ticket)
 }
 
 void
-migration_volumes_undo(struct op *op, struct op_ticket *ticket)
+migration_allocations_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
 
+    m->agent->allocations->give_back(
+        m->agent, m->context, object_string(m->instance, "uuid"),
+        object_string(m->record, "uuid"), op_ticket_done_aux, ticket);
+}
+
+/* Ports, whatever became of the volumes; it is all tried again if either
+ * failed. */
+struct restoring {
+    struct op_ticket *ticket;
+    struct error *error;
+};
+
+static void
+ports_restored(void *aux, struct error *error)
+{
+    struct restoring *restoring = aux;
+    struct error *first = restoring->error ? restoring->error : error;
+
+    if (first != error) {
+        error_free(error);
+    }
+    op_ticket_done(restoring->ticket, first);
+    free(restoring);
+}
+
+static void
+volumes_restored(void *aux, struct error *error)
+{
+    struct restoring *restoring = aux;
+    struct op *op = op_ticket_op(restoring->ticket);
+
+    restoring->error = error;
+    if (!op) {
+        ports_restored(restoring, NULL);
+        return;
+    }
+    struct migration *m = op_data(op);
+    m->agent->vifs->restore_source(m->agent, m->context, m->instance, m->data,
+                                   ports_restored, restoring);
+}
+
+void
+migration_attachments_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct restoring *restoring = xzalloc(sizeof *restoring);
+
+    restoring->ticket = ticket;
     m->agent->volumes->restore_source(m->agent, m->context, m->instance,
-                                      m->data, op_ticket_done_aux, ticket);
+                                      m->data, volumes_restored, restoring);
 }
 
 static void

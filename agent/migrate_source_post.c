@@ -113,6 +113,16 @@ migration_complete(struct op *op, struct op_ticket *ticket)
 }
 
 void
+migration_release_allocations(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    m->agent->allocations->release(
+        m->agent, m->context, object_string(m->instance, "uuid"),
+        object_string(m->record, "uuid"), op_ticket_done_aux, ticket);
+}
+
+void
 migration_forget(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);

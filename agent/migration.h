@@ -134,7 +134,8 @@ void migration_settle(struct op *op, struct op_ticket *ticket);
 void migration_queue_run(struct op *op, struct op_ticket *ticket);
 void migration_queue_cancel(struct op *op);
 void migration_prepare(struct op *op, struct op_ticket *ticket);
-void migration_volumes_undo(struct op *op, struct op_ticket *ticket);
+void migration_allocations_undo(struct op *op, struct op_ticket *ticket);
+void migration_attachments_undo(struct op *op, struct op_ticket *ticket);
 void migration_start(struct op *op, struct op_ticket *ticket);
 void migration_transfer_run(struct op *op, struct op_ticket *ticket);
 void migration_transfer_readopt(struct op *op, struct op_ticket *ticket);
@@ -149,6 +150,7 @@ void migration_release_vifs(struct op *op, struct op_ticket *ticket);
 void migration_release_guest(struct op *op, struct op_ticket *ticket);
 void migration_announce_end(struct op *op, struct op_ticket *ticket);
 void migration_complete(struct op *op, struct op_ticket *ticket);
+void migration_release_allocations(struct op *op, struct op_ticket *ticket);
 void migration_forget(struct op *op, struct op_ticket *ticket);
 
 struct json *migration_save(const void *data);

@@ -289,6 +289,94 @@ test_destination_that_refuses_has_undone_its_part_when_it_answers(void **state)
     b->vifs = &vif_host;
 }
 
+/* What the source's agent asked for, a word each. */
+static char asked[256];
+
+static void
+note(const char *what, const char *migration_uuid, attach_done *done, void *aux)
+{
+    size_t size = strlen(asked);
+
+    snprintf(asked + size, sizeof asked - size, "%s%s", size ? " " : "", what);
+    assert_non_null(migration_uuid);
+    done(aux, NULL);
+}
+
+static void
+note_give_back(struct agent *agent UNUSED, const struct json *context UNUSED,
+               const char *instance_uuid UNUSED, const char *migration_uuid,
+               attach_done *done, void *aux)
+{
+    note("give-back", migration_uuid, done, aux);
+}
+
+static void
+note_release(struct agent *agent UNUSED, const struct json *context UNUSED,
+             const char *instance_uuid UNUSED, const char *migration_uuid,
+             attach_done *done, void *aux)
+{
+    note("release", migration_uuid, done, aux);
+}
+
+static void
+note_restore(struct agent *agent UNUSED, const struct json *context UNUSED,
+             const struct object *instance UNUSED,
+             const struct object *data UNUSED, attach_done *done, void *aux)
+{
+    note("restore-ports", "", done, aux);
+}
+
+static const struct allocation_ops noted_allocations = {
+    .give_back = note_give_back,
+    .release = note_release,
+};
+
+static void
+watch_source(struct two_agents *ta, struct vif_ops *vifs)
+{
+    *vifs = vif_host;
+    vifs->restore_source = note_restore;
+    ta->hosts[A].agent->vifs = vifs;
+    ta->hosts[A].agent->allocations = &noted_allocations;
+    asked[0] = '\0';
+}
+
+static void
+unwatch_source(struct two_agents *ta)
+{
+    ta->hosts[A].agent->vifs = &vif_host;
+    ta->hosts[A].agent->allocations = &allocation_host;
+}
+
+static void
+test_what_is_allotted_is_given_back_by_a_roll_back(void **state)
+{
+    struct two_agents *ta = *state;
+    struct vif_ops vifs;
+
+    watch_source(ta, &vifs);
+    ta_steer(ta, A, "fail transfer");
+    ta_conduct(ta);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(asked, "restore-ports give-back");
+    unwatch_source(ta);
+}
+
+static void
+test_what_is_allotted_is_released_by_success(void **state)
+{
+    struct two_agents *ta = *state;
+    struct vif_ops vifs;
+
+    watch_source(ta, &vifs);
+    ta_conduct(ta);
+    ta_rest(ta);
+    assert_string_equal(ta_status(ta), "completed");
+    assert_string_equal(asked, "release");
+    unwatch_source(ta);
+}
+
 static void
 test_disk_that_exists_at_the_destination_is_left_alone(void **state)
 {
@@ -1959,6 +2047,8 @@ main(void)
         TEST(test_numbers_of_the_transfer_are_kept),
         TEST(test_guest_comes_back_the_same_way),
         TEST(test_destination_that_refuses_has_undone_its_part_when_it_answers),
+        TEST(test_what_is_allotted_is_given_back_by_a_roll_back),
+        TEST(test_what_is_allotted_is_released_by_success),
         TEST(test_disk_that_exists_at_the_destination_is_left_alone),
         TEST(test_failed_transfer_is_rolled_back),
         TEST(test_transfer_that_does_not_start_is_rolled_back),
