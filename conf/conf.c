@@ -35,6 +35,8 @@ static struct error *load_tree(struct loader *loader, const char *text,
                                size_t size);
 static struct error *finish(struct loader *loader);
 static void warn_public(struct loader *loader);
+static bool holds_secret(struct conf *conf, const struct option_group *group,
+                         const struct option *option);
 
 static struct error *
 load(struct loader *loader, const char *text, size_t size)
@@ -460,17 +462,41 @@ load_tree(struct loader *loader, const char *text, size_t size)
 static void
 warn_public(struct loader *loader)
 {
-    static const char *const groups[] = {NULL, "oslo_messaging_notifications"};
+    size_t n, n_rows;
+    const struct option_group *groups = option_groups(&n);
 
-    for (size_t i = 0; i < N_ELEMENTS(groups); i++) {
-        const struct option_group *group = option_group_find(groups[i]);
-        const struct option *option = option_find(group, "transport_url");
-        const char *url = *value_string_at(loader->conf, group, option);
+    for (size_t i = 0; i < n; i++) {
+        const struct option *rows = groups[i].rows(&n_rows);
 
-        if (url && rules_url_has_password(url)) {
-            warn_at(loader, line_of(loader, option), groups[i], "transport_url",
-                    "holds a password that everyone can read: take the right "
-                    "to read this file from others");
+        for (size_t k = 0; k < n_rows; k++) {
+            if (holds_secret(loader->conf, &groups[i], &rows[k])) {
+                warn_at(loader, line_of(loader, &rows[k]), groups[i].name,
+                        rows[k].name,
+                        "holds a password that everyone can read: take the "
+                        "right to read this file from others");
+            }
         }
     }
+}
+
+static bool
+holds_secret(struct conf *conf, const struct option_group *group,
+             const struct option *option)
+{
+    static const char *const names[] = {"password",
+                                        "application_credential_secret"};
+
+    if (option->type != OPTION_STRING) {
+        return false;
+    }
+    const char *value = *value_string_at(conf, group, option);
+    bool is_secret = false;
+
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        is_secret |= str_eq(option->name, names[i]);
+    }
+    if (str_eq(option->name, "transport_url")) {
+        is_secret = value && rules_url_has_password(value);
+    }
+    return value && is_secret;
 }

@@ -338,6 +338,20 @@ check_send_level(const struct conf *conf)
     return NULL;
 }
 
+static struct error *
+check_catalog_info(const struct conf *conf)
+{
+    const char *text = conf->cinder.catalog_info;
+    const char *name = strchr(text, ':');
+    const char *interface = name ? strchr(name + 1, ':') : NULL;
+
+    if (name == text || !interface || !interface[1] ||
+        strchr(interface + 1, ':')) {
+        return error_new(ERR_CONFIG, "must be TYPE:NAME:INTERFACE");
+    }
+    return NULL;
+}
+
 static const struct rule {
     const char *group, *name;
     struct error *(*check)(const struct conf *conf);
@@ -363,6 +377,7 @@ static const struct rule {
     {"serial_console", "proxyclient_address", check_serial_address},
     {"serial_console", "port_range", check_port_range},
     {"upgrade_levels", "compute", check_send_level},
+    {"cinder", "catalog_info", check_catalog_info},
     {"oslo_messaging_notifications", "driver", check_notifications_driver},
     {"oslo_messaging_notifications", "transport_url", check_notifications_url},
 };

@@ -530,6 +530,12 @@ test_values_with_a_form_of_their_own_are_checked(void **state)
          "must be two ports"},
         {"serial_console : { port_range = \"1:2x\"; };", "must be two ports"},
         {"upgrade_levels : { compute = \"6 0\"; };", "must be a version"},
+        {"cinder : { catalog_info = \"volumev3\"; };", "TYPE:NAME:INTERFACE"},
+        {"cinder : { catalog_info = \"volumev3:c:\"; };",
+         "TYPE:NAME:INTERFACE"},
+        {"cinder : { catalog_info = \"::publicURL\"; };",
+         "TYPE:NAME:INTERFACE"},
+        {"cinder : { catalog_info = \"a:b:c:d\"; };", "TYPE:NAME:INTERFACE"},
         {"oslo_messaging_notifications : { driver = \"kafka\"; };",
          "'kafka' is not messagingv2"},
     };
@@ -663,6 +669,13 @@ test_a_password_that_all_can_read_is_warned_about(void **state)
     assert_non_null(strstr(warnings, ":2: option "
                                      "'oslo_messaging_notifications."
                                      "transport_url': holds a password"));
+    load_file_of_mode("neutron : { password = \"hunter2\"; };", 0604);
+    assert_non_null(strstr(warnings, ":1: option 'neutron.password': holds a "
+                                     "password"));
+    assert_null(strstr(warnings, "hunter2"));
+    load_file_of_mode("glance : { application_credential_secret = \"h\"; };",
+                      0604);
+    assert_non_null(strstr(warnings, "holds a password"));
 }
 
 static void
