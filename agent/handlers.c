@@ -9,6 +9,7 @@
 #include "agent/incoming.h"
 #include "agent/migrate_data.h"
 #include "agent/migration.h"
+#include "agent/refusals.h"
 #include "rpc/server_base.h"
 #include "rpc/utf8.h"
 #include "rpc/uuid.h"
@@ -406,6 +407,26 @@ get_host_uptime(void *aux, struct request *request)
     }
 }
 
+/* Whoever calls it has written the record already. */
+static void
+set_host_enabled(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, 0);
+
+    if (!call) {
+        return;
+    }
+    const struct json *enabled = request_arg(request, "enabled");
+    if (!json_is_bool(enabled)) {
+        call_end(call, NULL, error_new(ERR_VALUE, "enabled is no Boolean"));
+        return;
+    }
+    bool is_enabled = json_is_true(enabled);
+    log_info(request_log(request), "the host is %s by an operator",
+             is_enabled ? "enabled" : "disabled");
+    call_end(call, json_string(is_enabled ? "enabled" : "disabled"), NULL);
+}
+
 /* Neutron's word on ports.  Nobody waits for one here yet. */
 static void
 external_instance_event(void *aux, struct request *request)
@@ -477,6 +498,7 @@ const struct rpc_method handlers_methods[] = {
      {ARG("instance")},
      live_migration_force_complete},
     {"get_host_uptime", {{.name = NULL}}, get_host_uptime},
+    {"set_host_enabled", {ARG("enabled")}, set_host_enabled},
     {"external_instance_event",
      {ARG("instances"), ARG("events")},
      external_instance_event},
@@ -489,6 +511,8 @@ handlers_register(struct agent *agent)
     struct rpc_endpoint endpoints[] = {
         {NULL, 6, 1, handlers_methods, agent},
         {NULL, 5, 13, handlers_methods, agent},
+        {NULL, 6, 1, refusals_methods, agent},
+        {NULL, 5, 13, refusals_methods, agent},
         {"drover", 1, 0, api_methods, agent},
     };
 

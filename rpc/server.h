@@ -39,6 +39,7 @@ struct rpc_method {
     struct rpc_arg args[RPC_METHOD_N_ARGS]; /* Ends with a null name. */
     /* 'request' is the method's to answer. */
     void (*call)(void *aux, struct request *request);
+    bool takes_anything; /* Arguments are its own affair. */
 };
 
 /* A namespace and version with its methods; static storage.  Several may share

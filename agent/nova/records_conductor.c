@@ -299,7 +299,6 @@ event_start(void *state, const struct json *context, const char *instance_uuid,
         .method = "event_start",
         .args = json_append(one_arg(instance_uuid), json_string(event)),
         .kwargs = kwargs,
-        .key = event,
         .only_once = true,
     };
 
@@ -320,7 +319,6 @@ event_finish(void *state, const struct json *context, const char *instance_uuid,
         .method = "event_finish_with_failure",
         .args = json_append(one_arg(instance_uuid), json_string(event)),
         .kwargs = kwargs,
-        .key = event,
     };
     AUTO_FREE text = error ? fault_message(error) : NULL;
 
@@ -506,6 +504,7 @@ as_ours(struct error *error)
     return ours;
 }
 
+/* In their order: a fault is there before the event ends. */
 static void
 tell(struct records_conductor *records,
      const struct conductor_work_request *request, const char *what,
@@ -513,8 +512,7 @@ tell(struct records_conductor *records,
 {
     struct conductor_work_request patient = *request;
     struct unheard *unheard = xzalloc(sizeof *unheard);
-    AUTO_FREE key =
-        xasprintf("%s %s", uuid, request->key ? request->key : "fault");
+    AUTO_FREE key = xasprintf("told of %s", uuid);
 
     unheard->what = what;
     unheard->uuid = xstrdup(uuid);

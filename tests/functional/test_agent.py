@@ -119,6 +119,40 @@ def test_both_versions_are_served(client, droverd, version):
     assert 'load average' in call(client, 'hosta', 'get_host_uptime', version)
 
 
+def test_what_is_not_served_is_refused_at_once(client, droverd):
+    droverd('hosta')
+    seen = failure(client, 'hosta', 'get_vnc_console', console_type='novnc',
+                   instance=nova.instance(MISSING, 'hosta'))
+    assert (seen.name, seen.module) == ('NotImplementedError', 'builtins')
+    assert call(client, 'hosta', 'cache_images', image_ids=['a', 'b']) == {
+        'a': 'unsupported', 'b': 'unsupported'}
+
+
+def test_host_is_enabled_and_disabled(client, droverd):
+    droverd('hosta')
+    assert call(client, 'hosta', 'set_host_enabled',
+                enabled=False) == 'disabled'
+    assert call(client, 'hosta', 'set_host_enabled', enabled=True) == 'enabled'
+    seen = failure(client, 'hosta', 'set_host_enabled', enabled='yes')
+    assert seen.name == 'ValueError'
+
+
+def test_refused_cast_frees_only_what_is_known(client, pair):
+    hosta, _ = pair
+    guest = one_guest(hosta)
+    before = len(guests(hosta))
+    for uuid in MISSING, guest['uuid']:
+        client.cast('rescue_instance', _server='hosta', _version='6.0',
+                    _context=nova.context(), rescue_password='x',
+                    rescue_image_ref=None, clean_shutdown=True,
+                    instance=nova.instance(uuid, 'hosta',
+                                           task_state='rescuing'))
+    wait_for(lambda: hosta.ctl_json('status')['rpc']['n_failures'] >= 2, 10,
+             'both are refused')
+    assert len(guests(hosta)) == before
+    assert guests(hosta)[guest['name']]['task_state'] is None
+
+
 def test_unknown_instance_is_not_found(client, droverd):
     droverd('hosta')
     seen = failure(client, 'hosta', 'check_can_live_migrate_source',

@@ -232,3 +232,117 @@ def test_source_killed_with_the_conductor_away(control, pair):
     assert (row['host'], row['task_state'], row['vm_state']) == (
         (hostb if moved else hosta).host, None, 'active')
     assert guest_of(hostb if moved else hosta) == uuid
+
+
+# ---- Instances that were left in the middle of something --------------------
+
+def left(control, agent, vm_state, task_state, **data):
+    """The UUID of an instance whose guest is not there."""
+    uuid = str(uuids.uuid4())
+    control.create_instance(uuid, agent.host, vm_state=vm_state,
+                            task_state=task_state, **data)
+    return uuid
+
+
+def states(control, uuid):
+    row = control.instance(uuid)
+    return row['vm_state'], row['task_state']
+
+
+def test_start_settles_what_was_left(control, pair):
+    """Point 17 of drop-in, as far as the guests are not touched."""
+    hosta, hostb, uuid = pair
+    hosta.stop()
+    built = left(control, hosta, 'building', 'spawning', power_state=0)
+    copied = left(control, hosta, 'active', 'image_uploading')
+    failed = left(control, hosta, 'error', 'spawning')
+    gone = left(control, hosta, 'active', 'migrating')
+    # By a nova-compute that was ended in its middle, which left its record.
+    control.conductor.write("UPDATE instances SET task_state = 'migrating' "
+                            "WHERE uuid = ?", uuid)
+    migration = control.create_migration(
+        control.get_instance(uuid), hostb.host, status='running')
+    migration = migration['nova_object.data']['uuid']
+    hosta.start()
+
+    assert states(control, built) == ('error', None)
+    assert states(control, copied) == ('active', None)
+    assert states(control, failed) == ('error', 'spawning')
+    # It may run at its destination: nobody knows.
+    assert states(control, gone) == ('active', 'migrating')
+    assert states(control, uuid) == ('active', None)
+    assert control.status(migration) == 'error'
+    assert control.instance(uuid)['host'] == hosta.host
+
+
+def test_guest_shut_down_from_within_is_stopped(control, pair):
+    hosta, _, uuid = pair
+    hosta.stop()
+    hosta.write_config(sync_power_state_interval=1)
+    hosta.start()
+    hosta.ctl('fake', 'guest-pause', uuid)
+    wait_for(lambda: control.instance(uuid)['power_state'] == 3, 30,
+             'the power state is recorded')
+    assert states(control, uuid) == ('active', None)
+    hosta.ctl('fake', 'guest-stop', uuid)
+    wait_for(lambda: states(control, uuid) == ('stopped', None), 30,
+             lambda: states(control, uuid))
+    assert control.instance(uuid)['power_state'] == 4
+    hosta.ctl('fake', 'guest-start', uuid)
+    wait_for(lambda: control.instance(uuid)['power_state'] == 1, 30,
+             'it is seen to run')
+    assert states(control, uuid) == ('stopped', None)
+
+
+# ---- What is not served -----------------------------------------------------
+
+def test_refused_casts_leave_nothing_hanging(control, listener, pair):
+    hosta, _, uuid = pair
+    control.conductor.write("UPDATE instances SET task_state = "
+                            "'image_snapshot_pending' WHERE uuid = ?", uuid)
+    control.begin(uuid, 'createImage')
+    control.client.cast(
+        'snapshot_instance', _server=hosta.host, _version='6.0',
+        _context=control.context, instance=control.get_instance(uuid),
+        image_id=str(uuids.uuid4()))
+    wait_for(lambda: control.events(uuid) == [
+        ('compute_snapshot_instance', 'Error')], 30,
+        lambda: control.events(uuid))
+    assert states(control, uuid) == ('active', None)
+    fault = control.row('instance_faults', instance_uuid=uuid)
+    assert "'snapshot_instance' is not served" in fault['message']
+    listener.wait_for('snapshot_instance', 10)
+
+
+def test_refused_build_ends_in_error(control, nova):
+    agent = nova()
+    uuid = str(uuids.uuid4())
+    made = control.create_instance(uuid, None, vm_state='building', node=None,
+                                   task_state='scheduling', launched_on=None)
+    control.begin(uuid, 'create')
+    control.client.cast(
+        'build_and_run_instance', _server=agent.host, _version='6.0',
+        _context=control.context, instance=made, image={}, request_spec={},
+        filter_properties={}, accel_uuids=[], admin_password='x',
+        injected_files=[], requested_networks=None, security_groups=[],
+        block_device_mapping=[], node=agent.host, limits={}, host_list=[])
+    wait_for(lambda: states(control, uuid) == ('error', None), 30,
+             lambda: states(control, uuid))
+
+
+def test_refused_move_is_a_failed_migration(control, pair):
+    hosta, hostb, uuid = pair
+    control.conductor.write("UPDATE instances SET task_state = 'resize_prep' "
+                            "WHERE uuid = ?", uuid)
+    control.begin(uuid, 'migrate')
+    instance = control.get_instance(uuid, 'flavor')
+    migration = control.create_migration(instance, hostb.host,
+                                         status='pre-migrating',
+                                         migration_type='migration')
+    control.client.cast(
+        'prep_resize', _server=hostb.host, _version='6.0',
+        _context=control.context, instance=instance, migration=migration,
+        image={}, flavor={}, request_spec={}, filter_properties={},
+        node=hostb.host, clean_shutdown=True, host_list=[])
+    control.wait_status(migration['nova_object.data']['uuid'], 'error')
+    assert states(control, uuid) == ('active', None)
