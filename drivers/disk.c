@@ -169,8 +169,8 @@ disk_check_file(const struct disk_store *store, const char *path)
 }
 
 struct error *
-disk_space(const struct disk_store *store, int64_t *ret_total_gb,
-           int64_t *ret_free_gb)
+disk_room(const struct disk_store *store, int64_t *ret_total, int64_t *ret_free,
+          int64_t *ret_used)
 {
     const char *path = store->roots.paths[0];
     struct statvfs fs;
@@ -178,11 +178,24 @@ disk_space(const struct disk_store *store, int64_t *ret_total_gb,
     if (statvfs(path, &fs)) {
         return disk_failed("ask for the room in", path);
     }
-    *ret_total_gb = (int64_t)((double)fs.f_blocks * (double)fs.f_frsize /
-                              (double)(1 << 30));
-    *ret_free_gb = (int64_t)((double)fs.f_bavail * (double)fs.f_frsize /
-                             (double)(1 << 30));
+    *ret_total = (int64_t)(fs.f_blocks * fs.f_frsize);
+    *ret_free = (int64_t)(fs.f_bavail * fs.f_frsize);
+    *ret_used = (int64_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize);
     return NULL;
+}
+
+struct error *
+disk_space(const struct disk_store *store, int64_t *ret_total_gb,
+           int64_t *ret_free_gb)
+{
+    int64_t total = 0, free = 0, used = 0;
+    struct error *error = disk_room(store, &total, &free, &used);
+
+    if (!error) {
+        *ret_total_gb = total >> 30;
+        *ret_free_gb = free >> 30;
+    }
+    return error;
 }
 
 /* The root is the operator's word and may be a symbolic link; nothing below

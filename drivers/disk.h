@@ -65,5 +65,8 @@ struct error *disk_check_file(const struct disk_store *store,
  * in GiB. */
 struct error *disk_space(const struct disk_store *store, int64_t *ret_total_gb,
                          int64_t *ret_free_gb) WARN_UNUSED;
+/* The same in bytes, and what is taken by anyone. */
+struct error *disk_room(const struct disk_store *store, int64_t *ret_total,
+                        int64_t *ret_free, int64_t *ret_used) WARN_UNUSED;
 
 #endif

@@ -19,6 +19,7 @@ LOG_MODULE(driver);
     ENTRY(close)                 \
     ENTRY(is_connected)          \
     ENTRY(host_get)              \
+    ENTRY(host_resources)        \
     ENTRY(host_uptime)           \
     ENTRY(compare_cpu)           \
     ENTRY(guest_list)            \

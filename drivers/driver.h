@@ -20,6 +20,7 @@
 
 #include "agent/base/completion.h"
 #include "agent/base/error.h"
+#include "drivers/host_resources.h"
 #include "drivers/vif.h"
 #include "drivers/volume.h"
 
@@ -358,7 +359,7 @@ struct driver_options {
     void *event_aux;
 };
 
-#define DRIVER_ABI 2
+#define DRIVER_ABI 3
 struct driver_ops {
     int abi; /* DRIVER_ABI */
     const char *name;
@@ -373,6 +374,11 @@ struct driver_ops {
     /* True if the hypervisor answered lately.  Any time; must not block. */
     bool (*is_connected)(void *state);
     struct error *(*host_get)(void *state, struct host_info **ret);
+    /* All that the host has to give, guests and their files included; the first
+     * time it takes seconds.  Any time. */
+    struct error *(*host_resources)(
+        void *state, const struct host_resources_request *request,
+        struct host_resources **ret);
     /* The host's uptime as `uptime` prints it. */
     struct error *(*host_uptime)(void *state, char **ret);
     /* ERR_INVALID_CPU_INFO if a guest on 'cpu_xml' can't run here.  Null:
@@ -536,6 +542,8 @@ bool driver_can_steer(const struct driver *driver);
 typedef void driver_done(void *aux, struct error *error);
 typedef void driver_host_done(void *aux, struct error *error,
                               struct host_info *host);
+typedef void driver_resources_done(void *aux, struct error *error,
+                                   struct host_resources *resources);
 typedef void driver_text_done(void *aux, struct error *error, char *text);
 typedef void driver_guest_done(void *aux, struct error *error,
                                struct guest *guest);
@@ -554,6 +562,10 @@ typedef void driver_dirty_rate_done(void *aux, struct error *error,
                                     const struct dirty_rate *rate);
 
 void driver_host_get(struct driver *, driver_host_done *done, void *aux);
+/* Copies 'request'. */
+void driver_host_resources(struct driver *,
+                           const struct host_resources_request *request,
+                           driver_resources_done *done, void *aux);
 void driver_host_uptime(struct driver *, driver_text_done *done, void *aux);
 void driver_compare_cpu(struct driver *, const char *cpu_xml, driver_done *done,
                         void *aux);

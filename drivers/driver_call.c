@@ -91,6 +91,15 @@ call_done(void *aux)
     driver_call_free(call);
 }
 
+static void
+texts_free(char **texts)
+{
+    for (char **text = texts; text && *text; text++) {
+        free(*text);
+    }
+    free(texts);
+}
+
 void
 driver_call_free(struct driver_call *call)
 {
@@ -103,6 +112,9 @@ driver_call_free(struct driver_call *call)
     copy_request_free(call->copy);
     error_free(call->error);
     host_info_free(call->ret_host);
+    host_resources_free(call->ret_resources);
+    texts_free(call->texts[0]);
+    texts_free(call->texts[1]);
     free(call->ret_text);
     guest_free(call->ret_guest);
     guest_rest_free(call->ret_rest);

@@ -19,6 +19,12 @@ deliver_host(struct driver_call *c)
 }
 
 static void
+deliver_resources(struct driver_call *c)
+{
+    c->done.resources(c->aux, steal(&c->error), steal(&c->ret_resources));
+}
+
+static void
 deliver_text(struct driver_call *c)
 {
     c->done.text(c->aux, steal(&c->error), steal(&c->ret_text));
@@ -83,6 +89,7 @@ deliver_dirty_rate(struct driver_call *c)
         c->error = c->driver->ops->OP(c->driver->state, __VA_ARGS__); \
     }
 RUN(host_get, &c->ret_host)
+RUN(host_resources, &c->resources, &c->ret_resources)
 RUN(host_uptime, &c->ret_text)
 RUN(compare_cpu, c->text)
 RUN(guest_list, &c->ret_list)
@@ -129,6 +136,40 @@ driver_host_get(struct driver *driver, driver_host_done *done, void *aux)
         driver_call_create(driver, run_host_get, deliver_host, aux);
 
     c->done.host = done;
+    driver_call_submit(c);
+}
+
+static const char *const *
+keep_texts(const char *const *texts, char ***ret)
+{
+    size_t n = 0;
+
+    if (!texts) {
+        return NULL;
+    }
+    while (texts[n]) {
+        n++;
+    }
+    *ret = xcalloc(n + 1, sizeof **ret);
+    for (size_t i = 0; i < n; i++) {
+        (*ret)[i] = xstrdup(texts[i]);
+    }
+    return (const char *const *)*ret;
+}
+
+void
+driver_host_resources(struct driver *driver,
+                      const struct host_resources_request *request,
+                      driver_resources_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_host_resources, deliver_resources, aux);
+
+    c->done.resources = done;
+    c->text = xstrdup(request->virt_type);
+    c->resources.virt_type = c->text;
+    c->resources.machines = keep_texts(request->machines, &c->texts[0]);
+    c->resources.cpu_models = keep_texts(request->cpu_models, &c->texts[1]);
     driver_call_submit(c);
 }
 

@@ -42,6 +42,7 @@ struct driver_call {
     union {
         driver_done *plain;
         driver_host_done *host;
+        driver_resources_done *resources;
         driver_text_done *text;
         driver_guest_done *guest;
         driver_rest_done *rest;
@@ -60,12 +61,15 @@ struct driver_call {
     struct migrate_request *migrate;
     struct rest_request *rest;
     struct copy_request *copy;
+    struct host_resources_request resources;
+    char **texts[2]; /* What that one borrows. */
     unsigned number;
     bool completed;
 
     /* Results. */
     struct error *error;
     struct host_info *ret_host;
+    struct host_resources *ret_resources;
     char *ret_text;
     struct guest *ret_guest;
     struct guest_rest *ret_rest;

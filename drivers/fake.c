@@ -11,10 +11,6 @@
 #define DEFAULT_DISK_MB 16
 #define DEFAULT_LINK_MIB_S 1600 /* A guest of 64 + 16 MiB takes 50 ms. */
 
-#define HOST_MEMORY_MB (256 << 10)
-#define HOST_DISK_GB 1000
-#define HOST_CPUS 32
-
 /* Of this process. */
 static uv_once_t once = UV_ONCE_INIT;
 static uv_mutex_t mutex;
@@ -137,12 +133,12 @@ fake_host_get(void *state, struct host_info **ret)
     info->cpu_vendor = xstrdup("drover");
     info->cpu_xml = xstrdup("<cpu><arch>x86_64</arch><model>Fake</model>"
                             "<vendor>drover</vendor></cpu>");
-    info->n_cpus = info->n_cores = HOST_CPUS;
+    info->n_cpus = info->n_cores = FAKE_HOST_CPUS;
     info->n_sockets = info->n_threads = info->n_nodes = 1;
-    info->memory_mb = HOST_MEMORY_MB;
-    info->memory_free_mb = HOST_MEMORY_MB - memory_mb;
-    info->disk_total_gb = HOST_DISK_GB;
-    info->disk_free_gb = HOST_DISK_GB - disk_mb / 1024;
+    info->memory_mb = FAKE_HOST_MEMORY_MB;
+    info->memory_free_mb = FAKE_HOST_MEMORY_MB - memory_mb;
+    info->disk_total_gb = FAKE_HOST_DISK_GB;
+    info->disk_free_gb = FAKE_HOST_DISK_GB - disk_mb / 1024;
     info->disk_available_least_gb = info->disk_free_gb;
     *ret = info;
     return NULL;
@@ -515,6 +511,7 @@ const struct driver_ops drover_driver = {
     .close = fake_close,
     .is_connected = fake_is_connected,
     .host_get = fake_host_get,
+    .host_resources = fake_host_resources,
     .host_uptime = fake_host_uptime,
     .compare_cpu = fake_compare_cpu,
     .guest_list = fake_guest_list,

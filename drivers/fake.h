@@ -33,6 +33,7 @@
  * in which a guest changes hosts. */
 #define FAKE_OPS                   \
     FAKE_OP(host_get)              \
+    FAKE_OP(host_resources)        \
     FAKE_OP(host_uptime)           \
     FAKE_OP(compare_cpu)           \
     FAKE_OP(guest_list)            \
@@ -70,6 +71,11 @@
     FAKE_OP(copy_abort)            \
     FAKE_OP(copy_progress)         \
     FAKE_OP(transfer)
+
+/* What each host has. */
+#define FAKE_HOST_MEMORY_MB (256 << 10)
+#define FAKE_HOST_DISK_GB 1000
+#define FAKE_HOST_CPUS 32
 
 enum fake_op {
 #define FAKE_OP(NAME) FAKE_##NAME,
@@ -198,7 +204,12 @@ void fake_postcopy_visit(struct fake_store *store, const char *host,
                          void (*visit)(void *aux, const char *uuid), void *aux);
 void fake_migrations_free(struct fake_store *store);
 
-/* fake_dirty_rate.c: entries again. */
+/* fake_resources.c: an entry again, as the next. */
+struct error *fake_host_resources(void *state,
+                                  const struct host_resources_request *request,
+                                  struct host_resources **ret);
+
+/* fake_dirty_rate.c */
 struct error *fake_dirty_rate_start(void *state, const char *uuid,
                                     unsigned seconds);
 struct error *fake_dirty_rate_get(void *state, const char *uuid,

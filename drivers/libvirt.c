@@ -24,6 +24,7 @@ libvirt_open(const struct driver_options *options, void **ret_state)
     state->event_aux = options->event_aux;
 
     state->jobs = libvirt_job_cache_create();
+    state->machines = libvirt_machines_create();
 
     libvirt_event_ref();
     state->keeper = libvirt_keeper_start(state);
@@ -39,6 +40,7 @@ libvirt_close(void *state_)
     libvirt_keeper_stop(state->keeper);
     libvirt_event_unref();
     libvirt_job_cache_free(state->jobs);
+    libvirt_machines_free(state->machines);
     copies_free(state->copies);
     disk_store_free(state->store);
     free(state->saved_path);
@@ -116,6 +118,7 @@ const struct driver_ops drover_driver = {
     .close = libvirt_close,
     .is_connected = libvirt_is_connected,
     .host_get = libvirt_host_get,
+    .host_resources = libvirt_host_resources,
     .host_uptime = libvirt_host_uptime,
     .compare_cpu = libvirt_host_compare_cpu,
     .guest_list = libvirt_guest_list,

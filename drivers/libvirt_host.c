@@ -23,7 +23,6 @@ static struct error *read_capabilities(virConnectPtr connection,
 static void read_free_hugepages(virConnectPtr connection,
                                 struct host_info *info);
 static void read_loaders(virConnectPtr connection, struct host_info *info);
-static int64_t free_memory_kib(virConnectPtr connection);
 static struct error *read_storage(struct libvirt *state,
                                   struct host_info *info);
 static unsigned count_users(void);
@@ -110,6 +109,35 @@ libvirt_host_compare_cpu(void *state_, const char *cpu_xml)
     return error_new(ERR_INVALID_CPU_INFO, "%s", error_message(reason));
 }
 
+int64_t
+libvirt_host_free_memory_kib(virConnectPtr connection)
+{
+    static const char *const fields[] = {
+        VIR_NODE_MEMORY_STATS_FREE,
+        VIR_NODE_MEMORY_STATS_BUFFERS,
+        VIR_NODE_MEMORY_STATS_CACHED,
+    };
+    virNodeMemoryStats stats[16];
+    int n = N_ELEMENTS(stats);
+    int64_t sum = 0;
+
+    if (virNodeGetMemoryStats(connection, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL,
+                              &n, 0) < 0 ||
+        n > (int)N_ELEMENTS(stats) ||
+        virNodeGetMemoryStats(connection, VIR_NODE_MEMORY_STATS_ALL_CELLS,
+                              stats, &n, 0) < 0) {
+        return (int64_t)(virNodeGetFreeMemory(connection) >> 10);
+    }
+    for (int i = 0; i < n; i++) {
+        for (size_t j = 0; j < N_ELEMENTS(fields); j++) {
+            if (str_eq(stats[i].field, fields[j])) {
+                sum += (int64_t)stats[i].value;
+            }
+        }
+    }
+    return sum;
+}
+
 static struct error *
 read_versions(virConnectPtr connection, struct host_info *info)
 {
@@ -143,7 +171,7 @@ read_node(virConnectPtr connection, struct host_info *info)
     info->n_guests_active = n_active;
     info->n_cpus = (int)node.cpus;
     info->memory_mb = (int64_t)(node.memory >> 10);
-    info->memory_free_mb = free_memory_kib(connection) >> 10;
+    info->memory_free_mb = libvirt_host_free_memory_kib(connection) >> 10;
     return NULL;
 }
 
@@ -197,36 +225,6 @@ read_loaders(virConnectPtr connection, struct host_info *info)
                       error_message(error));
         }
     }
-}
-
-/* Free for guests: what the kernel would give back counts.  0: not known. */
-static int64_t
-free_memory_kib(virConnectPtr connection)
-{
-    static const char *const fields[] = {
-        VIR_NODE_MEMORY_STATS_FREE,
-        VIR_NODE_MEMORY_STATS_BUFFERS,
-        VIR_NODE_MEMORY_STATS_CACHED,
-    };
-    virNodeMemoryStats stats[16];
-    int n = N_ELEMENTS(stats);
-    int64_t sum = 0;
-
-    if (virNodeGetMemoryStats(connection, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL,
-                              &n, 0) < 0 ||
-        n > (int)N_ELEMENTS(stats) ||
-        virNodeGetMemoryStats(connection, VIR_NODE_MEMORY_STATS_ALL_CELLS,
-                              stats, &n, 0) < 0) {
-        return (int64_t)(virNodeGetFreeMemory(connection) >> 10);
-    }
-    for (int i = 0; i < n; i++) {
-        for (size_t j = 0; j < N_ELEMENTS(fields); j++) {
-            if (str_eq(stats[i].field, fields[j])) {
-                sum += (int64_t)stats[i].value;
-            }
-        }
-    }
-    return sum;
 }
 
 /* Nova's "disk_available_least": what would be left if every disk grew to the

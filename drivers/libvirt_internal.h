@@ -12,6 +12,7 @@
  *   libvirt_guest.c       facts and states of guests
  *   libvirt_job.c         statistics of jobs
  *   libvirt_migrate.c     the move and what steers it
+ *   libvirt_resources.c   what the host has to give
  *   libvirt_rest.c        guests that do not run, and copies of their files
  *
  * Threads: those of the callers, one that keeps the connection open, one that
@@ -30,9 +31,10 @@ struct copies;
 struct disk_store;
 struct libvirt_jobs;
 struct libvirt_keeper;
+struct libvirt_machines;
 
 /* The driver's state; constant once open, but for what 'copies' and the last
- * two point to. */
+ * three point to. */
 struct libvirt {
     char *uri;
     struct disk_store *store;
@@ -41,6 +43,7 @@ struct libvirt {
     void (*event)(void *aux, const struct driver_event *event);
     void *event_aux;
     struct libvirt_jobs *jobs;
+    struct libvirt_machines *machines;
     struct libvirt_keeper *keeper;
 };
 
@@ -123,6 +126,16 @@ void libvirt_event_post(const struct libvirt *state,
 struct error *libvirt_host_get(void *state, struct host_info **ret);
 struct error *libvirt_host_uptime(void *state, char **ret);
 struct error *libvirt_host_compare_cpu(void *state, const char *cpu_xml);
+/* Free for guests: what the kernel would give back counts.  0: not known. */
+int64_t libvirt_host_free_memory_kib(virConnectPtr connection);
+
+/* libvirt_resources.c */
+struct libvirt_machines *libvirt_machines_create(void);
+void libvirt_machines_free(struct libvirt_machines *machines);
+struct error *
+libvirt_host_resources(void *state,
+                       const struct host_resources_request *request,
+                       struct host_resources **ret);
 
 /* libvirt_guest.c */
 

@@ -35,6 +35,7 @@ const struct driver_ops drover_driver = {
     .close = bad_close,
     .is_connected = bad_is_connected,
     .host_get = ANY,
+    .host_resources = ANY,
     .host_uptime = ANY,
     .compare_cpu = ANY,
     .guest_list = ANY,

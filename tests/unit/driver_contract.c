@@ -181,6 +181,67 @@ test_host_is_described(void **state)
     result_clear(&r);
 }
 
+static const struct host_resources_request of_qemu = {.virt_type = "qemu"};
+
+static void
+test_host_says_what_it_has(void **state)
+{
+    struct fixture *f = *state;
+    struct result r = {0}, host = {0};
+
+    AWAIT_OK(f->h, host, driver_host_get(f->here, on_host, &host));
+    AWAIT_OK(f->h, r,
+             driver_host_resources(f->here, &of_qemu, on_resources, &r));
+    const struct host_resources *has = r.resources;
+    assert_string_equal(has->hostname, host.host->hostname);
+    assert_string_equal(has->arch, host.host->arch);
+    assert_int_equal(has->memory_mb, host.host->memory_mb);
+    assert_int_equal(has->disk_total >> 30, host.host->disk_total_gb);
+    assert_true(has->disk_free + has->disk_used <= has->disk_total);
+    assert_true(has->online.n > 0);
+    assert_true(has->n_kinds > 0);
+    assert_true(text_set_has(&has->guest_archs, has->arch));
+    assert_true(text_set_has(&has->disk_buses, "virtio"));
+    assert_true(text_set_has(&has->video_models, "virtio"));
+    for (size_t i = 0; i < has->n_cells; i++) {
+        assert_true(has->cells[i].memory_kib > 0);
+        assert_true(has->cells[i].cpus.n > 0);
+        assert_true(has->cells[i].n_siblings > 0);
+        assert_true(has->cells[i].n_pages > 0);
+    }
+    result_clear(&r);
+    result_clear(&host);
+}
+
+/* What was learnt the first time is not forgotten, nor taken for the answer to
+ * another question. */
+static void
+test_host_says_the_same_again(void **state)
+{
+    struct fixture *f = *state;
+    struct result first = {0}, second = {0}, other = {0};
+    const char *const models[] = {"qemu64", NULL};
+    const struct host_resources_request with_model = {.virt_type = "qemu",
+                                                      .cpu_models = models};
+
+    AWAIT_OK(f->h, first,
+             driver_host_resources(f->here, &of_qemu, on_resources, &first));
+    AWAIT_OK(f->h, second,
+             driver_host_resources(f->here, &of_qemu, on_resources, &second));
+    AWAIT_OK(f->h, other,
+             driver_host_resources(f->here, &with_model, on_resources, &other));
+    const struct host_resources *a = first.resources, *b = second.resources;
+    assert_int_equal(a->disk_buses.n, b->disk_buses.n);
+    assert_int_equal(a->video_models.n, b->video_models.n);
+    assert_int_equal(a->cpu_features.n, b->cpu_features.n);
+    assert_int_equal(a->n_cells, b->n_cells);
+    assert_int_equal(a->guest_cpu_features.n, 0);
+    assert_true(text_set_has(&other.resources->guest_cpu_features, "sse2"));
+    result_clear(&first);
+    result_clear(&second);
+    result_clear(&other);
+}
+
 static void
 test_uptime_is_that_of_the_command(void **state)
 {
@@ -749,6 +810,8 @@ driver_contract_run(const struct driver_contract *c)
 {
     static const struct CMUnitTest plain[] = {
         TEST(test_host_is_described),
+        TEST(test_host_says_what_it_has),
+        TEST(test_host_says_the_same_again),
         TEST(test_uptime_is_that_of_the_command),
         TEST(test_own_cpu_is_compatible_and_nonsense_is_not),
         TEST(test_unknown_guest_is_not_found),

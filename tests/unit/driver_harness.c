@@ -25,6 +25,7 @@ result_clear(struct result *result)
 {
     error_free(result->error);
     host_info_free(result->host);
+    host_resources_free(result->resources);
     free(result->text);
     guest_free(result->guest);
     guest_list_free(result->list);
@@ -52,6 +53,12 @@ void
 on_host(void *aux, struct error *error, struct host_info *host)
 {
     finish(aux, error)->host = host;
+}
+
+void
+on_resources(void *aux, struct error *error, struct host_resources *resources)
+{
+    finish(aux, error)->resources = resources;
 }
 
 void

@@ -22,6 +22,7 @@ struct result {
     unsigned n_calls; /* Of 'done', since the last clearing. */
     struct error *error;
     struct host_info *host;
+    struct host_resources *resources;
     char *text;
     struct guest *guest;
     struct guest_list *list;
@@ -36,6 +37,8 @@ void result_clear(struct result *result);
 
 void on_plain(void *aux, struct error *error);
 void on_host(void *aux, struct error *error, struct host_info *host);
+void on_resources(void *aux, struct error *error,
+                  struct host_resources *resources);
 void on_text(void *aux, struct error *error, char *text);
 void on_guest(void *aux, struct error *error, struct guest *guest);
 void on_list(void *aux, struct error *error, struct guest_list *list);
