@@ -136,6 +136,7 @@ test_values_of_all_types_arrive(void **state)
                           "rpc_max_held = 0x10;\n"
                           "cpu_allocation_ratio = 2.5;\n"
                           "ram_allocation_ratio = 3;\n"
+                          "default_ephemeral_format = \"ext4\";\n"
                           "images_paths = [ \"/a\", \"/b\" ];\n"
                           "log_level = ( \"warn\", \"link:debug\" );\n"
                           "libvirt : { virt_type = \"qemu\"; };\n"
@@ -155,7 +156,8 @@ test_values_of_all_types_arrive(void **state)
     assert_string_equal(conf->libvirt.virt_type, "qemu");
     assert_list(conf->oslo_messaging_notifications.driver, "messagingv2;log;");
     assert_list(conf->oslo_messaging_notifications.topics, "");
-    assert_non_null(strstr(warnings, "ram_allocation_ratio")); /* No use. */
+    assert_non_null(strstr(warnings, "default_ephemeral_format")); /* No
+                                                                    * use. */
 }
 
 static void
