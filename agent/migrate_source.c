@@ -602,6 +602,7 @@ migration_save(const void *data)
     json_set_bool(json, "was_prepared", m->was_prepared);
     json_set_bool(json, "announced", m->announced);
     json_set_bool(json, "paused_here", m->paused_here);
+    json_set_bool(json, "has_twin", m->has_twin);
     json_set(json, "settings", migrate_settings_format(&m->settings));
     json_set_bool(json, "bandwidth_is_due", m->bandwidth_is_due);
     json_set_int(json, "bandwidth", m->bandwidth_mib_s);
@@ -628,6 +629,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     m->was_prepared = json_bool_of(json, "was_prepared");
     m->announced = json_bool_of(json, "announced");
     m->paused_here = json_bool_of(json, "paused_here");
+    m->has_twin = json_bool_of(json, "has_twin");
     m->bandwidth_is_due = json_bool_of(json, "bandwidth_is_due");
     m->bandwidth_mib_s = (unsigned)json_int_of(json, "bandwidth");
     m->known_bandwidth_mib_s = json_has(json, "known_bandwidth")

@@ -91,13 +91,42 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
     m->monitor = migrate_monitor_start(op, ticket, NULL);
 }
 
-/* Where does it run?  The own hypervisor is asked first, then, unless the guest
- * plainly runs here, the other. */
+/* Where does it run?  The own hypervisor is asked first, then the other.
+ *
+ * A guest that runs here did not move, with one exception: libvirt lets it go
+ * on here if it lost the connection after it had asked the destination to start
+ * it and before it had the answer (libvirt 9.0, where
+ * qemuMigrationSrcPerformPeer2Peer3 speaks of "a small chance"; seen after the
+ * network was away for 20 s).  Two then write, perhaps to one disk.  The one
+ * here is paused, which loses nothing of either, and a person decides which of
+ * them is to end: the answer then follows from what is left. */
 
 struct probe {
     struct op_ticket *ticket;
-    bool is_defined_here;
+    bool is_defined_here, is_active_here, runs_here;
 };
+
+static enum probe_answer
+answer_of(const struct probe *probe, const struct migration *m,
+          enum guest_presence presence)
+{
+    switch (presence) {
+    case GUEST_ACTIVE:
+        return m && m->has_twin && probe->is_active_here ? PROBE_UNKNOWN
+                                                         : PROBE_YES;
+    case GUEST_POSTCOPY:
+        return PROBE_YES;
+    case GUEST_POSTCOPY_FAILED: /* Half of its memory is here. */
+    case GUEST_INCOMING:        /* libvirt is about to decide. */
+        return PROBE_UNKNOWN;
+    case GUEST_OFF: /* It may have arrived, and ended since. */
+        return probe->is_defined_here ? PROBE_NO : PROBE_UNKNOWN;
+    case GUEST_ABSENT:
+    case GUEST_MIGRATED:
+    default:
+        return PROBE_NO;
+    }
+}
 
 static void
 peer_probed(void *aux, struct error *error, enum guest_presence presence)
@@ -105,34 +134,84 @@ peer_probed(void *aux, struct error *error, enum guest_presence presence)
     struct probe *probe = aux;
     struct op_ticket *ticket = probe->ticket;
     struct op *op = op_ticket_op(ticket);
-    enum probe_answer answer;
+    const struct migration *m = op ? op_data(op) : NULL;
+    enum probe_answer answer =
+        error ? PROBE_UNKNOWN : answer_of(probe, m, presence);
 
-    if (error) {
-        answer = PROBE_UNKNOWN;
-        if (op) {
-            log_warn(op_log(op), "where the guest runs is not known: %s",
-                     error_message(error));
-        }
-        error_free(error);
-    } else if (presence == GUEST_ACTIVE || presence == GUEST_POSTCOPY) {
-        answer = PROBE_YES;
-    } else if (presence == GUEST_POSTCOPY_FAILED) {
-        answer = PROBE_UNKNOWN; /* Half of its memory is here. */
-    } else if (presence == GUEST_INCOMING) {
-        answer = PROBE_UNKNOWN; /* libvirt is about to decide. */
-    } else if (presence == GUEST_OFF && !probe->is_defined_here) {
-        answer = PROBE_UNKNOWN; /* It may have arrived, and ended since. */
-        if (op) {
-            log_warn(op_log(op),
-                     "the guest is defined at '%s' only, and is "
-                     "off: did it arrive there?",
-                     ((const struct migration *)op_data(op))->dest);
-        }
-    } else {
-        answer = PROBE_NO;
+    if (m && error) {
+        log_warn(op_log(op), "where the guest runs is not known: %s",
+                 error_message(error));
+    } else if (m && presence == GUEST_OFF && answer == PROBE_UNKNOWN) {
+        log_warn(op_log(op),
+                 "the guest is defined at '%s' only, and is "
+                 "off: did it arrive there?",
+                 m->dest);
     }
+    error_free(error);
     op_ticket_answer(ticket, answer);
     free(probe);
+}
+
+static void
+twin_paused(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op) {
+        log_error(op_log(op), "the guest runs here and at '%s': %s%s",
+                  ((const struct migration *)op_data(op))->dest,
+                  error ? "it can't be paused here: " : "it is paused here",
+                  error ? error_message(error) : "");
+    }
+    error_free(error);
+    op_ticket_answer(ticket, PROBE_UNKNOWN);
+}
+
+/* As whoever resumes it may be the next run of the agent. */
+static void
+twin_noted(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        twin_paused(ticket, error);
+        return;
+    }
+    struct migration *m = op_data(op);
+    driver_suspend(m->agent->driver, object_string(m->instance, "uuid"),
+                   twin_paused, ticket);
+}
+
+/* It runs here, plainly: does it run there, too?  Told twice, as what failed
+ * to arrive may be on its way out.  One that can't be asked does not keep the
+ * guest from being where it is. */
+static void
+twin_probed(void *aux, struct error *error, enum guest_presence presence)
+{
+    struct probe *probe = aux;
+    struct op_ticket *ticket = probe->ticket;
+    struct op *op = op_ticket_op(ticket);
+    struct migration *m = op ? op_data(op) : NULL;
+
+    free(probe);
+    if (m && error) {
+        log_info(op_log(op), "the guest runs here; '%s' can't be asked: %s",
+                 m->dest, error_message(error));
+    }
+    if (!m || error || presence != GUEST_ACTIVE) {
+        error_free(error);
+        op_ticket_answer(ticket, PROBE_NO);
+    } else if (!m->saw_twin) {
+        log_warn(op_log(op), "the guest runs here, and it seems at '%s', too",
+                 m->dest);
+        m->saw_twin = true;
+        op_ticket_answer(ticket, PROBE_UNKNOWN);
+    } else {
+        m->paused_here = m->has_twin = true;
+        op_save(op, twin_noted, ticket);
+    }
 }
 
 static void
@@ -140,29 +219,32 @@ own_probed(void *aux, struct error *error, struct guest *guest)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
-    bool runs_here = guest && guest->presence == GUEST_ACTIVE &&
-                     guest->power_state == POWER_RUNNING;
     bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
-    bool is_defined = guest && guest->presence != GUEST_ABSENT &&
-                      guest->presence != GUEST_MIGRATED;
+    struct probe found = {.ticket = ticket};
 
+    if (guest) {
+        found.is_defined_here = guest->presence != GUEST_ABSENT &&
+                                guest->presence != GUEST_MIGRATED;
+        found.is_active_here = guest->presence == GUEST_ACTIVE;
+        found.runs_here =
+            found.is_active_here && guest->power_state == POWER_RUNNING;
+    }
     error_free(error);
     guest_free(guest);
-    if (!op || runs_here) {
-        op_ticket_answer(ticket, PROBE_NO);
-        return;
-    }
-    if (is_unknown) {
-        op_ticket_answer(ticket, PROBE_UNKNOWN);
+    if (!op || is_unknown) {
+        op_ticket_answer(ticket, op ? PROBE_UNKNOWN : PROBE_NO);
         return;
     }
     struct migration *m = op_data(op);
+    if (found.runs_here && !m->transfer_started_us) {
+        op_ticket_answer(ticket, PROBE_NO);
+        return;
+    }
     AUTO_FREE uri = migration_dest_uri(m);
-    struct probe *probe = xzalloc(sizeof *probe);
-    *probe = (struct probe){ticket, is_defined};
     driver_peer_presence(m->agent->driver, uri,
-                         object_string(m->instance, "uuid"), peer_probed,
-                         probe);
+                         object_string(m->instance, "uuid"),
+                         found.runs_here ? twin_probed : peer_probed,
+                         xmemdup(&found, sizeof found));
 }
 
 void

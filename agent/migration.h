@@ -43,7 +43,8 @@ struct migration {
     char *disks;             /* 'disk' of pre_live_migration; null: none. */
     bool was_prepared;       /* It came as far as asking the destination. */
     bool announced;          /* _rollback.start is out. */
-    bool paused_here;        /* By us, to force its completion. */
+    bool paused_here;        /* By us, to force its completion, or... */
+    bool has_twin;           /* ...as it runs at its destination, too. */
     struct migrate_numbers numbers; /* For people. */
     struct migrate_settings settings;
     struct relocation *relocation; /* Of a guest at rest; else null. */
@@ -56,6 +57,7 @@ struct migration {
     int64_t transfer_started_us;   /* Wall time; 0: not yet, or not known. */
 
     /* Not in the journal. */
+    bool saw_twin;    /* Once: it may have been about to end. */
     bool was_refused; /* The destination has no place, and prepared nothing. */
     struct migrate_reserve *reserve; /* The wait for that place; or null. */
     bool shares_bandwidth;           /* Its transfer runs. */

@@ -120,7 +120,13 @@ migration_describe(struct agent *agent, const struct object *record)
     } else if (op_is_committed(op)) {
         json_set_int(json, "progress", 100);
     }
-    if (op_error(op)) {
+    if (m->has_twin) {
+        AUTO_FREE text = xasprintf("the guest was started at '%s' and went on "
+                                   "here: it is paused here until one of the "
+                                   "two is ended by hand",
+                                   m->dest);
+        json_set_string(json, "error", text);
+    } else if (op_error(op)) {
         json_set_string(json, "error", error_message(op_error(op)));
     }
     return json;

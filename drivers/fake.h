@@ -100,6 +100,7 @@ struct fake {
     int64_t dirty_mib_s;      /* Of guests that have no rate of their own */
     int64_t link_mib_s;       /* What a migration can use. */
     bool loses_answer;        /* Of the next migration. */
+    bool runs_twice;          /* The guest of the next migration. */
     atomic_bool is_connected; /* Read without the mutex. */
     struct fake_fault faults[FAKE_N_OPS];
     struct fake_dirty_rate *dirty_rates; /* Measured here so far. */

@@ -62,6 +62,7 @@ static struct error *complete(struct migration *);
 static struct error *broke(struct migration *, struct error *);
 static struct error *move_guest(struct migration *, enum power_state);
 static void end(struct migration *, const struct error *);
+static struct error *run_on(struct migration *);
 static void set_dest_power(struct migration *, enum power_state);
 static void migration_free(struct migration *);
 static uint64_t now_us(void);
@@ -81,6 +82,9 @@ fake_migrate(void *state, const struct migrate_request *request)
         return error;
     }
     error = carry_on(m);
+    if (!error && fake->runs_twice) {
+        error = run_on(m);
+    }
     end(m, error);
     if (!error && fake->loses_answer) {
         fake->loses_answer = false;
@@ -612,6 +616,25 @@ move_guest(struct migration *m, enum power_state power_state)
     guest->persistent = true;
     error = fake_guest_put(m->store, m->source, guest);
     return error ? error : fake_store_move(m->store, from, to);
+}
+
+/* It went on here, too: the answer of the destination, which has started it,
+ * was lost. */
+static struct error *
+run_on(struct migration *m)
+{
+    AUTO_GUEST guest = fake_guest_at(m->store, m->dest, m->uuid);
+    struct error *error =
+        guest ? fake_guest_put(m->store, m->source, guest) : NULL;
+
+    m->fake->runs_twice = false;
+    m->progress = FAILED;
+    fake_hold_free(steal(&m->incoming));
+    fake_emit(m->store, m->dest, DRIVER_EVENT_RESUMED, 0, m->uuid);
+    fake_emit(m->store, m->dest, DRIVER_EVENT_DEFINED, 0, m->uuid);
+    return error ? error
+                 : error_new(ERR_MIGRATION, "the answer of '%s' was lost",
+                             m->dest);
 }
 
 /* Leaves the statistics, and tells both hosts. */

@@ -99,10 +99,13 @@ steer_slow(struct fake *fake, const struct words *w, UNUSED char **ret)
 static struct error *
 steer_outcome(struct fake *fake, const struct words *w, UNUSED char **ret)
 {
-    if (!str_eq(w->texts[1], "lose-answer")) {
+    if (str_eq(w->texts[1], "lose-answer")) {
+        fake->loses_answer = true;
+    } else if (str_eq(w->texts[1], "run-twice")) {
+        fake->runs_twice = true;
+    } else {
         return error_new(ERR_INVALID, "no outcome '%s'", w->texts[1]);
     }
-    fake->loses_answer = true;
     return NULL;
 }
 
@@ -362,7 +365,7 @@ static const struct verb {
     {"hang", 2, "OP", steer_hang},
     {"help", 1, "", steer_help},
     {"list", 1, "", steer_list},
-    {"outcome", 2, "lose-answer", steer_outcome},
+    {"outcome", 2, "lose-answer|run-twice", steer_outcome},
     {"release", 1, "[OP]", steer_release},
     {"shared", 2, "on|off", steer_shared},
     {"slow", 3, "OP MS", steer_slow},

@@ -1,5 +1,6 @@
 """What has to hold once the dust has settled, for tests/bench/soak."""
 
+import datetime
 import json
 import re
 
@@ -174,17 +175,20 @@ def settle(team, moves):
     team.see_alive()
 
 
-def told_problems(team, moves, acts):
-    """Of the notifications: an end that is not true, or is told twice.
+def see_told(team, moves, acts, since):
+    """Of the notifications since that time: no end that is not true, and none
+    that was told twice.
 
-    They may be lost with their broker, and an agent that dies while it tells
-    of something tells it again.
+    They may be lost with their broker, or come late, and an agent that dies
+    while it tells of something tells it again.
     """
     guests = team.guests()
     for move in moves:
         seen = [event['event_type'] for event in list(team.listener.events)
                 if event['event_type'] in ENDS.values() and
-                event['payload'].get('instance_id') == guests.get(move.guest)]
+                event['payload'].get('instance_id') == guests.get(move.guest)
+                and datetime.datetime.fromisoformat(event['timestamp'])
+                >= since]
         true = ENDS['completed' if move.status == 'completed' else 'back']
         if set(seen) - {true}:
             raise Contradiction('%s: %s, and told was %s' % (

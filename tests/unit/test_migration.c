@@ -723,6 +723,84 @@ test_where_a_paused_guest_runs_is_asked_until_it_is_known(void **state)
     assert_no_files(ta, B);
 }
 
+static bool
+is_paused_here(struct two_agents *ta)
+{
+    AUTO_FREE paused =
+        xasprintf("%s fake-hosta-0001 active %d", ta->uuid, POWER_PAUSED);
+
+    return strstr(ta_steer(ta, A, "list"), paused);
+}
+
+static bool
+runs_at(struct two_agents *ta, int host)
+{
+    AUTO_FREE text =
+        xasprintf("%s fake-hosta-0001 active %d", ta->uuid, POWER_RUNNING);
+
+    return strstr(ta_steer(ta, host, "list"), text);
+}
+
+/* The one that went on at the source is paused; which of them is to end is
+ * for a person to say. */
+static void
+run_twice(struct two_agents *ta)
+{
+    ta_steer(ta, A, "outcome run-twice");
+    ta_conduct(ta);
+    ta_until(ta, is_paused_here(ta));
+    assert_true(runs_at(ta, B));
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 100 * 1000);
+    assert_true(is_paused_here(ta) && runs_at(ta, B));
+    assert_string_equal(ta_status(ta), "running");
+    AUTO_OBJECT record = ta_migration(ta, A);
+    AUTO_JSON shown = migration_describe(ta->hosts[A].agent, record);
+    assert_non_null(strstr(json_string_of(shown, "error"),
+                           "until one of the two is ended"));
+}
+
+static void
+test_guest_that_runs_twice_is_paused_and_arrives_if_ended_here(void **state)
+{
+    struct two_agents *ta = *state;
+
+    run_twice(ta);
+    ta_steer(ta, A, "guest-remove %s", ta->uuid);
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
+static void
+test_guest_that_runs_twice_is_paused_and_stays_if_ended_there(void **state)
+{
+    struct two_agents *ta = *state;
+
+    run_twice(ta);
+    ta_steer(ta, B, "guest-remove %s", ta->uuid);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "failed");
+    assert_rolled_back(ta);
+}
+
+static void
+test_guest_that_runs_twice_stays_paused_over_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    run_twice(ta);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 100 * 1000);
+    assert_true(is_paused_here(ta) && runs_at(ta, B));
+    ta_steer(ta, B, "guest-remove %s", ta->uuid);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
 /* The disk. */
 
 static bool
@@ -1070,15 +1148,6 @@ static void
 force_complete(struct two_agents *ta)
 {
     ta_cast(ta, A, "live_migration_force_complete", instance_args(ta));
-}
-
-static bool
-is_paused_here(struct two_agents *ta)
-{
-    AUTO_FREE paused =
-        xasprintf("%s fake-hosta-0001 active %d", ta->uuid, POWER_PAUSED);
-
-    return strstr(ta_steer(ta, A, "list"), paused);
 }
 
 static void
@@ -2066,6 +2135,9 @@ main(void)
         TEST(test_source_that_is_stopped_in_the_middle_goes_on_when_it_is_back),
         TEST(test_destination_that_is_stopped_answers_first),
         TEST(test_where_a_paused_guest_runs_is_asked_until_it_is_known),
+        TEST(test_guest_that_runs_twice_is_paused_and_arrives_if_ended_here),
+        TEST(test_guest_that_runs_twice_is_paused_and_stays_if_ended_there),
+        TEST(test_guest_that_runs_twice_stays_paused_over_a_restart),
         TEST(test_migration_that_can_not_be_written_is_refused),
         TEST(test_conducted_migration_that_can_not_be_written_is_taken_back),
         TEST(test_abort_in_the_queue),
