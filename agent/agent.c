@@ -7,7 +7,6 @@
 #include "agent/adopt.h"
 #include "agent/audit_facts.h"
 #include "agent/audit_mend.h"
-#include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
 #include "agent/drain.h"
@@ -57,7 +56,7 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     agent->transport = parts->transport;
     agent->link = parts->link;
     agent->store = parts->store;
-    agent->started_us = clock_wall_us();
+    stamp_take(&agent->started);
     tally_init(&agent->tally);
     agent->queue = instance_queue_create();
     attach_host_open(agent);

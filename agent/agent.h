@@ -19,6 +19,7 @@
 #include "agent/records.h"
 #include "agent/records_local.h"
 #include "agent/slots.h"
+#include "agent/stamp.h"
 #include "agent/store.h"
 #include "agent/tally.h"
 #include "conf/conf.h"
@@ -79,7 +80,7 @@ struct agent {
     struct forecaster *forecasters; /* Under way. */
     struct collection *collections; /* Of facts for audits, under way. */
 
-    int64_t started_us; /* Wall time. */
+    struct stamp started;
     bool stopping;
     struct completion gone; /* The last one of this agent. */
 };

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-#include "agent/base/clock.h"
 #include "agent/drain.h"
 
 /* What droverctl sees of a host and of its agent. */
@@ -51,7 +50,7 @@ host_known(void *aux, struct error *error, struct host_info *host)
     json_set_bool(json, "hypervisor_up", !error);
     json_set_string(json, "drain", drain_bars(agent));
     json_set_int(json, "uptime_s",
-                 (clock_wall_us() - agent->started_us) / 1000000);
+                 (int64_t)(stamp_age_ms(&agent->started) / 1000));
     json_set_int(json, "n_instances",
                  agent->local ? (int64_t)records_local_n_instances(agent->local)
                               : 0);

@@ -38,7 +38,7 @@ migrate_monitor_start(struct op *op, struct op_ticket *ticket,
     struct migration *m = op_data(op);
     struct migrate_monitor *mm = xzalloc(sizeof *mm);
     struct monitor_options options = core_options(m);
-    int64_t age_us = clock_wall_us() - m->transfer_started_us;
+    uint64_t age_ms = stamp_age_ms(&m->transfer_started);
     uint64_t now = clock_now_ms();
 
     mm->agent = m->agent;
@@ -46,8 +46,8 @@ migrate_monitor_start(struct op *op, struct op_ticket *ticket,
     mm->uuid = xstrdup(object_string(m->instance, "uuid"));
     mm->dest_uri = migration_dest_uri(m);
     /* Taken up again: its time-out counts from the transfer's beginning. */
-    if (!request && age_us > 0 && (uint64_t)(age_us / 1000) < now) {
-        now -= (uint64_t)(age_us / 1000);
+    if (!request && age_ms < now) {
+        now -= age_ms;
     }
     mm->core = monitor_create(&options, now);
     if (m->settings.holds_downtime) {

@@ -6,7 +6,6 @@
 
 #include "agent/adopt.h"
 #include "agent/attachments.h"
-#include "agent/base/clock.h"
 #include "agent/drain.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
@@ -351,7 +350,7 @@ migration_keep_numbers(struct op *op)
     struct migration *m = op_data(op);
 
     if (m->agent->local) {
-        m->numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
+        m->numbers.total_ms = (int64_t)op_age_ms(op);
         object_set(m->record, "stats", migrate_numbers_format(&m->numbers));
     }
 }
@@ -612,7 +611,7 @@ migration_save(const void *data)
     if (m->relocation) {
         json_set(json, "relocation", relocation_save(m->relocation));
     }
-    json_set_int(json, "transfer_started", m->transfer_started_us);
+    stamp_save(&m->transfer_started, json, "transfer_started");
     return json;
 }
 
@@ -637,7 +636,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
                                    : -1;
     m->told_bandwidth_mib_s = (unsigned)json_int_of(json, "told_bandwidth");
     m->bandwidth_is_by_hand = json_bool_of(json, "bandwidth_is_by_hand");
-    m->transfer_started_us = json_int_of(json, "transfer_started");
+    stamp_load(json, "transfer_started", &m->transfer_started);
 
     struct error *error =
         migrate_settings_parse(json_get(json, "settings"), &m->settings);

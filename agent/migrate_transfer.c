@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "agent/attachments.h"
-#include "agent/base/clock.h"
 #include "agent/migrate_plan.h"
 
 LOG_MODULE(migrate);
@@ -32,7 +31,7 @@ begin(struct op *op)
 
     m->told_bandwidth_mib_s = m->bandwidth_mib_s;
     m->bandwidth_is_due = m->bandwidth_is_asked_for = false;
-    m->transfer_started_us = clock_wall_us();
+    stamp_take(&m->transfer_started);
     op_save(op, NULL, NULL);
 }
 
@@ -84,7 +83,8 @@ migration_transfer_readopt(struct op *op, struct op_ticket *ticket)
                                   m->disks ? 1 : 0,
                                   object_string(m->instance, "vm_state"));
     migrate_bandwidth_join(m);
-    if (!m->transfer_started_us) { /* The agent died before it was written. */
+    /* The agent may have died before it was written. */
+    if (!m->transfer_started.wall_us) {
         begin(op);
     }
     log_info(op_log(op), "transfer to '%s' is taken up again", m->dest);

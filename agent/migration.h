@@ -54,7 +54,7 @@ struct migration {
     int64_t known_bandwidth_mib_s; /* As the hypervisor last said, with a
                                     * budget; -1: it was not asked. */
     bool bandwidth_is_by_hand;     /* Set past us: it stays. */
-    int64_t transfer_started_us;   /* Wall time; 0: not yet, or not known. */
+    struct stamp transfer_started; /* Never: not yet, or not known. */
 
     /* Not in the journal. */
     bool saw_twin;    /* Once: it may have been about to end. */

@@ -2,7 +2,6 @@
 
 #include "agent/migration.h"
 
-#include "agent/base/clock.h"
 #include "agent/monitor.h"
 #include "agent/relocate.h"
 
@@ -108,7 +107,7 @@ migration_describe(struct agent *agent, const struct object *record)
         json_set_string(json, "waits_for", agent->conf->host);
     }
     struct migrate_numbers numbers = m->numbers;
-    numbers.total_ms = (clock_wall_us() - op_started_us(op)) / 1000;
+    numbers.total_ms = (int64_t)op_age_ms(op);
     migrate_numbers_describe(&numbers, m->monitor, json);
     if (m->shares_bandwidth) {
         json_set_int(json, "bandwidth", m->bandwidth_mib_s);

@@ -120,7 +120,7 @@ op_start(struct op_engine *engine, const struct op_type *type, const char *key,
     }
     op->log.op = op->id;
     op->data = data;
-    op->started_us = clock_wall_us();
+    stamp_take(&op->started);
     op->accepted = accepted;
     op->accepted_aux = aux;
     op_engine_add(engine, op);
@@ -205,7 +205,13 @@ op_engine_of(struct op *op)
 int64_t
 op_started_us(const struct op *op)
 {
-    return op->started_us;
+    return op->started.wall_us;
+}
+
+uint64_t
+op_age_ms(const struct op *op)
+{
+    return stamp_age_ms(&op->started);
 }
 
 struct op *

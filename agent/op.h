@@ -149,6 +149,7 @@ bool op_was_restarted(const struct op *op); /* Put back from the journal. */
 const struct error *op_error(const struct op *op); /* First one; or null. */
 struct op_engine *op_engine_of(struct op *op);
 int64_t op_started_us(const struct op *op); /* Wall time. */
+uint64_t op_age_ms(const struct op *op);    /* However the clock was set. */
 
 /* Finds an open operation; null if there is none, or no engine any more.  One
  * that is finished but for residue is not open. */

@@ -33,7 +33,8 @@ op_describe(const struct op *op)
     json_set_string(json, "key", op->key);
     json_set_string(json, "request", *request ? request : NULL);
     json_set_string(json, "instance", *instance ? instance : NULL);
-    json_set_string(json, "started", clock_format_iso(op->started_us, started));
+    json_set_string(json, "started",
+                    clock_format_iso(op->started.wall_us, started));
     json_set_string(json, "step", op_step_name(op));
     json_set_string(json, "direction", op->going_back ? "undo" : "run");
     json_set_bool(json, "committed", op->committed);

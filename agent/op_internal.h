@@ -8,6 +8,7 @@
  * operations and back).  For nobody else. */
 
 #include "agent/op.h"
+#include "agent/stamp.h"
 
 /* A step that was left behind: not done after the commit, or not undone. */
 struct residue {
@@ -51,7 +52,8 @@ struct op {
     char *key;
     struct log_context log;
     void *data;
-    int64_t started_us, finished_us;
+    struct stamp started;
+    int64_t finished_us; /* Wall time. */
 
     size_t pos; /* The step that is run or undone. */
     bool going_back, committed, finished;

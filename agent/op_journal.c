@@ -38,7 +38,7 @@ op_journal_format(const struct op *op)
     json_set_string(row, "key", op->key);
     json_set_string(row, "request", op->log.request);
     json_set_string(row, "instance", op->log.instance);
-    json_set_int(row, "started", op->started_us);
+    stamp_save(&op->started, row, "started");
     json_set_string(row, "status", op->finished ? "finished" : "open");
     if (op->finished) {
         json_set_int(row, "finished_at", op->finished_us);
@@ -184,7 +184,7 @@ parse_row(struct op_engine *engine, const struct json *row, struct op *op)
     copy_text(op->log.instance, sizeof op->log.instance,
               json_string_of(row, "instance"));
     op->log.op = op->id;
-    op->started_us = json_int_of(row, "started");
+    stamp_load(row, "started", &op->started);
     op->finished = str_eq(json_string_of(row, "status"), "finished");
     op->is_told = op->finished;
     op->finished_us = json_int_of(row, "finished_at");

@@ -136,7 +136,7 @@ add_process(struct metrics *m, const struct agent *agent)
               driver_is_connected(agent->driver));
     add_gauge(m, "process_start_time_seconds",
               "Start of the agent, since the epoch.",
-              (double)agent->started_us / 1e6);
+              (double)agent->started.wall_us / 1e6);
     if (resident >= 0) {
         add_gauge(m, "process_resident_memory_bytes", "Memory in use.",
                   (double)resident);

@@ -185,7 +185,7 @@ api_status(struct api_call *call)
     json_set_string(json, "version", PACKAGE_VERSION);
     json_set_int(json, "pid", getpid());
     json_set_string(json, "started",
-                    clock_format_iso(agent->started_us, started));
+                    clock_format_iso(agent->started.wall_us, started));
     json_set_string(json, "driver", driver_name(agent->driver));
     json_set_bool(json, "hypervisor_up", driver_is_connected(agent->driver));
     json_set_int(json, "n_instances",

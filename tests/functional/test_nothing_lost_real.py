@@ -7,6 +7,7 @@ over, evenly spread.  Needs a build with --enable-fault-injection.
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from harness.crash import (BACK, DEST, FORTH, SOURCE, TRANSFER_BACK,
                            TURNING_POINT)
 from harness.guest import panics
 from harness.wait import wait_for
+from harness.wallclock import WallClock
 from test_agent import status, wait_status
 from test_migration import boot, files, slowly
 
@@ -22,6 +24,7 @@ pytestmark = [pytest.mark.libvirt, pytest.mark.faults]
 
 EVERY = int(os.environ.get('DROVER_EVERY', 12))
 SOON = {'rpc_response_timeout': 4}
+FREEZE = int(os.environ.get('DROVER_FREEZE', 20))
 
 
 @pytest.fixture
@@ -174,9 +177,9 @@ def test_56_killed_anywhere_after_post_copy(lab, droverd):
 
 # ---- What else can break ----------------------------------------------------
 
-def on_its_way(lab, droverd, **more):
+def on_its_way(lab, droverd, wrapper=(), **more):
     """A slow block migration from hosta to hostb, in the middle of it."""
-    walk = Walk(lab, {host.name: droverd(host.name, on=host,
+    walk = Walk(lab, {host.name: droverd(host.name, on=host, wrapper=wrapper,
                                          settings={**SOON, **slowly(8)})
                       for host in (lab.hosta, lab.hostb)},
                 is_block=True, disk_mib=48, **more)
@@ -199,18 +202,40 @@ def test_libvirtd_killed_in_the_middle(lab, droverd, host):
     walk.settle()
 
 
-def test_agent_stopped_in_the_middle(lab, droverd):
-    """As a machine that swaps: all waits for it, and nothing is lost."""
+@pytest.mark.parametrize('host', ['hosta', 'hostb'])
+def test_agent_frozen_in_the_middle(lab, droverd, host):
+    """As on a machine that swaps: all waits for it, and nothing is lost."""
     walk = on_its_way(lab, droverd)
-    hosta = walk.pair['hosta']
-    hosta.signal(signal.SIGSTOP)
+    agent = walk.pair[host]
+    end = time.monotonic() + FREEZE
+    agent.signal(signal.SIGSTOP)
     try:
-        wait_for(lambda: walk.guest.states()['hostb'] == 'running', 120,
-                 'the guest has arrived')
+        wait_for(lambda: time.monotonic() > end and
+                 walk.guest.states()['hostb'] == 'running', FREEZE + 120,
+                 'the guest has arrived, and time has passed')
     finally:
-        hosta.signal(signal.SIGCONT)
+        agent.signal(signal.SIGCONT)
     walk.settle()
     assert walk.home == 'hostb'
+
+
+@pytest.mark.parametrize('hours', [1, -1])
+def test_clock_set_in_the_middle(lab, droverd, tmp_path, hours):
+    """Neither does it time out, nor has it lasted for an hour; nor when an
+    agent comes back that began it before."""
+    clock = WallClock(tmp_path)
+    start = time.monotonic()
+    walk = on_its_way(lab, droverd, wrapper=clock.wrapper)
+    hosta = walk.pair['hosta']
+    clock.set(hours * 3600)
+    hosta.kill()
+    hosta.start()
+    walk.settle()
+    assert walk.home == 'hostb'
+    hosta.restart()
+    shown = hosta.ctl_json('migration', 'show', walk.guest.name)
+    assert shown['status'] == 'completed'
+    assert 0 < shown['total_ms'] < (time.monotonic() - start) * 1000
 
 
 def test_46_network_is_away_for_a_while(lab, droverd):

@@ -26,6 +26,7 @@ static struct {
     uv_loop_t *loop; /* Null: not installed. */
     uv_timer_t *tick;
     uint64_t now_ms, n_started;
+    int64_t wall_step_us;
     struct waiting *waiting;
     size_t n_waiting, n_room;
     int n_work;
@@ -66,7 +67,7 @@ fake_now_ms(void)
 static int64_t
 fake_wall_us(void)
 {
-    return START_WALL_US + (int64_t)vt.now_ms * 1000;
+    return START_WALL_US + (int64_t)vt.now_ms * 1000 + vt.wall_step_us;
 }
 
 void
@@ -74,11 +75,18 @@ virtual_time_install(uv_loop_t *loop)
 {
     vt.loop = loop;
     vt.now_ms = 0;
+    vt.wall_step_us = 0;
     vt.n_work = 0;
     vt.may_hang = vt.leaves_migrations = false;
     vt.tick = xzalloc(sizeof *vt.tick);
     uv_timer_init(loop, vt.tick);
     clock_set_fake(fake_now_ms, fake_wall_us);
+}
+
+void
+virtual_time_step_wall(int64_t us)
+{
+    vt.wall_step_us += us;
 }
 
 void

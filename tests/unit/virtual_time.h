@@ -12,12 +12,16 @@
  * Threads: the loop. */
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 void virtual_time_install(uv_loop_t *loop);
 void virtual_time_remove(void); /* The loop must run once more. */
 
 uint64_t virtual_time_now_ms(void); /* Since it was installed. */
+
+/* The wall clock is set, so much later or earlier. */
+void virtual_time_step_wall(int64_t us);
 
 /* Counts what the loop does not know of: writes to disk. */
 void virtual_time_add_work(int n);
