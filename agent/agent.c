@@ -281,6 +281,7 @@ on_driver_event(void *aux, const struct driver_event *event)
 
     if (!agent->stopping) {
         adopt_event(agent, event);
+        incoming_event(agent, event);
         if (agent->nova) {
             nova_event(agent->nova, event);
         }

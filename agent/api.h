@@ -63,6 +63,10 @@
  * migration_is_open   instance (UUID), dest
  *                     -> {open: this host moves it there, or takes back that
  *                     it did}; what a destination asks that waits
+ * guest_has_arrived   instance (UUID)
+ *                     -> {arrived: it came to this host and became its own,
+ *                     whatever became of it since}; what a source asks that
+ *                     can't see it
  * migration_abort, migration_force_complete      migration -> null
  * op_list             -                          see op_engine_list()
  * op_show             op (number, key or the beginning of one)

@@ -36,6 +36,7 @@
     API_METHOD(migration_show, ARG("migration"))                               \
     API_METHOD(migration_set, ARG("migration"), ARG("settings"))               \
     API_METHOD(migration_is_open, ARG("instance"), ARG("dest"))                \
+    API_METHOD(guest_has_arrived, ARG("instance"))                             \
     API_METHOD(migration_abort, ARG("migration"))                              \
     API_METHOD(migration_force_complete, ARG("migration"))                     \
     API_METHOD(migrate_once, ARG("uuid"), ARG("instance"), ARG("dest"))        \

@@ -8,6 +8,7 @@
 #include "agent/check.h"
 #include "agent/conduct.h"
 #include "agent/forecaster.h"
+#include "agent/incoming.h"
 #include "agent/migrate_data.h"
 #include "agent/migration.h"
 #include "agent/placement.h"
@@ -512,5 +513,20 @@ api_migration_is_open(struct api_call *call)
     const struct migration *m = op ? op_data(op) : NULL;
     struct json *json = json_object();
     json_set_bool(json, "open", m && str_eq(m->dest, dest));
+    api_reply(call, json);
+}
+
+void
+api_guest_has_arrived(struct api_call *call)
+{
+    const char *uuid = api_text(call, "instance");
+    struct json *json;
+
+    if (!uuid) {
+        api_fail(call, error_new(ERR_VALUE, "instance is a text"));
+        return;
+    }
+    json = json_object();
+    json_set_bool(json, "arrived", incoming_has_arrived(api_agent(call), uuid));
     api_reply(call, json);
 }

@@ -251,6 +251,7 @@ incoming_take_over(struct agent *agent, struct incoming_request *request,
         call->done = done;
         call->aux = aux;
         in->taken_over = true;
+        in->has_arrived = incoming_has_arrived(agent, incoming_uuid(in));
         op_start(agent->ops, &incoming_arrival_type, uuid_generate_text(key),
                  log, in, arrival_accepted, call);
         return;
@@ -314,6 +315,8 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
                              guest->presence == GUEST_POSTCOPY_FAILED);
     struct op *op = incoming_find(call->agent, uuid);
 
+    bool was_here = op && guest && guest->presence == GUEST_OFF &&
+                    incoming_has_arrived(call->agent, uuid);
     guest_free(guest);
     bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
     if (is_unknown && !op) {
@@ -321,8 +324,9 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
         return;
     }
     error_free(error);
-    if (is_here) {
-        log_error(&call->log, "refused to roll back: the guest runs here");
+    if (is_here || was_here) {
+        log_error(&call->log, "refused to roll back: the guest %s here",
+                  is_here ? "runs" : "arrived");
         roll_back_done(
             call,
             error_new(ERR_MIGRATION, "instance '%s' runs on this host", uuid));

@@ -75,6 +75,13 @@ void incoming_roll_back(struct agent *agent, struct incoming_request *request,
  * to make. */
 bool incoming_is_expected(struct agent *agent, const char *instance_uuid);
 
+/* What the hypervisor tells of guests that are waited for. */
+void incoming_event(struct agent *agent, const struct driver_event *event);
+
+/* Has this instance, at the newest attempt to bring it here, become this
+ * host's, whatever became of it since?  False: no, or nobody saw it. */
+bool incoming_has_arrived(struct agent *agent, const char *instance_uuid);
+
 /* Has the source asked at once whether it still sends the guest, and not only
  * in its turn.  ERR_INVALID if this host does not wait for it. */
 struct error *incoming_ask_source(struct agent *agent,

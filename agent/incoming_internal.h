@@ -6,6 +6,7 @@
  *   incoming.c        what the source says: prepare, take over, roll back
  *   incoming_steps.c  what is done then, and the journal's side of it
  *   incoming_watch.c  what is done when the source says nothing
+ *   incoming_arrival.c  what shows that the guest has arrived
  *   incoming_relocate.c  both, of a guest that does not run
  *
  * Threads: the loop. */
@@ -21,6 +22,7 @@ struct incoming {
     struct object *data; /* Null if this agent did not prepare. */
     char *disks;         /* Null: none were asked for. */
     bool taken_over;     /* The source said so. */
+    bool has_arrived;    /* It ran here, or was seen as this host's. */
 
     /* Of a guest at rest (agent/relocate.h). */
     enum migrate_kind kind;
@@ -49,6 +51,9 @@ struct incoming {
 void incoming_watch_start(struct incoming *in, struct op *op);
 void incoming_watch_stop(struct incoming *in);
 void incoming_watch_now(struct incoming *in);
+
+/* Looks whether the guest has arrived, and notes it if so. */
+void incoming_look(struct incoming *in, const struct op *op);
 
 /* Whoever still waits is told that the agent stops. */
 void incoming_free(void *data);

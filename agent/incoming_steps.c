@@ -291,6 +291,7 @@ wait_run(struct op *op, struct op_ticket *ticket)
         op_ticket_done(steal(&in->wait), NULL);
     } else {
         incoming_watch_start(in, op);
+        incoming_look(in, op); /* It may have come while the agent was away. */
     }
 }
 
@@ -307,9 +308,12 @@ arrival_seen(void *aux, struct error *error, struct guest *guest)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
+    const struct incoming *in = op ? op_data(op) : NULL;
+    bool was_here =
+        in && in->has_arrived && guest && guest->presence == GUEST_OFF;
 
     if (!error && guest->presence != GUEST_ACTIVE &&
-        guest->presence != GUEST_POSTCOPY) {
+        guest->presence != GUEST_POSTCOPY && !was_here) {
         error = error_set_arg(
             error_new(ERR_INSTANCE_NOT_RUNNING, "the guest did not arrive"),
             "instance_id", guest->uuid);
@@ -354,6 +358,10 @@ arrived_probe(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
+    if (in->has_arrived) { /* Even if it was shut down since. */
+        op_ticket_answer(ticket, PROBE_YES);
+        return;
+    }
     driver_guest_get(in->agent->driver, incoming_uuid(in), arrival_probed,
                      ticket);
 }
@@ -499,6 +507,7 @@ incoming_save(const void *data)
              in->data ? json_copy(object_json(in->data)) : NULL);
     json_set_string(json, "disks", in->disks);
     json_set_bool(json, "taken_over", in->taken_over);
+    json_set_bool(json, "has_arrived", in->has_arrived);
     if (in->kind != MIGRATE_LIVE) {
         json_set_string(json, "kind", migrate_kind_word(in->kind));
         json_set_string(json, "name", in->name);
@@ -518,6 +527,7 @@ incoming_load(void *aux, const struct json *json, void **ret_data)
     in->context = json_copy(json_get(json, "context"));
     in->disks = xstrdup_null(json_string_of(json, "disks"));
     in->taken_over = json_bool_of(json, "taken_over");
+    in->has_arrived = json_bool_of(json, "has_arrived");
     in->name = xstrdup_null(json_string_of(json, "name"));
     in->definition = xstrdup_null(json_string_of(json, "definition"));
     in->autostart = json_bool_of(json, "autostart");

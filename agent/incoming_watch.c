@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
+#include "agent/migrate_plan.h"
 #include "agent/migration.h"
 #include "agent/peer.h"
 
@@ -18,6 +19,10 @@
  * latter takes the source's word: one that is silent may yet send, though not
  * at the moment, so that its place is given to another.
  * (spec/live-migration 8.3)
+ *
+ * A guest that arrived and was shut down since (agent/incoming_arrival.c) is
+ * this host's, too, unless the source's hypervisor has it: libvirt resumes a
+ * guest at its source when the answer of the destination is lost.
  *
  * A source that is no drover can't be asked, and is believed to be there. */
 
@@ -36,6 +41,10 @@ static void watch_due(uv_timer_t *timer);
 static void source_answered(void *aux, struct json **result,
                             struct error *error);
 static void guest_seen(void *aux, struct error *error, struct guest *guest);
+static void ask_source_for_guest(struct incoming *in, struct watch_call *call);
+static void source_seen(void *aux, struct error *error,
+                        enum guest_presence presence);
+static void take_over(struct incoming *in, struct op *op, const char *why);
 static bool is_arrived(const struct guest *guest);
 static bool is_absent(const struct error *error, const struct guest *guest);
 static bool is_off(const struct guest *guest);
@@ -81,6 +90,9 @@ watch_due(uv_timer_t *timer)
     }
     if (in->is_watched || !source) {
         return;
+    }
+    if (!in->has_arrived) {
+        incoming_look(in, in->op);
     }
     struct watch_call *call = xzalloc(sizeof *call);
     struct json *args = json_object();
@@ -132,18 +144,19 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
     struct incoming *in = find(call, &op);
     const char *source = in ? object_string(in->instance, "host") : NULL;
 
+    if (in && in->wait && in->has_arrived && is_off(guest)) {
+        ask_source_for_guest(in, call);
+        guest_free(guest);
+        return;
+    }
     if (in) {
         in->is_watched = false;
     }
     if (in && in->wait && is_arrived(guest)) {
-        log_warn(op_log(op),
-                 "the guest runs here, and '%s' %s: it is taken "
-                 "over",
-                 source,
-                 call->is_over ? "is through with it" : "does not answer");
-        struct incoming_request request = request_of(in);
-        incoming_take_over(in->agent, &request, op_log(op), signalled, NULL);
-    } else if (in && in->wait && call->is_over && is_absent(error, guest)) {
+        take_over(in, op,
+                  call->is_over ? "is through with it" : "does not answer");
+    } else if (in && in->wait && call->is_over && !in->has_arrived &&
+               is_absent(error, guest)) {
         log_warn(op_log(op),
                  "'%s' does not send the guest any more: the "
                  "preparation is taken back",
@@ -161,6 +174,58 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
     error_free(error);
     guest_free(guest);
     call_free(call);
+}
+
+static void
+ask_source_for_guest(struct incoming *in, struct watch_call *call)
+{
+    const char *source = object_string(in->instance, "host");
+    char *uri = NULL;
+    struct error *error =
+        migrate_plan_uris(in->agent->conf, source, NULL, &uri, NULL);
+
+    if (error) {
+        source_seen(call, error, GUEST_ABSENT);
+    } else {
+        driver_peer_presence(in->agent->driver, uri, incoming_uuid(in),
+                             source_seen, call);
+    }
+    free(uri);
+}
+
+static void
+source_seen(void *aux, struct error *error, enum guest_presence presence)
+{
+    struct watch_call *call = aux;
+    struct op *op = NULL;
+    struct incoming *in = find(call, &op);
+    bool is_gone = error
+                       ? !call->is_over /* All of it keeps silent. */
+                       : presence == GUEST_ABSENT || presence == GUEST_MIGRATED;
+
+    if (in) {
+        in->is_watched = false;
+    }
+    if (in && in->wait && is_gone) {
+        take_over(in, op, "has it no more");
+    } else if (in && in->wait) {
+        log_limited(LOG_LEVEL_WARN, op_log(op),
+                    "the guest arrived and is off, and may be at its source, "
+                    "too: somebody has to decide");
+        slot_release(steal(&in->place));
+    }
+    error_free(error);
+    call_free(call);
+}
+
+static void
+take_over(struct incoming *in, struct op *op, const char *why)
+{
+    struct incoming_request request = request_of(in);
+
+    log_warn(op_log(op), "the guest arrived, and '%s' %s: it is taken over",
+             object_string(in->instance, "host"), why);
+    incoming_take_over(in->agent, &request, op_log(op), signalled, NULL);
 }
 
 static bool

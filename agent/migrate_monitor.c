@@ -44,6 +44,7 @@ migrate_monitor_start(struct op *op, struct op_ticket *ticket,
     mm->agent = m->agent;
     mm->ticket = ticket;
     mm->uuid = xstrdup(object_string(m->instance, "uuid"));
+    mm->dest = xstrdup(m->dest);
     mm->dest_uri = migration_dest_uri(m);
     /* Taken up again: its time-out counts from the transfer's beginning. */
     if (!request && age_ms < now) {
@@ -411,7 +412,8 @@ ask_presence(struct migrate_monitor *mm)
 }
 
 static void
-peer_answered(void *aux, struct error *error, enum guest_presence presence)
+peer_answered(void *aux, struct error *error, enum guest_presence presence,
+              bool has_arrived)
 {
     struct migrate_monitor *mm = aux;
 
@@ -422,6 +424,7 @@ peer_answered(void *aux, struct error *error, enum guest_presence presence)
     } else {
         mm->input.peer_known = true;
         mm->input.peer_presence = presence;
+        mm->input.peer_has_arrived = has_arrived;
     }
     round_run(mm);
     put(mm);
@@ -431,8 +434,8 @@ static void
 ask_peer(struct migrate_monitor *mm)
 {
     mm->n_pending++;
-    driver_peer_presence(mm->agent->driver, mm->dest_uri, mm->uuid,
-                         peer_answered, mm);
+    migration_ask_peer(mm->agent, mm->dest, mm->dest_uri, mm->uuid,
+                       peer_answered, mm);
 }
 
 /* Progress, coalesced: one save at a time. (4.6) */
@@ -567,6 +570,7 @@ put(struct migrate_monitor *mm)
     monitor_free(mm->core);
     error_free(mm->call_error);
     free(mm->uuid);
+    free(mm->dest);
     free(mm->dest_uri);
     free(mm);
 }

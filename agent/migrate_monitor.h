@@ -21,7 +21,7 @@ struct migrate_monitor {
     struct agent *agent;
     struct op_ticket *ticket; /* Null once the outcome is told. */
     struct monitor *core;
-    char *uuid, *dest_uri;
+    char *uuid, *dest, *dest_uri;
     uv_timer_t timer;
     unsigned n_pending; /* Calls to the driver, and the timer's closing. */
     bool adopted;       /* After a restart: the call is nobody's any more. */

@@ -28,9 +28,9 @@ migrate_plan_uris(const struct conf *conf, const char *dest,
         .tunnelled = conf->libvirt.live_migration_tunnelled,
     };
 
-    return migrate_uri_make(&options, dest,
-                            migrate_data_target_connect_addr(data),
-                            ret_dest_uri, ret_migrate_uri);
+    return migrate_uri_make(
+        &options, dest, data ? migrate_data_target_connect_addr(data) : NULL,
+        ret_dest_uri, ret_migrate_uri);
 }
 
 unsigned

@@ -12,7 +12,8 @@
 #include "rpc/object.h"
 
 /* The libvirt of the destination, and where the data go (null: libvirt
- * chooses); the second may be a null pointer.  Both are the caller's. */
+ * chooses); the second may be a null pointer.  Both are the caller's.  Null
+ * 'data': the destination named no address. */
 struct error *migrate_plan_uris(const struct conf *conf, const char *dest,
                                 const struct object *data, char **ret_dest_uri,
                                 char **ret_migrate_uri) WARN_UNUSED;

@@ -108,7 +108,7 @@ struct probe {
 
 static enum probe_answer
 answer_of(const struct probe *probe, const struct migration *m,
-          enum guest_presence presence)
+          enum guest_presence presence, bool has_arrived)
 {
     switch (presence) {
     case GUEST_ACTIVE:
@@ -120,6 +120,9 @@ answer_of(const struct probe *probe, const struct migration *m,
     case GUEST_INCOMING:        /* libvirt is about to decide. */
         return PROBE_UNKNOWN;
     case GUEST_OFF: /* It may have arrived, and ended since. */
+        if (has_arrived) {
+            return PROBE_YES;
+        }
         return probe->is_defined_here ? PROBE_NO : PROBE_UNKNOWN;
     case GUEST_ABSENT:
     case GUEST_MIGRATED:
@@ -129,14 +132,15 @@ answer_of(const struct probe *probe, const struct migration *m,
 }
 
 static void
-peer_probed(void *aux, struct error *error, enum guest_presence presence)
+peer_probed(void *aux, struct error *error, enum guest_presence presence,
+            bool has_arrived)
 {
     struct probe *probe = aux;
     struct op_ticket *ticket = probe->ticket;
     struct op *op = op_ticket_op(ticket);
     const struct migration *m = op ? op_data(op) : NULL;
     enum probe_answer answer =
-        error ? PROBE_UNKNOWN : answer_of(probe, m, presence);
+        error ? PROBE_UNKNOWN : answer_of(probe, m, presence, has_arrived);
 
     if (m && error) {
         log_warn(op_log(op), "where the guest runs is not known: %s",
@@ -188,7 +192,8 @@ twin_noted(void *aux, struct error *error)
  * to arrive may be on its way out.  One that can't be asked does not keep the
  * guest from being where it is. */
 static void
-twin_probed(void *aux, struct error *error, enum guest_presence presence)
+twin_probed(void *aux, struct error *error, enum guest_presence presence,
+            bool has_arrived UNUSED)
 {
     struct probe *probe = aux;
     struct op_ticket *ticket = probe->ticket;
@@ -236,15 +241,15 @@ own_probed(void *aux, struct error *error, struct guest *guest)
         return;
     }
     struct migration *m = op_data(op);
-    if (found.runs_here && !m->transfer_started_us) {
+    if (found.runs_here && !m->transfer_started.wall_us) {
         op_ticket_answer(ticket, PROBE_NO);
         return;
     }
     AUTO_FREE uri = migration_dest_uri(m);
-    driver_peer_presence(m->agent->driver, uri,
-                         object_string(m->instance, "uuid"),
-                         found.runs_here ? twin_probed : peer_probed,
-                         xmemdup(&found, sizeof found));
+    migration_ask_peer(m->agent, m->dest, uri,
+                       object_string(m->instance, "uuid"),
+                       found.runs_here ? twin_probed : peer_probed,
+                       xmemdup(&found, sizeof found));
 }
 
 void

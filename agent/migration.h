@@ -168,6 +168,15 @@ void migration_keep_numbers(struct op *op);
 /* Where libvirt's peer is reached; "" if that can't be said. The caller's. */
 char *migration_dest_uri(const struct migration *m);
 
+/* migrate_peer.c: what libvirt of 'dest' has of the guest; and, of one that is
+ * off there, whether its agent saw it arrive.  An error: nobody knows. */
+typedef void migration_peer_done(void *aux, struct error *error,
+                                 enum guest_presence presence,
+                                 bool has_arrived);
+void migration_ask_peer(struct agent *agent, const char *dest,
+                        const char *dest_uri, const char *uuid,
+                        migration_peer_done *done, void *aux);
+
 /* migrate_reserve.c */
 void migration_reserve_run(struct op *op, struct op_ticket *ticket);
 void migration_reserve_undo(struct op *op, struct op_ticket *ticket);

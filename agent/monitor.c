@@ -464,7 +464,7 @@ judge_absent(const struct monitor *monitor, const struct monitor_input *input)
     case GUEST_ABSENT:
     case GUEST_OFF:
     case GUEST_MIGRATED:
-        if (has_left(input, monitor->presence)) {
+        if (has_left(input, monitor->presence) || input->peer_has_arrived) {
             return MONITOR_COMPLETED;
         }
         return may_have_ended_there(monitor, input) ? MONITOR_RUNNING

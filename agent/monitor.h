@@ -40,8 +40,9 @@ struct monitor_input {
     /* Evidence, where it was asked for (MONITOR_ASK_*). */
     bool presence_known, peer_known;
     enum guest_presence presence, peer_presence;
-    bool stop_seen;  /* A STOPPED event came, with ... */
-    int stop_detail; /* ... of enum stop_detail. */
+    bool peer_has_arrived; /* And is off now: its agent saw it come. */
+    bool stop_seen;        /* A STOPPED event came, with ... */
+    int stop_detail;       /* ... of enum stop_detail. */
 };
 
 /* What to do now; several at once. */

@@ -3,6 +3,7 @@
 #include "agent/op.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/op_internal.h"
@@ -26,6 +27,7 @@ static void refuse(struct op_engine *, struct error *,
                    void *aux);
 static void refusal_deliver(struct completion *);
 static const struct op *find_any(const struct op_engine *, const char *key);
+static bool is_among(const struct op_type *, const struct op_type *const *);
 static struct op *first_open(struct op *);
 static void op_free(struct op *);
 
@@ -266,6 +268,32 @@ op_is_known_finished(struct op_engine *engine, const char *key)
     return false;
 }
 
+bool
+op_latest_was_done(const struct op_engine *engine,
+                   const struct op_type *const *types, const char *instance)
+{
+    int64_t latest = 0;
+    bool was_done = false;
+
+    for (size_t i = 0; i < engine->n_known; i++) {
+        const struct known *known = &engine->known[i];
+
+        if (known->id > latest && str_eq(known->instance, instance) &&
+            is_among(known->type, types)) {
+            latest = known->id;
+            was_done = !known->went_back;
+        }
+    }
+    for (const struct op *op = engine->first; op; op = op->next) {
+        if (op->id > latest && str_eq(op->log.instance, instance) &&
+            is_among(op->type, types)) {
+            latest = op->id;
+            was_done = op->finished && !op->going_back;
+        }
+    }
+    return was_done;
+}
+
 void
 op_engine_prune(struct op_engine *engine, unsigned days)
 {
@@ -304,15 +332,14 @@ op_engine_add(struct op_engine *engine, struct op *op)
 }
 
 void
-op_engine_add_known(struct op_engine *engine, int64_t id, const char *key,
-                    int64_t finished_us)
+op_engine_add_known(struct op_engine *engine, const struct known *known)
 {
     if (engine->n_known == engine->n_known_room) {
         engine->known =
             xgrow(engine->known, &engine->n_known_room, sizeof *engine->known);
     }
-    engine->known[engine->n_known++] = (struct known){
-        .id = id, .finished_us = finished_us, .key = xstrdup(key)};
+    engine->known[engine->n_known] = *known;
+    engine->known[engine->n_known++].key = xstrdup(known->key);
 }
 
 void
@@ -321,7 +348,13 @@ op_retire(struct op *op)
     struct op_engine *engine = op->engine;
     struct log_context log = op->log;
 
-    op_engine_add_known(engine, op->id, op->key, op->finished_us);
+    struct known known = {.id = op->id,
+                          .finished_us = op->finished_us,
+                          .key = op->key,
+                          .type = op->type,
+                          .went_back = op->going_back};
+    memcpy(known.instance, log.instance, sizeof known.instance);
+    op_engine_add_known(engine, &known);
     op_discard(op);
     op_residue_note(engine, log.instance);
 }
@@ -382,6 +415,15 @@ find_any(const struct op_engine *engine, const char *key)
         op = op->next;
     }
     return op;
+}
+
+static bool
+is_among(const struct op_type *type, const struct op_type *const *types)
+{
+    while (*types && *types != type) {
+        types++;
+    }
+    return *types;
 }
 
 static struct op *

@@ -203,6 +203,13 @@ void op_engine_count(const struct op_engine *engine, unsigned *ret_n_open,
 /* True if an operation of this key ended within the journal's memory. */
 bool op_is_known_finished(struct op_engine *engine, const char *key);
 
+/* True if of the operations of one of 'types' (ends with null) about this
+ * instance the newest that the journal remembers is over, and did not go back.
+ */
+bool op_latest_was_done(const struct op_engine *engine,
+                        const struct op_type *const *types,
+                        const char *instance);
+
 /* Deletes finished operations older than this. */
 void op_engine_prune(struct op_engine *engine, unsigned days);
 

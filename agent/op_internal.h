@@ -88,6 +88,9 @@ struct op {
 struct known {
     int64_t id, finished_us;
     char *key;
+    const struct op_type *type; /* Null: not known. */
+    char instance[sizeof((struct log_context *)0)->instance]; /* Or "". */
+    bool went_back;
 };
 
 struct op_engine {
@@ -105,8 +108,7 @@ struct op_engine {
 
 /* op.c */
 void op_engine_add(struct op_engine *engine, struct op *op);
-void op_engine_add_known(struct op_engine *engine, int64_t id, const char *key,
-                         int64_t finished_us);
+void op_engine_add_known(struct op_engine *engine, const struct known *known);
 void op_retire(struct op *op);  /* Only its key is kept. */
 void op_discard(struct op *op); /* Out of the list and freed. */
 

@@ -16,6 +16,8 @@
  * or, at the end, "status": "finished" with "finished_at"; the data go then,
  * unless something was left behind.  Times are microseconds. */
 
+static void remember(struct op_engine *, int64_t id, const char *key,
+                     const struct json *row);
 static const char *direction(bool is_undo);
 static struct json *residue_to_json(const struct op *);
 static struct json *error_to_json(const struct error *error);
@@ -64,7 +66,7 @@ op_journal_parse(struct op_engine *engine, int64_t id, const char *key,
 
     if (!error && str_eq(json_string_of(row, "status"), "finished") &&
         json_size(json_get(row, "residue")) == 0) {
-        op_engine_add_known(engine, id, key, json_int_of(row, "finished_at"));
+        remember(engine, id, key, row);
         return NULL;
     }
     if (!error) {
@@ -78,6 +80,24 @@ op_journal_parse(struct op_engine *engine, int64_t id, const char *key,
         error = parse_row(engine, row, op);
     }
     return error_wrap(error, "operation %lld in the journal", (long long)id);
+}
+
+static void
+remember(struct op_engine *engine, int64_t id, const char *key,
+         const struct json *row)
+{
+    AUTO_FREE own_key = xstrdup(key);
+    struct known known = {
+        .id = id,
+        .finished_us = json_int_of(row, "finished_at"),
+        .key = own_key,
+        .type = find_type(engine, json_string_of(row, "type")),
+        .went_back = str_eq(json_string_of(row, "direction"), direction(true)),
+    };
+
+    copy_text(known.instance, sizeof known.instance,
+              json_string_of(row, "instance"));
+    op_engine_add_known(engine, &known);
 }
 
 void

@@ -18,6 +18,7 @@
 #include "agent/incoming.h"
 #include "agent/incoming_places.h"
 #include "tests/unit/two_agents.h"
+#include "tests/unit/virtual_time.h"
 
 #define AT_A (1u << A)
 #define AT_B (1u << B)
@@ -523,6 +524,42 @@ test_source_that_never_comes_back_is_not_waited_for(void **state)
     assert_string_equal(ta_status(ta), "completed");
 }
 
+static bool
+doom_dest_as_it_starts(struct ta_host *host, bool is_done, const char *body)
+{
+    if (!is_done && host == &host->ta->hosts[A] && body &&
+        strstr(body, "\"step\":\"transfer\"")) {
+        ta_doom(&host->ta->hosts[B]);
+        host->ta->tap = NULL;
+    }
+    return true;
+}
+
+/* The guest arrives at hostb and is shut down there, and its source does not
+ * know. */
+static void
+arrive_and_end(struct two_agents *ta, bool is_seen)
+{
+    AUTO_FREE stop = xasprintf("guest-stop %s", ta->uuid);
+
+    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
+    if (!is_seen) {
+        ta->tap = doom_dest_as_it_starts;
+    }
+    ta_conduct(ta);
+    if (!is_seen) {
+        ta_until(ta, ta->hosts[B].is_dying);
+        ta_crash(ta, B);
+    }
+    ta_until(ta, ta_guest_active_at(ta) == AT_B);
+    assert_string_equal(step(ta), "transfer");
+    ta_crash(ta, A);
+    free(ta_steer_past(ta, B, stop));
+    if (!is_seen) {
+        ta_up(ta, B);
+    }
+}
+
 /* Nobody saw it arrive, and nobody claims that it did not: what there is of it
  * stays where it is. */
 static void
@@ -530,12 +567,7 @@ test_guest_that_ended_unseen_over_there_is_not_destroyed(void **state)
 {
     struct two_agents *ta = *state;
 
-    ta_steer(ta, A, "bandwidth 400"); /* 0.2 s */
-    ta_conduct(ta);
-    ta_until(ta, str_eq(step(ta), "transfer"));
-    ta_crash(ta, A);
-    ta_until(ta, ta_guest_active_at(ta) == AT_B);
-    ta_steer(ta, B, "guest-stop %s", ta->uuid);
+    arrive_and_end(ta, false);
     ta_up(ta, A);
     uint64_t start_ms = ta_now_ms();
     ta_until(ta, ta_now_ms() > start_ms + 300 * 1000);
@@ -546,6 +578,51 @@ test_guest_that_ended_unseen_over_there_is_not_destroyed(void **state)
     ta_steer(ta, B, "guest-start %s", ta->uuid);
     ta_rest(ta);
     assert_is_at_b_alone(ta);
+}
+
+static void
+assert_arrived_and_ended(struct two_agents *ta)
+{
+    assert_record(ta, B, POWER_SHUTDOWN);
+    assert_has_disk(ta, B);
+    assert_int_equal(ta_guest_active_at(ta), 0);
+}
+
+static void
+test_source_is_told_that_the_guest_had_arrived(void **state)
+{
+    struct two_agents *ta = *state;
+
+    arrive_and_end(ta, true);
+    ta_crash(ta, B); /* It is in the journal. */
+    ta_up(ta, B);
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_arrived_and_ended(ta);
+    assert_no_files(ta, A);
+    assert_no_record(ta, A);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
+static void
+test_guest_that_arrived_and_ended_is_taken_over_from_a_dead_source(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta->hosts[B].conf->long_rpc_timeout = 300;
+    arrive_and_end(ta, true);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 200 * 1000);
+    assert_true(incoming_is_expected(ta->hosts[B].agent, ta->uuid));
+    ta_until(ta, has_record(ta, B));
+    assert_arrived_and_ended(ta);
+
+    /* Though that is over long since. */
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_arrived_and_ended(ta);
+    assert_no_files(ta, A);
+    assert_string_equal(ta_status(ta), "completed");
 }
 
 static enum memory_fate
@@ -580,13 +657,8 @@ test_guest_that_was_shut_down_before_the_post_is_kept(void **state)
 {
     struct two_agents *ta = *state;
 
-    ta->filter = die_before_the_post;
-    ta_conduct(ta);
-    ta_until(ta, ta->hosts[A].is_dying);
-    ta_crash(ta, A);
-    ta->filter = NULL;
+    arrive_and_end(ta, false);
     assert_int_equal(unlink(ta->hosts[A].store_path), 0);
-    ta_steer(ta, B, "guest-stop %s", ta->uuid);
     ta_up(ta, A);
     uint64_t start_ms = ta_now_ms();
     ta_until(ta, ta_now_ms() > start_ms + 300 * 1000);
@@ -598,6 +670,19 @@ test_guest_that_was_shut_down_before_the_post_is_kept(void **state)
     assert_int_equal(ta_guest_active_at(ta), AT_B);
     assert_record(ta, B, POWER_RUNNING);
     assert_has_disk(ta, B);
+}
+
+static void
+test_guest_that_arrived_and_ended_is_this_hosts_if_the_source_forgot(
+    void **state)
+{
+    struct two_agents *ta = *state;
+
+    arrive_and_end(ta, true);
+    assert_int_equal(unlink(ta->hosts[A].store_path), 0);
+    ta_up(ta, A);
+    ta_rest(ta);
+    assert_arrived_and_ended(ta);
 }
 
 static enum memory_fate
@@ -1785,6 +1870,55 @@ test_what_can_not_be_changed_is_refused(void **state)
     ta_conduct(ta);
     ta_until(ta, is_moving(ta));
     assert_int_equal(set(ta, "{}"), ERR_VALUE);
+/* A destination whose source is silent waits, as libvirt over there may still
+ * send; its place is another's. */
+static void
+test_silent_source_of_a_transfer_that_hangs_is_waited_for(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta->hosts[B].conf->long_rpc_timeout = 300;
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+    ta_crash(ta, A);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 1000 * 1000);
+    assert_true(incoming_is_expected(ta->hosts[B].agent, ta->uuid));
+    assert_has_disk(ta, B);
+    assert_int_equal(ta_guest_active_at(ta), AT_A);
+
+    ta_crash(ta, B); /* Nor does it take it back when it starts. */
+    ta_up(ta, B);
+    ta_until(ta, ta_now_ms() > start_ms + 2000 * 1000);
+    assert_has_disk(ta, B);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    end_slow_one(ta);
+    assert_string_equal(ta_status(ta), "completed");
+}
+
+static void
+test_clock_that_is_set_times_nothing_out(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1, \"completion_timeout\": 1000}");
+    virtual_time_step_wall(7200 * INT64_C(1000000));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 3);
+    virtual_time_step_wall(-14400 * INT64_C(1000000));
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    pass(ta, 3);
+    end_slow_one(ta);
+    assert_null(strstr(ta->statuses, "cancelled"));
+    AUTO_OBJECT record = ta_migration(ta, A);
+    int64_t total_ms = json_int_of(object_get(record, "stats"), "total_ms");
+    assert_in_range(total_ms, 1, 3600 * 1000);
+}
+
     assert_int_equal(set(ta, "{\"downtime\": 0}"), ERR_VALUE);
     assert_int_equal(set(ta, "{\"timeout_action\": \"abort\"}"), ERR_VALUE);
     ta_steer(ta, A, "release");
@@ -2170,6 +2304,12 @@ main(void)
         TEST(test_timeout_counts_from_the_transfer_also_after_a_restart),
         TEST(test_transfer_keeps_its_place_after_a_restart),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
+        TEST(test_source_is_told_that_the_guest_had_arrived),
+        TEST(
+            test_guest_that_arrived_and_ended_is_taken_over_from_a_dead_source),
+        TEST(
+            test_guest_that_arrived_and_ended_is_this_hosts_if_the_source_forgot),
+        TEST(test_silent_source_of_a_transfer_that_hangs_is_waited_for),
         TEST(
             test_pause_that_the_hypervisor_was_away_for_is_told_when_it_is_back),
         TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
@@ -2195,3 +2335,4 @@ main(void)
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+        TEST(test_clock_that_is_set_times_nothing_out),

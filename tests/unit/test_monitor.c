@@ -992,10 +992,30 @@ test_a_broken_postcopy_is_mended_with_backoff(void **state)
     assert_int_equal(n_mends, 8);
 }
 
+static void
+test_guest_that_was_seen_to_arrive_has_moved_though_it_is_off(
+    void **state UNUSED)
+{
+    struct monitor_input input = ended_badly();
+
+    input.peer_has_arrived = true;
+    assert_int_equal(settle_new(input, GUEST_ABSENT, GUEST_OFF),
+                     MONITOR_COMPLETED);
+    assert_int_equal(settle_new(input, GUEST_OFF, GUEST_OFF),
+                     MONITOR_COMPLETED);
+    assert_int_equal(settle_new(input, GUEST_ACTIVE, GUEST_OFF),
+                     MONITOR_FAILED);
+    input.peer_has_arrived = false;
+    assert_int_equal(settle_new(input, GUEST_ABSENT, GUEST_OFF),
+                     MONITOR_RUNNING);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            test_guest_that_was_seen_to_arrive_has_moved_though_it_is_off),
         cmocka_unit_test(test_27_downtime_grows_as_in_the_table),
         cmocka_unit_test(test_missed_downtime_steps_are_skipped),
         cmocka_unit_test(test_downtime_that_was_set_by_hand_stays),
