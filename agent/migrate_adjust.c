@@ -36,6 +36,14 @@ migrate_adjust(struct migrate_monitor *mm, const struct monitor_output *out)
         mm->n_pending++;
         driver_migrate_throttle(mm->agent->driver, mm->uuid, action_done, mm);
     }
+    if (out->actions & MONITOR_BREAK) {
+        log_warn(log_of(mm), "%s: its connections are broken",
+                 out->is_silent ? "nothing moves, and the destination can't be "
+                                  "reached"
+                                : "the abort has no effect");
+        mm->n_pending++;
+        driver_migrate_break(mm->agent->driver, mm->uuid, action_done, mm);
+    }
 }
 
 /* Somebody may have set the pause past us, with virsh: it stays. */

@@ -328,7 +328,7 @@ suspend_asked(void *aux, struct error *error, struct guest *guest)
 static bool
 is_abort_due(const struct migrate_monitor *mm)
 {
-    return mm->abort_wanted && !mm->input.call_returned &&
+    return mm->abort_wanted && !mm->input.call_returned && !mm->is_aborting &&
            !monitor_is_postcopy(mm->core) &&
            mm->input.stats.type == JOB_UNBOUNDED;
 }
@@ -336,8 +336,11 @@ is_abort_due(const struct migrate_monitor *mm)
 static void
 abort_repeated(void *aux, struct error *error)
 {
+    struct migrate_monitor *mm = aux;
+
+    mm->is_aborting = false;
     error_free(error); /* The job may end at any moment. */
-    put(aux);
+    put(mm);
 }
 
 static void
@@ -355,6 +358,7 @@ act(struct migrate_monitor *mm, const struct monitor_output *out)
     }
     if (is_abort_due(mm)) {
         mm->n_pending++;
+        mm->is_aborting = true;
         driver_migrate_abort(driver, mm->uuid, abort_repeated, mm);
     }
     if (out->actions & MONITOR_SUSPEND) {
@@ -601,6 +605,7 @@ core_options(const struct migration *m)
         .permit_postcopy = m->flags & MIGRATE_POSTCOPY,
         .permit_throttle = m->flags & MIGRATE_THROTTLE,
         .convergence = migrate_settings_convergence(&m->settings, conf),
+        .silence_s = (unsigned)libvirt->live_migration_silence_timeout,
         .save_interval_s = (unsigned)libvirt->live_migration_monitor_interval,
     };
 }

@@ -27,6 +27,7 @@ struct migrate_monitor {
     bool adopted;       /* After a restart: the call is nobody's any more. */
     unsigned n_idle;    /* Rounds without a job since. */
     bool stopped, in_round, is_saving, abort_wanted;
+    bool is_aborting; /* An abort is on its way again. */
     struct monitor_input input;
     struct job_stats last;    /* The newest that said anything. */
     struct error *call_error; /* Of the migrate call. */

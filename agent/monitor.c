@@ -6,6 +6,7 @@
 
 #include "agent/converge.h"
 #include "agent/downtime.h"
+#include "agent/stuck.h"
 
 #define ROUND_MS 500u      /* Between two questions, as Nova has it. */
 #define ROUND_LAST_MS 100u /* When the end is near. */
@@ -34,6 +35,7 @@ struct monitor {
     bool was_saved, was_logged;
     struct downtime downtime;
     struct converge converge;
+    struct stuck stuck;
 
     bool force_wanted, is_forced;
     bool abort_noted, is_postcopy;
@@ -46,10 +48,13 @@ struct monitor {
     uint64_t now_ms; /* Of the last round. */
 };
 
-static void run_job(struct monitor *monitor, const struct job_stats *stats,
+static void run_job(struct monitor *monitor, const struct monitor_input *input,
                     struct monitor_output *ret);
 static void report(struct monitor *monitor, struct monitor_output *ret);
 static void run_force(struct monitor *monitor, struct monitor_output *ret);
+static void run_stuck(struct monitor *monitor,
+                      const struct monitor_input *input,
+                      struct monitor_output *ret);
 static void run_timeout(struct monitor *monitor, uint64_t elapsed_ms,
                         struct monitor_output *ret);
 static unsigned run_policy(struct monitor *monitor,
@@ -102,6 +107,7 @@ monitor_create(const struct monitor_options *options, uint64_t start_ms)
         convergence_actions(&policy) & CONVERGENCE_DOWNTIME;
     downtime_init(&monitor->downtime, &downtime);
     converge_init(&monitor->converge, &policy);
+    stuck_init(&monitor->stuck, options->silence_s);
     return monitor;
 }
 
@@ -127,7 +133,7 @@ monitor_run(struct monitor *monitor, uint64_t now_ms,
         /* The job goes on, even if the call was lost with a connection.  A
          * bounded one is none of ours. */
         if (input->stats.type == JOB_UNBOUNDED) {
-            run_job(monitor, &input->stats, ret);
+            run_job(monitor, input, ret);
         }
     } else if (input->call_returned) {
         if (is_active) {
@@ -250,7 +256,7 @@ monitor_progress(const struct job_stats *stats)
 /* While the job runs. */
 
 static void
-run_job(struct monitor *monitor, const struct job_stats *stats,
+run_job(struct monitor *monitor, const struct monitor_input *input,
         struct monitor_output *ret)
 {
     uint64_t now = monitor->now_ms;
@@ -266,8 +272,9 @@ run_job(struct monitor *monitor, const struct job_stats *stats,
         return;
     }
     run_timeout(monitor, elapsed_ms, ret);
-    unsigned due = run_policy(monitor, stats, ret);
+    unsigned due = run_policy(monitor, &input->stats, ret);
     run_force(monitor, ret);
+    run_stuck(monitor, input, ret);
     set_downtime(monitor, elapsed_ms, due, ret);
     if (due && ret->actions & POLICY_ACTIONS) {
         ret->n_stalled = monitor->converge.n_stalled;
@@ -298,6 +305,27 @@ run_force(struct monitor *monitor, struct monitor_output *ret)
     monitor->is_forced = true;
     ret->actions |=
         monitor->options.permit_postcopy ? MONITOR_POSTCOPY : MONITOR_SUSPEND;
+}
+
+static void
+run_stuck(struct monitor *monitor, const struct monitor_input *input,
+          struct monitor_output *ret)
+{
+    switch (stuck_run(&monitor->stuck, monitor->now_ms, &input->stats,
+                      monitor->abort_noted, input->peer_known)) {
+    case STUCK_NOT:
+        break;
+    case STUCK_ASK_PEER:
+        ret->actions |= MONITOR_ASK_PEER;
+        break;
+    case STUCK_SILENT:
+        ret->is_silent = true;
+        ret->actions |= MONITOR_BREAK;
+        break;
+    case STUCK_IN_ABORT:
+        ret->actions |= MONITOR_BREAK;
+        break;
+    }
 }
 
 static void

@@ -25,6 +25,7 @@ struct monitor_options {
     bool permit_postcopy, permit_throttle;
     struct convergence convergence; /* Steps not permitted are left out. */
     unsigned save_interval_s;
+    unsigned silence_s; /* See agent/stuck.h. */
 };
 
 /* One round's input. */
@@ -59,6 +60,8 @@ enum monitor_action {
     /* Post-copy broke: try to go on with it (MIGRATE_POSTCOPY_RESUME). */
     MONITOR_RESUME_POSTCOPY = 1 << 8,
     MONITOR_THROTTLE = 1 << 9,
+    /* The link is gone, or an abort has no effect. */
+    MONITOR_BREAK = 1 << 10,
 };
 
 enum monitor_outcome {
@@ -79,6 +82,7 @@ struct monitor_output {
      * gain, of which the best left so much memory. */
     unsigned n_stalled;
     int64_t best_left;
+    bool is_silent; /* MONITOR_BREAK: nobody aborted it. */
 };
 
 struct monitor;

@@ -32,6 +32,7 @@ LOG_MODULE(driver);
     ENTRY(unprepare)             \
     ENTRY(migrate)               \
     ENTRY(migrate_abort)         \
+    ENTRY(migrate_break)         \
     ENTRY(migrate_set_downtime)  \
     ENTRY(migrate_get_downtime)  \
     ENTRY(migrate_set_bandwidth) \

@@ -423,6 +423,11 @@ struct driver_ops {
                              const struct migrate_request *request);
     /* Any time: while migrate() blocks.  No job is ERR_INVALID. */
     struct error *(*migrate_abort)(void *state, const char *uuid);
+    /* Breaks its connections with the other host, as an end of the link would:
+     * whatever waits for them fails.  Any time; nothing to break is success,
+     * also where the hypervisor can't.  Not in post-copy: it would be stopped.
+     */
+    struct error *(*migrate_break)(void *state, const char *uuid);
     struct error *(*migrate_set_downtime)(void *state, const char *uuid,
                                           unsigned ms);
     /* What it has now, whoever set it. */
@@ -589,6 +594,8 @@ void driver_unprepare(struct driver *, const struct prepare_request *request,
 void driver_migrate(struct driver *, struct migrate_request *request,
                     driver_done *done, void *aux);
 void driver_migrate_abort(struct driver *, const char *uuid, driver_done *done,
+                          void *aux);
+void driver_migrate_break(struct driver *, const char *uuid, driver_done *done,
                           void *aux);
 void driver_migrate_set_downtime(struct driver *, const char *uuid, unsigned ms,
                                  driver_done *done, void *aux);

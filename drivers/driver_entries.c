@@ -102,6 +102,7 @@ RUN(prepare, c->prepare)
 RUN(unprepare, c->prepare)
 RUN(migrate, c->migrate)
 RUN(migrate_abort, c->text)
+RUN(migrate_break, c->text)
 RUN(migrate_set_downtime, c->text, c->number)
 RUN(migrate_get_downtime, c->text, &c->ret_number)
 RUN(migrate_set_bandwidth, c->text, c->number)
@@ -331,6 +332,7 @@ driver_copy(struct driver *driver, const struct copy_request *request,
         driver_call_submit(c);                                        \
     }
 PLAIN_UUID_CALL(migrate_abort)
+PLAIN_UUID_CALL(migrate_break)
 PLAIN_UUID_CALL(migrate_throttle)
 PLAIN_UUID_CALL(migrate_postcopy)
 PLAIN_UUID_CALL(suspend)

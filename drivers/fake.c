@@ -524,6 +524,7 @@ const struct driver_ops drover_driver = {
     .unprepare = fake_unprepare,
     .migrate = fake_migrate,
     .migrate_abort = fake_migrate_abort,
+    .migrate_break = fake_migrate_break,
     .migrate_set_downtime = fake_migrate_set_downtime,
     .migrate_get_downtime = fake_migrate_get_downtime,
     .migrate_throttle = fake_migrate_throttle,

@@ -46,6 +46,7 @@
     FAKE_OP(unprepare)             \
     FAKE_OP(migrate)               \
     FAKE_OP(migrate_abort)         \
+    FAKE_OP(migrate_break)         \
     FAKE_OP(migrate_set_downtime)  \
     FAKE_OP(migrate_get_downtime)  \
     FAKE_OP(migrate_throttle)      \
@@ -179,6 +180,7 @@ char *fake_files_list(struct fake_store *store, const char *host);
 /* fake_migrate.c: entries again. */
 struct error *fake_migrate(void *state, const struct migrate_request *request);
 struct error *fake_migrate_abort(void *state, const char *uuid);
+struct error *fake_migrate_break(void *state, const char *uuid);
 struct error *fake_migrate_set_downtime(void *state, const char *uuid,
                                         unsigned ms);
 struct error *fake_migrate_get_downtime(void *state, const char *uuid,

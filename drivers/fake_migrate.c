@@ -112,6 +112,21 @@ fake_migrate_abort(void *state, const char *uuid)
 }
 
 struct error *
+fake_migrate_break(void *state, const char *uuid)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    struct error *error = fake_enter(fake, FAKE_migrate_break);
+    struct migration *m = error ? NULL : find(fake->store, fake->host, uuid);
+    if (m && m->is_running && !m->is_postcopy) {
+        m->is_cut = true;
+        fake_changed();
+    }
+    return error;
+}
+
+struct error *
 fake_migrate_set_downtime(void *state, const char *uuid, unsigned ms)
 {
     struct fake *fake = state;
@@ -510,8 +525,10 @@ look(struct migration *m)
         return error_new(ERR_MIGRATION, "guest '%s' is not running", m->uuid);
     }
     if (m->is_cut) {
-        return broke(
-            m, error_new(ERR_MIGRATION, "the link to '%s' was cut", m->dest));
+        struct error *error =
+            error_new(ERR_MIGRATION, "the link to '%s' was cut", m->dest);
+        m->progress = FAILED;
+        return m->is_postcopy ? broke(m, error) : error;
     }
     if (!m->is_postcopy && !fake_hold_exists(m->incoming)) {
         m->progress = FAILED;

@@ -131,6 +131,7 @@ const struct driver_ops drover_driver = {
     .unprepare = libvirt_unprepare,
     .migrate = libvirt_migrate,
     .migrate_abort = libvirt_migrate_abort,
+    .migrate_break = libvirt_migrate_break,
     .migrate_set_downtime = libvirt_migrate_set_downtime,
     .migrate_get_downtime = libvirt_migrate_get_downtime,
     .migrate_throttle = libvirt_migrate_throttle,

@@ -194,6 +194,7 @@ struct error *libvirt_migrate_get_downtime(void *state, const char *uuid,
 struct error *libvirt_migrate_get_bandwidth(void *state, const char *uuid,
                                             unsigned *ret_mib_s);
 struct error *libvirt_migrate_throttle(void *state, const char *uuid);
+struct error *libvirt_migrate_break(void *state, const char *uuid);
 struct error *libvirt_migrate_set_downtime(void *state, const char *uuid,
                                            unsigned ms);
 struct error *libvirt_migrate_set_bandwidth(void *state, const char *uuid,

@@ -11,6 +11,7 @@
 
 #include "agent/base/log.h"
 #include "drivers/domain_edit.h"
+#include "drivers/yank.h"
 
 LOG_MODULE(libvirt_migrate);
 
@@ -36,6 +37,8 @@ static void params_close(struct params *params);
 
 static struct error *migrate_domain(virDomainPtr domain,
                                     const struct migrate_request *request);
+static struct error *yank(virDomainPtr domain, const char *uuid,
+                          bool only_disks);
 static struct error *migrate_error(virDomainPtr domain, const char *uuid);
 static unsigned flags_of(const struct migrate_request *request);
 static bool copies_disks(const struct migrate_request *request);
@@ -69,16 +72,35 @@ libvirt_migrate(void *state_, const struct migrate_request *request)
                       request->dest_uri);
 }
 
+/* libvirt cancels the copies of disks, and QEMU waits for what of them is on
+ * its way, the guest standing still: for the network that is why somebody
+ * aborts, this may be long.  So that nothing is on its way any more, their
+ * connections are broken before. */
 struct error *
 libvirt_migrate_abort(void *state, const char *uuid)
 {
     AUTO_DOMAIN domain = NULL;
     struct error *error = libvirt_guest_find(state, uuid, &domain);
 
+    if (!error) {
+        error_free(yank(domain, uuid, true)); /* Older QEMUs can't. */
+    }
     if (!error && virDomainAbortJob(domain) < 0) {
         error = libvirt_error(ERR_INTERNAL, uuid);
     }
     return error_wrap(error, "abort the migration of '%s'", uuid);
+}
+
+struct error *
+libvirt_migrate_break(void *state, const char *uuid)
+{
+    AUTO_DOMAIN domain = NULL;
+    struct error *error = libvirt_guest_find(state, uuid, &domain);
+
+    if (!error) {
+        error = yank(domain, uuid, false);
+    }
+    return error_wrap(error, "break the connections of '%s'", uuid);
 }
 
 struct error *
@@ -222,6 +244,26 @@ migrate_error(virDomainPtr domain, const char *uuid)
     }
     AUTO_ERROR reason = error;
     return error_new(ERR_MIGRATION, "%s", error_message(reason));
+}
+
+/* QEMU can it since 6.0. */
+static struct error *
+yank(virDomainPtr domain, const char *uuid, bool only_disks)
+{
+    AUTO_FREE list = NULL;
+    AUTO_FREE answer = NULL;
+
+    if (virDomainQemuMonitorCommand(domain, YANK_QUERY, &list, 0) < 0) {
+        return libvirt_error(ERR_INTERNAL, uuid);
+    }
+    AUTO_FREE command = yank_command(list, only_disks);
+    if (command &&
+        virDomainQemuMonitorCommand(domain, command, &answer, 0) < 0) {
+        return libvirt_error(ERR_INTERNAL, uuid);
+    }
+    return answer && strstr(answer, "\"error\"")
+               ? error_new(ERR_INTERNAL, "QEMU answered %s", answer)
+               : NULL;
 }
 
 static unsigned

@@ -1,7 +1,4 @@
-/* A wall clock that can be set for one program only, while it runs: preloaded,
- * it adds to what the kernel says the seconds that the file named by
- * DROVER_CLOCK_SHIFT holds at this moment, as a 64-bit integer of this machine.
- * The clock that never goes back is left alone. */
+#include <config.h>
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,6 +8,11 @@
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+/* A wall clock that can be set for one program only, while it runs: preloaded,
+ * it adds to what the kernel says the seconds that the file named by
+ * DROVER_CLOCK_SHIFT holds at this moment, as a 64-bit integer of this machine.
+ * The clock that never goes back is left alone. */
 
 static const volatile int64_t *shift;
 

@@ -202,9 +202,7 @@ def test_47_guest_that_crashes_has_not_moved(lab, pair):
 def cut(lab):
     """Cuts the network between the hosts; all else goes on.
 
-    Whoever still sends is told at once.  With a network that only keeps silent
-    libvirt gives up after half a minute, and QEMU, of a disk, after a quarter
-    of an hour.
+    Whoever still sends is told at once; see silence() for the other way.
     """
     def make():
         lab.hosta.run('nft', '''table inet cut {
@@ -244,6 +242,79 @@ def test_46_network_that_is_cut_leaves_the_guest_at_the_source(lab, pair, cut):
     hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate', '--watch',
               timeout=120)
     assert_only_on(guest, 'hostb')
+
+
+@pytest.fixture
+def silence(lab):
+    """Nothing more comes through between the hosts, and nobody is told."""
+    def begin():
+        lab.hosta.run('nft', '''table inet silence {
+            chain output {
+                type filter hook output priority 0;
+                ip daddr %(hostb)s meta l4proto tcp drop;
+            }
+            chain input {
+                type filter hook input priority 0;
+                iif != lo ip saddr %(hostb)s meta l4proto tcp drop;
+            }
+        }''' % {'hostb': lab.hostb.address})
+
+    def end():
+        lab.hosta.run('nft', 'delete', 'table', 'inet', 'silence', check=False)
+
+    yield begin, end
+    end()
+
+
+def assert_never_left(lab, guest, hosta, hostb, silence):
+    """And, once the network is back, there is nothing of it over there."""
+    assert_alive_on(guest, 'hosta')
+    silence[1]()
+    wait_idle(hosta, hostb)
+    wait_for(lambda: guest.states() == {'hosta': 'running', 'hostb': None}, 90,
+             guest.states)
+    if lab.storage != 'shared':
+        assert files(lab.hostb, guest) == []
+
+
+def test_46_network_that_keeps_silent_is_given_up(lab, pair, silence):
+    """QEMU would wait for its disk over there for a quarter of an hour."""
+    hosta, hostb = pair
+    guest = boot(lab, hosta, disk_mib=48)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_for(lambda: shown(hosta, guest)['disk_processed'], 60,
+             'the disk is on its way')
+    silence[0]()
+    wait_over(hosta, guest, 'failed', deadline=180)
+    assert 'its connections are broken' in hosta.log_text()
+    assert_never_left(lab, guest, hosta, hostb, silence)
+
+
+def test_51_abort_in_a_network_that_keeps_silent(lab, droverd, silence):
+    never = {'libvirt': {'live_migration_silence_timeout': 0}}
+    hosta, hostb = (droverd(host.name, on=host, settings=never)
+                    for host in (lab.hosta, lab.hostb))
+    guest = boot(lab, hosta, disk_mib=48)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_for(lambda: shown(hosta, guest)['disk_processed'], 60,
+             'the disk is on its way')
+    silence[0]()
+    hosta.ctl('migration', 'abort', guest.name)
+    wait_over(hosta, guest, 'cancelled', deadline=180)
+    assert_never_left(lab, guest, hosta, hostb, silence)
+
+
+@pytest.mark.shared
+def test_46_network_that_keeps_silent_with_shared_storage(lab, pair, silence):
+    hosta, hostb = pair
+    guest = boot(lab, hosta)
+    hosta.ctl('migrate', guest.name, 'hostb', '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    silence[0]()
+    wait_over(hosta, guest, 'failed', deadline=180)
+    assert_never_left(lab, guest, hosta, hostb, silence)
 
 
 def test_48_guest_that_can_not_start_at_the_destination_stays(lab, pair):

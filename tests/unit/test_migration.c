@@ -1184,6 +1184,47 @@ test_abort_of_a_running_transfer(void **state)
     ta_steer(ta, A, "release");
 }
 
+/* Of a hypervisor that takes the abort and does nothing. */
+static void
+test_abort_without_effect_breaks_the_transfer(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_leave_migrations(true);
+    ta_steer(ta, A, "hang transfer");
+    ta_steer(ta, A, "fail migrate_abort INVALID 1000");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    abort_migration(ta, ta->record);
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, str_eq(ta_status(ta), "cancelled"));
+    assert_in_range(ta_now_ms() - start_ms, 5000, 60000);
+    ta_leave_migrations(false);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
+static void
+test_transfer_into_a_network_that_is_gone_is_given_up(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_leave_migrations(true);
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 300 * 1000);
+    assert_string_equal(ta_status(ta), "running"); /* Slow, and reachable. */
+    ta_steer(ta, A, "fail peer_presence INTERNAL 3");
+    ta_until(ta, str_eq(ta_status(ta), "failed"));
+    ta_leave_migrations(false);
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+}
+
 static void
 test_downtime_is_no_number_before_it_was_measured(void **state)
 {
@@ -1829,47 +1870,6 @@ test_timeout_counts_from_the_transfer_also_after_a_restart(void **state)
     assert_null(strstr(ta->statuses, "cancelled"));
 }
 
-static void
-test_transfer_keeps_its_place_after_a_restart(void **state)
-{
-    struct two_agents *ta = *state;
-
-    migrate_slowly(ta, "{\"bandwidth\": 1}");
-    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
-    ta_crash(ta, A);
-    ta_up(ta, A);
-    ta_until(ta, is_moving(ta));
-    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
-    end_slow_one(ta);
-    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 0);
-}
-
-static void
-test_32_query_that_fails_ten_times_aborts_nothing(void **state)
-{
-    struct two_agents *ta = *state;
-
-    ta_steer(ta, A, "hang transfer");
-    ta_conduct(ta);
-    ta_until(ta, is_moving(ta));
-    ta_steer(ta, A, "fail job_get HYPERVISOR_UNAVAILABLE 10");
-    pass(ta, 20);
-    assert_string_equal(ta_status(ta), "running");
-    ta_steer(ta, A, "release");
-    ta_rest(ta);
-    assert_is_at_b_alone(ta);
-    assert_string_equal(ta->statuses, "queued preparing running completed");
-}
-
-static void
-test_what_can_not_be_changed_is_refused(void **state)
-{
-    struct two_agents *ta = *state;
-
-    ta_steer(ta, A, "hang transfer");
-    ta_conduct(ta);
-    ta_until(ta, is_moving(ta));
-    assert_int_equal(set(ta, "{}"), ERR_VALUE);
 /* A destination whose source is silent waits, as libvirt over there may still
  * send; its place is another's. */
 static void
@@ -1919,6 +1919,47 @@ test_clock_that_is_set_times_nothing_out(void **state)
     assert_in_range(total_ms, 1, 3600 * 1000);
 }
 
+static void
+test_transfer_keeps_its_place_after_a_restart(void **state)
+{
+    struct two_agents *ta = *state;
+
+    migrate_slowly(ta, "{\"bandwidth\": 1}");
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
+    ta_crash(ta, A);
+    ta_up(ta, A);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 1);
+    end_slow_one(ta);
+    assert_int_equal(slots_n_used(ta->hosts[A].agent->outgoing), 0);
+}
+
+static void
+test_32_query_that_fails_ten_times_aborts_nothing(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    ta_steer(ta, A, "fail job_get HYPERVISOR_UNAVAILABLE 10");
+    pass(ta, 20);
+    assert_string_equal(ta_status(ta), "running");
+    ta_steer(ta, A, "release");
+    ta_rest(ta);
+    assert_is_at_b_alone(ta);
+    assert_string_equal(ta->statuses, "queued preparing running completed");
+}
+
+static void
+test_what_can_not_be_changed_is_refused(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "hang transfer");
+    ta_conduct(ta);
+    ta_until(ta, is_moving(ta));
+    assert_int_equal(set(ta, "{}"), ERR_VALUE);
     assert_int_equal(set(ta, "{\"downtime\": 0}"), ERR_VALUE);
     assert_int_equal(set(ta, "{\"timeout_action\": \"abort\"}"), ERR_VALUE);
     ta_steer(ta, A, "release");
@@ -2260,6 +2301,14 @@ main(void)
         TEST(test_destination_that_is_away_at_the_end_is_waited_for),
         TEST(test_source_that_never_comes_back_is_not_waited_for),
         TEST(test_guest_that_ended_unseen_over_there_is_not_destroyed),
+        TEST(test_source_is_told_that_the_guest_had_arrived),
+        TEST(
+            test_guest_that_arrived_and_ended_is_taken_over_from_a_dead_source),
+        TEST(
+            test_guest_that_arrived_and_ended_is_this_hosts_if_the_source_forgot),
+        TEST(test_silent_source_of_a_transfer_that_hangs_is_waited_for),
+        TEST(test_abort_without_effect_breaks_the_transfer),
+        TEST(test_transfer_into_a_network_that_is_gone_is_given_up),
         TEST(test_guest_that_is_shut_down_before_the_post_has_arrived),
         TEST(test_guest_that_was_shut_down_before_the_post_is_kept),
         TEST(test_roll_back_that_was_lost_is_made_up_for),
@@ -2302,14 +2351,9 @@ main(void)
         TEST(test_30_pause_set_past_the_agent_is_not_overwritten),
         TEST(test_30_bandwidth_set_past_the_agent_survives_its_restart),
         TEST(test_timeout_counts_from_the_transfer_also_after_a_restart),
+        TEST(test_clock_that_is_set_times_nothing_out),
         TEST(test_transfer_keeps_its_place_after_a_restart),
         TEST(test_32_query_that_fails_ten_times_aborts_nothing),
-        TEST(test_source_is_told_that_the_guest_had_arrived),
-        TEST(
-            test_guest_that_arrived_and_ended_is_taken_over_from_a_dead_source),
-        TEST(
-            test_guest_that_arrived_and_ended_is_this_hosts_if_the_source_forgot),
-        TEST(test_silent_source_of_a_transfer_that_hangs_is_waited_for),
         TEST(
             test_pause_that_the_hypervisor_was_away_for_is_told_when_it_is_back),
         TEST(test_30_bandwidth_set_past_the_agent_is_not_overwritten),
@@ -2335,4 +2379,3 @@ main(void)
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-        TEST(test_clock_that_is_set_times_nothing_out),
