@@ -9,6 +9,7 @@
 #include "agent/drain.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
+#include "agent/power_op.h"
 
 LOG_MODULE(adopt);
 
@@ -75,6 +76,7 @@ adopt_event(struct agent *agent, const struct driver_event *event)
         return;
     }
     migrate_source_event(agent, event);
+    power_event(agent, event);
     if (event->type != DRIVER_EVENT_JOB_COMPLETED) {
         adopt_again(agent, event->uuid);
     }

@@ -16,6 +16,7 @@
 #include "agent/incoming_places.h"
 #include "agent/migration.h"
 #include "agent/nova/nova.h"
+#include "agent/power_op.h"
 #include "agent/relocate.h"
 
 LOG_MODULE(agent);
@@ -24,9 +25,16 @@ LOG_MODULE(agent);
 #define N_PARSERS 2
 
 const struct op_type *const agent_op_types[] = {
-    &migrate_source_type, &relocate_type,         &incoming_type,
-    &incoming_rest_type,  &incoming_arrival_type, &conduct_type,
-    &drain_type,          &audit_mend_type,       NULL,
+    &migrate_source_type,
+    &relocate_type,
+    &incoming_type,
+    &incoming_rest_type,
+    &incoming_arrival_type,
+    &conduct_type,
+    &drain_type,
+    &audit_mend_type,
+    &power_type,
+    NULL,
 };
 
 struct start_call {
@@ -80,6 +88,7 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     }
     migrate_source_take_slots(agent);
     incoming_take_places(agent);
+    power_take_turns(agent);
     op_engine_prune(agent->ops, (unsigned)agent->conf->journal_retention);
     error = open_driver(agent);
     if (error) {

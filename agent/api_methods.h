@@ -14,6 +14,9 @@
     API_METHOD(host_show, NO_ARGS)                                             \
     API_METHOD(instance_list, NO_ARGS)                                         \
     API_METHOD(instance_show, ARG("instance"))                                 \
+    API_METHOD(instance_power, ARG("instance"), ARG("order"),                  \
+               OPTIONAL("hard"))                                               \
+    API_METHOD(instance_console, ARG("instance"), OPTIONAL("lines"))           \
     API_METHOD(attachments, ARG("instance"), OPTIONAL("attachments"))          \
     API_METHOD(migrate, ARG("instance"), OPTIONAL("dest"),                     \
                OPTIONAL("block_migration"), OPTIONAL("disk_over_commit"),      \

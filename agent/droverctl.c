@@ -50,6 +50,7 @@ static const struct option long_options[] = {
     {"to", required_argument, NULL, VERB_OPTION | OPTION_TO},
     {"plan", no_argument, NULL, VERB_OPTION | OPTION_PLAN},
     {"yes", no_argument, NULL, VERB_OPTION | OPTION_YES},
+    {"hard", no_argument, NULL, VERB_OPTION | OPTION_HARD},
     {"stop", no_argument, NULL, VERB_OPTION | OPTION_STOP},
     {"resume", no_argument, NULL, VERB_OPTION | OPTION_RESUME},
     {"end", no_argument, NULL, VERB_OPTION | OPTION_END},

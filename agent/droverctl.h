@@ -57,6 +57,7 @@ enum verb_option {
     OPTION_RESUME = 1 << 20,
     OPTION_END = 1 << 21,
     OPTION_REPAIR = 1 << 22,
+    OPTION_HARD = 1 << 23,
     OPTION_BLOCK_MIGRATE = 1 << 0,
     OPTION_SHARED = 1 << 1,
     OPTION_DISK_OVER_COMMIT = 1 << 2,
@@ -106,6 +107,22 @@ enum verb_option {
          "show an instance and its disks")                                     \
     VERB(instance_attachments, "instance attachments", "INSTANCE [FILE]",      \
          1, 2, 0, "show or set volumes and ports of an instance")              \
+    VERB(instance_start, "instance start", "INSTANCE", 1, 1, 0,                \
+         "start an instance that is off")                                      \
+    VERB(instance_stop, "instance stop", "INSTANCE", 1, 1, OPTION_HARD,        \
+         "shut an instance down")                                              \
+    VERB(instance_reboot, "instance reboot", "INSTANCE", 1, 1, OPTION_HARD,    \
+         "shut an instance down and start it again")                           \
+    VERB(instance_pause, "instance pause", "INSTANCE", 1, 1, 0,                \
+         "have an instance stand still, in memory")                            \
+    VERB(instance_unpause, "instance unpause", "INSTANCE", 1, 1, 0,            \
+         "let an instance that is paused go on")                               \
+    VERB(instance_suspend, "instance suspend", "INSTANCE", 1, 1, 0,            \
+         "save an instance's memory to disk, and end it")                      \
+    VERB(instance_resume, "instance resume", "INSTANCE", 1, 1, 0,              \
+         "let an instance that is suspended go on")                            \
+    VERB(instance_console, "instance console", "INSTANCE [LINES]", 1, 2, 0,    \
+         "show what an instance wrote to its console")                         \
     VERB(migrate, "migrate", "INSTANCE [DEST]", 1, 2, MIGRATE_OPTIONS,         \
          "move an instance to another host")                            \
     VERB(migration_list, "migration list", "[INSTANCE]", 0, 1, 0,              \

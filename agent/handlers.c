@@ -9,6 +9,7 @@
 #include "agent/incoming.h"
 #include "agent/migrate_data.h"
 #include "agent/migration.h"
+#include "agent/power_op.h"
 #include "agent/refusals.h"
 #include "rpc/server_base.h"
 #include "rpc/utf8.h"
@@ -386,6 +387,71 @@ live_migration_force_complete(void *aux, struct request *request)
              migrate_source_force_complete(op, request_context(request)));
 }
 
+/* Starting, stopping and the like. */
+
+static void
+power_ended(void *aux, struct error *error)
+{
+    call_end(aux, NULL, error);
+}
+
+/* The operation does what wraps a method: it may outlive the call. */
+static void
+power_run_call(struct call *call)
+{
+    const struct request *request = call->request;
+    const char *type = json_get_string(request_arg(request, "reboot_type"));
+    const struct json *clean = request_arg(request, "clean_shutdown");
+    const char *id = request_unique_id(request);
+    struct power_request order = {
+        .context = request_context(request),
+        .instance = call->instance,
+        .order = power_order_by_method(request_method(request)),
+        .is_hard = str_eq(type, "HARD") || (clean && !json_is_true(clean)),
+        .key = id ? id : request_log(request)->request,
+    };
+
+    power_start(call->agent, &order, request_log(request), power_ended, call);
+}
+
+static void
+power_method(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_TURN);
+
+    if (call) {
+        call_run(call, power_run_call);
+    }
+}
+
+static void
+console_known(void *aux, struct error *error, char *text)
+{
+    struct call *call = aux;
+    const struct json *lines = request_arg(call->request, "tail_length");
+    struct json *result = NULL;
+
+    if (!error) {
+        AUTO_FREE tail =
+            console_tail(text, json_is_int(lines) ? json_get_int(lines) : -1);
+        result = json_string(tail);
+    }
+    free(text);
+    call_end(call, result, error);
+}
+
+static void
+get_console_output(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_FAULT | WRAP_NOTIFY);
+
+    if (call) {
+        driver_console_read(call->agent->driver,
+                            object_string(call->instance, "uuid"),
+                            console_known, call);
+    }
+}
+
 /* The rest. */
 
 static void
@@ -497,6 +563,18 @@ const struct rpc_method handlers_methods[] = {
     {"live_migration_force_complete",
      {ARG("instance")},
      live_migration_force_complete},
+    {"start_instance", {ARG("instance")}, power_method},
+    {"stop_instance", {ARG("instance"), ARG("clean_shutdown")}, power_method},
+    {"reboot_instance",
+     {ARG("instance"), ARG("block_device_info"), ARG("reboot_type")},
+     power_method},
+    {"pause_instance", {ARG("instance")}, power_method},
+    {"unpause_instance", {ARG("instance")}, power_method},
+    {"suspend_instance", {ARG("instance")}, power_method},
+    {"resume_instance", {ARG("instance")}, power_method},
+    {"get_console_output",
+     {ARG("instance"), ARG("tail_length")},
+     get_console_output},
     {"get_host_uptime", {{.name = NULL}}, get_host_uptime},
     {"set_host_enabled", {ARG("enabled")}, set_host_enabled},
     {"external_instance_event",

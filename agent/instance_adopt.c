@@ -256,7 +256,8 @@ static void
 set_state(struct object *o, const struct guest *guest,
           const struct adopt_place *place)
 {
-    const char *state = vm_state(guest->power_state);
+    const char *state =
+        guest->is_saved ? "suspended" : vm_state(guest->power_state);
 
     object_set_string(o, "host", place->host);
     if (place->node) {

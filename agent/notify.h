@@ -27,7 +27,14 @@
     NOTIFY_EVENT(ABORT, "live.migration.abort", "live_migration_abort", false, \
                  false)                                                        \
     NOTIFY_EVENT(FORCE_COMPLETE, "live.migration.force.complete",              \
-                 "live_migration_force_complete", false, false)
+                 "live_migration_force_complete", false, false)                \
+    NOTIFY_EVENT(POWER_ON, "power_on", "power_on", false, false)               \
+    NOTIFY_EVENT(POWER_OFF, "power_off", "power_off", false, false)            \
+    NOTIFY_EVENT(REBOOT, "reboot", "reboot", false, true)                      \
+    NOTIFY_EVENT(PAUSE, "pause", "pause", false, false)                        \
+    NOTIFY_EVENT(UNPAUSE, "unpause", "unpause", false, false)                  \
+    NOTIFY_EVENT(SUSPEND, "suspend", "suspend", false, false)                  \
+    NOTIFY_EVENT(RESUME, "resume", "resume", false, false)
 enum notify_event {
 #define NOTIFY_EVENT(NAME, LEGACY, VERSIONED, FIXED_IPS, BDMS) NOTIFY_##NAME,
     NOTIFY_EVENTS

@@ -20,6 +20,7 @@ static void parse_links(const xmlNode *devices, struct guest *guest);
 static void parse_disk(const xmlNode *disk, struct guest_disk *ret);
 static char *source_path(const xmlNode *holder, bool *ret_is_block);
 static int count_tcp_serial(const xmlNode *devices);
+static char *console_path(const xmlNode *devices);
 static bool has_emulated_tpm(const xmlNode *devices);
 static char *named_cpu(xmlDoc *doc, const xmlNode *domain);
 static int last_pinned_cpu(const xmlNode *domain);
@@ -62,6 +63,7 @@ domain_xml_parse(const char *xml, size_t size, struct guest **ret)
     }
     guest->has_nvram = xml_child(xml_child(domain, "os"), "nvram");
     guest->n_serial_tcp = count_tcp_serial(devices);
+    guest->console_path = console_path(devices);
     guest->loader = xml_text(xml_child(xml_child(domain, "os"), "loader"));
     guest->nvram_path = xml_text(xml_child(xml_child(domain, "os"), "nvram"));
     guest->has_tpm_state = has_emulated_tpm(devices);
@@ -301,6 +303,26 @@ count_tcp_serial(const xmlNode *devices)
         }
     }
     return n;
+}
+
+/* What its first serial port, or console, writes to a file; a port of another
+ * kind may have what it says logged in one. */
+static char *
+console_path(const xmlNode *devices)
+{
+    static const char *const names[] = {"serial", "console"};
+
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        xml_for_each (node, devices, names[i]) {
+            char *path = xml_attr_is(node, "type", "file")
+                             ? xml_attr(xml_child(node, "source"), "path")
+                             : xml_attr(xml_child(node, "log"), "file");
+            if (path) {
+                return path;
+            }
+        }
+    }
+    return NULL;
 }
 
 static bool

@@ -43,6 +43,10 @@ LOG_MODULE(driver);
     ENTRY(dirty_rate_start)      \
     ENTRY(dirty_rate_get)        \
     ENTRY(suspend)               \
+    ENTRY(power_on)              \
+    ENTRY(shut_down)             \
+    ENTRY(power_off)             \
+    ENTRY(console_read)          \
     ENTRY(resume)                \
     ENTRY(persist)               \
     ENTRY(discard)               \

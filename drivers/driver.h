@@ -24,6 +24,9 @@
 #include "drivers/vif.h"
 #include "drivers/volume.h"
 
+/* As much of a console as Nova shows. */
+#define CONSOLE_BYTES_MAX (100 << 10)
+
 /* Nova's numbers. */
 enum power_state {
     POWER_NOSTATE = 0,
@@ -118,6 +121,7 @@ struct guest {
     int n_snapshots;      /* Only guest_get() counts them; else 0. */
     struct guest_disk *disks;
     size_t n_disks;
+    char *console_path; /* File that gets its console's output; null: none. */
     char **links; /* Bridges and devices of its host, by name, into which its
                    * interfaces are plugged; each once. */
     size_t n_links;
@@ -456,6 +460,20 @@ struct driver_ops {
     struct error *(*suspend)(void *state, const char *uuid);
     struct error *(*resume)(void *state, const char *uuid);
 
+    /* Starts a guest that is off; one that is saved goes on from there.  Active
+     * is success.  ERR_INVALID if it went to another host, or is on its way. */
+    struct error *(*power_on)(void *state, const char *uuid);
+    /* Asks an active guest to end by itself, and returns at once: it may take
+     * its time, or not listen.  Off is success. */
+    struct error *(*shut_down)(void *state, const char *uuid);
+    /* Ends an active guest at once, as pulling its plug would; it stays
+     * defined.  Off is success.  ERR_INVALID while it is on its way. */
+    struct error *(*power_off)(void *state, const char *uuid);
+    /* The end of what it wrote to its console, at most CONSOLE_BYTES_MAX,
+     * whatever the bytes are but none of them zero; empty if it wrote nothing.
+     * ERR_NOT_FOUND if that is kept nowhere.  Any time. */
+    struct error *(*console_read)(void *state, const char *uuid, char **ret);
+
     /* Makes an active guest persistent, from its live definition, if it is
      * not. */
     struct error *(*persist)(void *state, const char *uuid);
@@ -619,6 +637,14 @@ void driver_suspend(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
 void driver_resume(struct driver *, const char *uuid, driver_done *done,
                    void *aux);
+void driver_power_on(struct driver *, const char *uuid, driver_done *done,
+                     void *aux);
+void driver_shut_down(struct driver *, const char *uuid, driver_done *done,
+                      void *aux);
+void driver_power_off(struct driver *, const char *uuid, driver_done *done,
+                      void *aux);
+void driver_console_read(struct driver *, const char *uuid,
+                         driver_text_done *done, void *aux);
 void driver_persist(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
 void driver_discard(struct driver *, const char *uuid, driver_done *done,

@@ -114,6 +114,10 @@ RUN(dirty_rate_start, c->text, c->number)
 RUN(dirty_rate_get, c->text, &c->ret_dirty_rate)
 RUN(suspend, c->text)
 RUN(resume, c->text)
+RUN(power_on, c->text)
+RUN(shut_down, c->text)
+RUN(power_off, c->text)
+RUN(console_read, c->text, &c->ret_text)
 RUN(persist, c->text)
 RUN(discard, c->text)
 RUN(save, c->text)
@@ -337,12 +341,27 @@ PLAIN_UUID_CALL(migrate_throttle)
 PLAIN_UUID_CALL(migrate_postcopy)
 PLAIN_UUID_CALL(suspend)
 PLAIN_UUID_CALL(resume)
+PLAIN_UUID_CALL(power_on)
+PLAIN_UUID_CALL(shut_down)
+PLAIN_UUID_CALL(power_off)
 PLAIN_UUID_CALL(persist)
 PLAIN_UUID_CALL(discard)
 PLAIN_UUID_CALL(save)
 PLAIN_UUID_CALL(copy_stop)
 PLAIN_UUID_CALL(copy_abort)
 #undef PLAIN_UUID_CALL
+
+void
+driver_console_read(struct driver *driver, const char *uuid,
+                    driver_text_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_console_read, deliver_text, aux);
+
+    c->done.text = done;
+    c->text = xstrdup(uuid);
+    driver_call_submit(c);
+}
 
 /* Calls about a guest at rest. */
 #define REST_CALL(OP)                                                       \

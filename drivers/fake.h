@@ -58,6 +58,10 @@
     FAKE_OP(dirty_rate_get)        \
     FAKE_OP(suspend)               \
     FAKE_OP(resume)                \
+    FAKE_OP(power_on)              \
+    FAKE_OP(shut_down)             \
+    FAKE_OP(power_off)             \
+    FAKE_OP(console_read)          \
     FAKE_OP(persist)               \
     FAKE_OP(discard)               \
     FAKE_OP(save)                  \
@@ -218,6 +222,12 @@ struct error *fake_dirty_rate_start(void *state, const char *uuid,
 struct error *fake_dirty_rate_get(void *state, const char *uuid,
                                   struct dirty_rate *ret);
 void fake_dirty_rates_free(struct fake *fake);
+
+/* fake_power.c: entries again. */
+struct error *fake_power_on(void *state, const char *uuid);
+struct error *fake_shut_down(void *state, const char *uuid);
+struct error *fake_power_off(void *state, const char *uuid);
+struct error *fake_console_read(void *state, const char *uuid, char **ret);
 
 /* fake_rest.c: entries again. */
 #define FAKE_EMPTY "empty" /* A file that was made and not yet written. */

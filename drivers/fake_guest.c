@@ -38,12 +38,12 @@ fake_guest_format(const struct fake_guest *guest)
 {
     return xasprintf("name %s\nmemory_mb %d\nvcpus %d\ndisk_mb %d\n"
                      "disk_path %s\npower %s\npersistent %d\n"
-                     "dirty_mib_s %" PRId64 "\nsaved %s\nstarts %d\n",
+                     "dirty_mib_s %" PRId64 "\nsaved %s\nstarts %d\ndeaf %d\n",
                      guest->name, guest->memory_mb, guest->n_vcpus,
                      guest->disk_mb, guest->disk_path ? guest->disk_path : "",
                      power_name(guest->power_state), guest->persistent,
                      guest->dirty_mib_s, power_name(guest->saved_state),
-                     guest->n_starts);
+                     guest->n_starts, guest->is_deaf);
 }
 
 struct fake_guest *
@@ -153,6 +153,8 @@ parse_line(struct fake_guest *guest, const char *line, size_t size)
         guest->dirty_mib_s = parse_number(value);
     } else if (str_eq(key, "starts")) {
         guest->n_starts = parse_number(value);
+    } else if (str_eq(key, "deaf")) {
+        guest->is_deaf = parse_number(value) != 0;
     } else if (str_eq(key, "power")) {
         parse_power(value, &guest->power_state);
     } else if (str_eq(key, "saved")) {

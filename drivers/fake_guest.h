@@ -20,6 +20,7 @@ struct fake_guest {
     enum power_state saved_state; /* POWER_NOSTATE: it is not saved. */
     int n_starts;
     int64_t dirty_mib_s; /* -1: as the host has it. */
+    bool is_deaf;        /* It does not listen when told to shut down. */
 };
 
 void fake_guest_free(struct fake_guest *guest);

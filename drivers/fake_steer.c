@@ -150,6 +150,19 @@ steer_guest_crash(struct fake *fake, const struct words *w, UNUSED char **ret)
 }
 
 static struct error *
+steer_guest_deaf(struct fake *fake, const struct words *w, UNUSED char **ret)
+{
+    AUTO_GUEST guest = fake_guest_at(fake->store, fake->host, w->texts[1]);
+
+    if (!guest) {
+        return error_new(ERR_INSTANCE_NOT_FOUND, "no guest '%s' on this host",
+                         w->texts[1]);
+    }
+    guest->is_deaf = str_eq(w->texts[2], "on");
+    return fake_guest_put(fake->store, fake->host, guest);
+}
+
+static struct error *
 steer_guest_pause(struct fake *fake, const struct words *w, UNUSED char **ret)
 {
     return change_guest(fake, w->texts[1], POWER_PAUSED, DRIVER_EVENT_SUSPENDED,
@@ -357,6 +370,7 @@ static const struct verb {
     {"file-add", 2, "PATH", steer_file_add},
     {"guest-add", 4, "NAME MEMORY_MB VCPUS [DISK_MB]", steer_guest_add},
     {"guest-crash", 2, "UUID", steer_guest_crash},
+    {"guest-deaf", 3, "UUID on|off", steer_guest_deaf},
     {"guest-pause", 2, "UUID", steer_guest_pause},
     {"guest-remove", 2, "UUID", steer_guest_remove},
     {"guest-resume", 2, "UUID", steer_guest_resume},

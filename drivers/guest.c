@@ -31,6 +31,7 @@ guest_free(struct guest *guest)
     free(guest->title);
     free(guest->loader);
     free(guest->nvram_path);
+    free(guest->console_path);
     free(guest->cpu_xml);
     free(guest);
 }
@@ -45,6 +46,7 @@ guest_copy(const struct guest *guest)
     copy->title = xstrdup_null(guest->title);
     copy->loader = xstrdup_null(guest->loader);
     copy->nvram_path = xstrdup_null(guest->nvram_path);
+    copy->console_path = xstrdup_null(guest->console_path);
     copy->cpu_xml = xstrdup_null(guest->cpu_xml);
     copy->disks = xmemdup(guest->disks, guest->n_disks * sizeof *guest->disks);
     for (size_t i = 0; i < copy->n_disks; i++) {

@@ -164,6 +164,12 @@ struct error *libvirt_guest_discard(void *state, const char *uuid);
 struct error *libvirt_guest_read(virDomainPtr domain, const char *uuid,
                                  struct guest **ret) WARN_UNUSED;
 
+/* libvirt_power.c */
+struct error *libvirt_power_on(void *state, const char *uuid);
+struct error *libvirt_shut_down(void *state, const char *uuid);
+struct error *libvirt_power_off(void *state, const char *uuid);
+struct error *libvirt_console_read(void *state, const char *uuid, char **ret);
+
 /* libvirt_rest.c */
 struct error *libvirt_save(void *state, const char *uuid);
 struct error *libvirt_rest_get(void *state, const char *uuid,

@@ -570,6 +570,30 @@ test_suspended_guest_is_paused_until_resumed(void **state)
 }
 
 static void
+test_guest_is_powered_off_and_on(void **state)
+{
+    struct fixture *f = *state;
+    struct result r = {0};
+
+    AWAIT_OK(f->h, r, driver_power_on(f->here, f->uuid, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_power_off(f->here, f->uuid, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_guest_get(f->here, f->uuid, on_guest, &r));
+    assert_int_equal(r.guest->presence, GUEST_OFF);
+    assert_true(r.guest->persistent);
+    AWAIT_OK(f->h, r, driver_power_off(f->here, f->uuid, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_shut_down(f->here, f->uuid, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_power_on(f->here, f->uuid, on_plain, &r));
+    assert_power(f, POWER_RUNNING);
+    AWAIT(f->h, r, driver_power_on(f->here, NOBODY, on_plain, &r));
+    assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
+    AWAIT(f->h, r, driver_power_off(f->here, NOBODY, on_plain, &r));
+    assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
+    AWAIT(f->h, r, driver_console_read(f->here, NOBODY, on_text, &r));
+    assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
+    result_clear(&r);
+}
+
+static void
 test_running_guest_is_not_discarded(void **state)
 {
     struct fixture *f = *state;
@@ -829,6 +853,7 @@ driver_contract_run(const struct driver_contract *c)
     static const struct CMUnitTest with_guest[] = {
         TEST(test_guest_is_listed_as_it_is_described),
         TEST(test_suspended_guest_is_paused_until_resumed),
+        TEST(test_guest_is_powered_off_and_on),
         TEST(test_running_guest_is_not_discarded),
         TEST(test_files_of_an_active_guest_are_kept),
         TEST(test_persistent_guest_stays_so),
