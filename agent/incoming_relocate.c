@@ -152,10 +152,10 @@ incoming_rest_serve(struct agent *agent, const char *uuid, const char *path,
 }
 
 /* 'in' as the driver's calls have it; all but the numbers is borrowed. */
-static struct rest_request
+static struct at_rest_request
 view_of(const struct incoming *in)
 {
-    return (struct rest_request){
+    return (struct at_rest_request){
         .uuid = (char *)incoming_uuid(in),
         .name = in->name,
         .definition = in->definition,
@@ -184,7 +184,7 @@ incoming_rest_seal(struct agent *agent, const char *uuid, attach_done *done,
         done(aux, error);
         return;
     }
-    struct rest_request view = view_of(in);
+    struct at_rest_request view = view_of(in);
     view.n_files = files ? files->n_disks : 0;
     view.files = xcalloc(view.n_files + 1, sizeof *view.files);
     for (size_t i = 0; i < view.n_files; i++) {
@@ -295,7 +295,7 @@ static void
 take_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
-    struct rest_request view = view_of(in);
+    struct at_rest_request view = view_of(in);
 
     driver_rest_take(in->agent->driver, &view, op_ticket_done_aux, ticket);
 }
@@ -304,7 +304,7 @@ static void
 wake_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
-    struct rest_request view = view_of(in);
+    struct at_rest_request view = view_of(in);
 
     if (in->kind == MIGRATE_STATIC) {
         driver_rest_wake(in->agent->driver, &view, op_ticket_done_aux, ticket);

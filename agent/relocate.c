@@ -128,12 +128,12 @@ relocation_done(const struct relocation *r)
     return r->done + relocate_copy_done(r->copy);
 }
 
-struct rest_request *
+struct at_rest_request *
 relocation_request(const struct migration *m)
 {
     const struct relocation *r = m->relocation;
     char *uuid = xstrdup(object_string(m->instance, "uuid"));
-    struct rest_request view = {
+    struct at_rest_request view = {
         .uuid = uuid,
         .name = r->name,
         .definition = r->definition,
@@ -141,7 +141,7 @@ relocation_request(const struct migration *m)
         .files = r->files,
         .n_files = r->n_files,
     };
-    struct rest_request *request = rest_request_copy(&view);
+    struct at_rest_request *request = at_rest_request_copy(&view);
 
     free(uuid);
     return request;
@@ -240,7 +240,7 @@ wake_if_saved(void *aux, struct error *error, struct guest *guest)
         return;
     }
     struct migration *m = op_data(op);
-    struct rest_request request = {.uuid = guest->uuid, .name = guest->name};
+    struct at_rest_request request = {.uuid = guest->uuid, .name = guest->name};
     log_info(op_log(op), "the guest goes on here");
     driver_rest_wake(m->agent->driver, &request, awake, ticket);
     guest_free(guest);
@@ -313,8 +313,8 @@ static void
 give_up_run(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
-    CLEANUP(rest_request_free_at)
-    struct rest_request *request = relocation_request(m);
+    CLEANUP(at_rest_request_free_at)
+    struct at_rest_request *request = relocation_request(m);
 
     driver_rest_give_up(m->agent->driver, request, op_ticket_done_aux, ticket);
 }

@@ -87,7 +87,7 @@ int64_t relocation_done(const struct relocation *r);
 /* For the files of this module. */
 
 /* The guest as the driver's calls have it, with all files. */
-struct rest_request *relocation_request(const struct migration *m);
+struct at_rest_request *relocation_request(const struct migration *m);
 
 /* relocate_copy.c */
 void relocate_copy_run(struct op *op, struct op_ticket *ticket);

@@ -259,7 +259,7 @@ struct guest_rest {
 void guest_rest_free(struct guest_rest *rest);
 CLEANUP_FUNC(struct guest_rest, guest_rest_free)
 
-struct rest_request {
+struct at_rest_request {
     char *uuid, *name;
     char *definition; /* Null where it is of no use. */
     bool autostart;
@@ -269,9 +269,9 @@ struct rest_request {
     char *vnc_listen, *spice_listen, *serial_listen;
     bool remove_cpu_shares, file_backed_memory;
 };
-void rest_request_free(struct rest_request *request);
-CLEANUP_FUNC(struct rest_request, rest_request_free)
-struct rest_request *rest_request_copy(const struct rest_request *r);
+void at_rest_request_free(struct at_rest_request *request);
+CLEANUP_FUNC(struct at_rest_request, at_rest_request_free)
+struct at_rest_request *at_rest_request_copy(const struct at_rest_request *r);
 
 /* A file on its way. */
 struct copy_request {
@@ -494,17 +494,20 @@ struct driver_ops {
     /* At its destination, before it has it: puts the files on the disk for
      * good, after which they must have the right sizes, and makes sure that the
      * definition will be taken.  ERR_MIGRATION says why not. */
-    struct error *(*rest_seal)(void *state, const struct rest_request *request);
+    struct error *(*rest_seal)(void *state,
+                               const struct at_rest_request *request);
     /* Where it is given away: removes the definition, and a saved state, but no
      * other file.  Refused (ERR_MIGRATION), with the definition as it was, if
      * the guest is active or one of the files is not as the request has it. */
     struct error *(*rest_give_up)(void *state,
-                                  const struct rest_request *request);
+                                  const struct at_rest_request *request);
     /* At its destination: defines it.  Defined already is success. */
-    struct error *(*rest_take)(void *state, const struct rest_request *request);
+    struct error *(*rest_take)(void *state,
+                               const struct at_rest_request *request);
     /* Lets one that is saved go on.  Active is success; off without a saved
      * state is ERR_INVALID, as it would lose its memory. */
-    struct error *(*rest_wake)(void *state, const struct rest_request *request);
+    struct error *(*rest_wake)(void *state,
+                               const struct at_rest_request *request);
 
     /* Lets one peer write one file that prepare() made, and answers where.
      * What was served of this guest before no longer is.  Only below the
@@ -654,13 +657,13 @@ void driver_save(struct driver *, const char *uuid, driver_done *done,
 void driver_rest_get(struct driver *, const char *uuid, driver_rest_done *done,
                      void *aux);
 /* All copy the request. */
-void driver_rest_seal(struct driver *, const struct rest_request *request,
+void driver_rest_seal(struct driver *, const struct at_rest_request *request,
                       driver_done *done, void *aux);
-void driver_rest_give_up(struct driver *, const struct rest_request *request,
+void driver_rest_give_up(struct driver *, const struct at_rest_request *request,
                          driver_done *done, void *aux);
-void driver_rest_take(struct driver *, const struct rest_request *request,
+void driver_rest_take(struct driver *, const struct at_rest_request *request,
                       driver_done *done, void *aux);
-void driver_rest_wake(struct driver *, const struct rest_request *request,
+void driver_rest_wake(struct driver *, const struct at_rest_request *request,
                       driver_done *done, void *aux);
 void driver_copy_serve(struct driver *, const struct copy_request *request,
                        driver_text_done *done, void *aux);

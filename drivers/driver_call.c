@@ -108,7 +108,7 @@ driver_call_free(struct driver_call *call)
     free(call->more_text);
     prepare_request_free(call->prepare);
     migrate_request_free(call->migrate);
-    rest_request_free(call->rest);
+    at_rest_request_free(call->rest);
     copy_request_free(call->copy);
     error_free(call->error);
     host_info_free(call->ret_host);

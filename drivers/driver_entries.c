@@ -364,17 +364,17 @@ driver_console_read(struct driver *driver, const char *uuid,
 }
 
 /* Calls about a guest at rest. */
-#define REST_CALL(OP)                                                       \
-    void driver_##OP(struct driver *driver,                                 \
-                     const struct rest_request *request, driver_done *done, \
-                     void *aux)                                             \
-    {                                                                       \
-        struct driver_call *c =                                             \
-            driver_call_create(driver, run_##OP, deliver_plain, aux);       \
-                                                                            \
-        c->done.plain = done;                                               \
-        c->rest = rest_request_copy(request);                               \
-        driver_call_submit(c);                                              \
+#define REST_CALL(OP)                                                          \
+    void driver_##OP(struct driver *driver,                                    \
+                     const struct at_rest_request *request, driver_done *done, \
+                     void *aux)                                                \
+    {                                                                          \
+        struct driver_call *c =                                                \
+            driver_call_create(driver, run_##OP, deliver_plain, aux);          \
+                                                                               \
+        c->done.plain = done;                                                  \
+        c->rest = at_rest_request_copy(request);                               \
+        driver_call_submit(c);                                                 \
     }
 REST_CALL(rest_seal)
 REST_CALL(rest_give_up)

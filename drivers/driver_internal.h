@@ -59,7 +59,7 @@ struct driver_call {
     char *text, *more_text;
     struct prepare_request *prepare;
     struct migrate_request *migrate;
-    struct rest_request *rest;
+    struct at_rest_request *rest;
     struct copy_request *copy;
     struct host_resources_request resources;
     char **texts[2]; /* What that one borrows. */

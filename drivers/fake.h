@@ -234,11 +234,14 @@ struct error *fake_console_read(void *state, const char *uuid, char **ret);
 struct error *fake_save(void *state, const char *uuid);
 struct error *fake_rest_get(void *state, const char *uuid,
                             struct guest_rest **ret);
-struct error *fake_rest_seal(void *state, const struct rest_request *request);
+struct error *fake_rest_seal(void *state,
+                             const struct at_rest_request *request);
 struct error *fake_rest_give_up(void *state,
-                                const struct rest_request *request);
-struct error *fake_rest_take(void *state, const struct rest_request *request);
-struct error *fake_rest_wake(void *state, const struct rest_request *request);
+                                const struct at_rest_request *request);
+struct error *fake_rest_take(void *state,
+                             const struct at_rest_request *request);
+struct error *fake_rest_wake(void *state,
+                             const struct at_rest_request *request);
 struct error *fake_copy_serve(void *state, const struct copy_request *request,
                               char **ret_place);
 struct error *fake_copy_stop(void *state, const char *uuid);

@@ -24,7 +24,7 @@ struct error *
 fake_power_on(void *state, const char *uuid)
 {
     struct fake *fake = state;
-    struct rest_request saved = {.uuid = (char *)uuid};
+    struct at_rest_request saved = {.uuid = (char *)uuid};
 
     {
         FAKE_LOCK;

@@ -108,7 +108,7 @@ fake_rest_get(void *state, const char *uuid, struct guest_rest **ret)
 }
 
 struct error *
-fake_rest_seal(void *state, const struct rest_request *request)
+fake_rest_seal(void *state, const struct at_rest_request *request)
 {
     struct fake *fake = state;
 
@@ -143,7 +143,7 @@ fake_rest_seal(void *state, const struct rest_request *request)
 }
 
 struct error *
-fake_rest_give_up(void *state, const struct rest_request *request)
+fake_rest_give_up(void *state, const struct at_rest_request *request)
 {
     struct fake *fake = state;
 
@@ -174,7 +174,7 @@ fake_rest_give_up(void *state, const struct rest_request *request)
 }
 
 struct error *
-fake_rest_take(void *state, const struct rest_request *request)
+fake_rest_take(void *state, const struct at_rest_request *request)
 {
     struct fake *fake = state;
 
@@ -197,7 +197,7 @@ fake_rest_take(void *state, const struct rest_request *request)
 }
 
 struct error *
-fake_rest_wake(void *state, const struct rest_request *request)
+fake_rest_wake(void *state, const struct at_rest_request *request)
 {
     struct fake *fake = state;
 

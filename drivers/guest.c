@@ -180,7 +180,7 @@ guest_rest_free(struct guest_rest *rest)
 }
 
 void
-rest_request_free(struct rest_request *request)
+at_rest_request_free(struct at_rest_request *request)
 {
     if (!request) {
         return;
@@ -195,10 +195,10 @@ rest_request_free(struct rest_request *request)
     free(request);
 }
 
-struct rest_request *
-rest_request_copy(const struct rest_request *r)
+struct at_rest_request *
+at_rest_request_copy(const struct at_rest_request *r)
 {
-    struct rest_request *copy = xmemdup(r, sizeof *r);
+    struct at_rest_request *copy = xmemdup(r, sizeof *r);
 
     copy->uuid = xstrdup_null(r->uuid);
     copy->name = xstrdup_null(r->name);

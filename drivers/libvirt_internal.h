@@ -175,13 +175,13 @@ struct error *libvirt_save(void *state, const char *uuid);
 struct error *libvirt_rest_get(void *state, const char *uuid,
                                struct guest_rest **ret);
 struct error *libvirt_rest_seal(void *state,
-                                const struct rest_request *request);
+                                const struct at_rest_request *request);
 struct error *libvirt_rest_give_up(void *state,
-                                   const struct rest_request *request);
+                                   const struct at_rest_request *request);
 struct error *libvirt_rest_take(void *state,
-                                const struct rest_request *request);
+                                const struct at_rest_request *request);
 struct error *libvirt_rest_wake(void *state,
-                                const struct rest_request *request);
+                                const struct at_rest_request *request);
 struct error *libvirt_copy_serve(void *state,
                                  const struct copy_request *request,
                                  char **ret_place);

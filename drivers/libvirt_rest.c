@@ -34,14 +34,14 @@ static struct error *add_file(struct guest_rest *rest, const char *path,
 static struct error *add_state(const struct libvirt *state,
                                struct guest_rest *rest);
 static struct error *read_backing(struct guest_disk *disk);
-static struct error *check_files(const struct rest_request *request);
+static struct error *check_files(const struct at_rest_request *request);
 static struct error *undefine(virDomainPtr domain, const char *uuid);
 static struct error *check_definition(virConnectPtr connection,
-                                      const struct rest_request *request);
-static struct error *edit(const struct rest_request *request, const char *xml,
-                          char **ret);
+                                      const struct at_rest_request *request);
+static struct error *edit(const struct at_rest_request *request,
+                          const char *xml, char **ret);
 static struct error *restore(virDomainPtr domain,
-                             const struct rest_request *request,
+                             const struct at_rest_request *request,
                              const char *path);
 static struct error *forget_state(virDomainPtr domain, const char *path);
 static char *saved_path(const struct libvirt *state, const char *name);
@@ -76,7 +76,7 @@ libvirt_rest_get(void *state, const char *uuid, struct guest_rest **ret)
 }
 
 struct error *
-libvirt_rest_seal(void *state_, const struct rest_request *request)
+libvirt_rest_seal(void *state_, const struct at_rest_request *request)
 {
     struct libvirt *state = state_;
     AUTO_CONNECTION connection = NULL;
@@ -99,7 +99,7 @@ libvirt_rest_seal(void *state_, const struct rest_request *request)
 /* Whoever starts it between the look and the end of the definition has a guest
  * without one; it gets it back. */
 struct error *
-libvirt_rest_give_up(void *state, const struct rest_request *request)
+libvirt_rest_give_up(void *state, const struct at_rest_request *request)
 {
     AUTO_DOMAIN domain = NULL, left = NULL;
     enum guest_presence presence = GUEST_ABSENT;
@@ -142,7 +142,7 @@ libvirt_rest_give_up(void *state, const struct rest_request *request)
 }
 
 struct error *
-libvirt_rest_take(void *state, const struct rest_request *request)
+libvirt_rest_take(void *state, const struct at_rest_request *request)
 {
     AUTO_CONNECTION connection = NULL;
     AUTO_FREE xml = NULL;
@@ -166,7 +166,7 @@ libvirt_rest_take(void *state, const struct rest_request *request)
 }
 
 struct error *
-libvirt_rest_wake(void *state_, const struct rest_request *request)
+libvirt_rest_wake(void *state_, const struct at_rest_request *request)
 {
     struct libvirt *state = state_;
     AUTO_DOMAIN domain = NULL;
@@ -376,7 +376,7 @@ read_backing(struct guest_disk *disk)
 }
 
 static struct error *
-check_files(const struct rest_request *request)
+check_files(const struct at_rest_request *request)
 {
     for (size_t i = 0; i < request->n_files; i++) {
         const struct guest_file *file = &request->files[i];
@@ -412,7 +412,8 @@ undefine(virDomainPtr domain, const char *uuid)
 /* Turned into a command line, it has been through most of what a start of the
  * guest would look at. */
 static struct error *
-check_definition(virConnectPtr connection, const struct rest_request *request)
+check_definition(virConnectPtr connection,
+                 const struct at_rest_request *request)
 {
     AUTO_FREE xml = NULL;
     struct error *error = edit(request, request->definition, &xml);
@@ -436,7 +437,7 @@ check_definition(virConnectPtr connection, const struct rest_request *request)
 }
 
 static struct error *
-edit(const struct rest_request *request, const char *xml, char **ret)
+edit(const struct at_rest_request *request, const char *xml, char **ret)
 {
     struct migrate_request edits = {
         .vnc_listen = request->vnc_listen,
@@ -452,7 +453,7 @@ edit(const struct rest_request *request, const char *xml, char **ret)
 /* The saved state has a definition of its own, which is edited as well.  Where
  * nothing is to be edited libvirt is let do it, which knows of that state. */
 static struct error *
-restore(virDomainPtr domain, const struct rest_request *request,
+restore(virDomainPtr domain, const struct at_rest_request *request,
         const char *path)
 {
     virConnectPtr connection = virDomainGetConnect(domain);
