@@ -3,8 +3,8 @@
 
 /* QEMU's command that breaks connections at once, for a link that is gone:
  * otherwise what is on its way to a disk over there waits for as long as TCP
- * does, a quarter of an hour or for ever; and who cancels the copy meanwhile has
- * QEMU, guest and all, stand still until then (7.2).
+ * does, a quarter of an hour or for ever; and who cancels the copy meanwhile
+ * has QEMU, guest and all, stand still until then (7.2).
  *
  * Pure.  Threads: no shared state. */
 

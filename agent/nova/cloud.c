@@ -72,6 +72,12 @@ cloud_create(uv_loop_t *loop, struct worker_pool *workers,
     return cloud;
 }
 
+bool
+cloud_has_placement(const struct conf *conf)
+{
+    return conf->placement.auth_url || conf->placement.endpoint_override;
+}
+
 void
 cloud_close(struct cloud *cloud)
 {

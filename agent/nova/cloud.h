@@ -33,6 +33,9 @@ struct cloud {
 struct cloud *cloud_create(uv_loop_t *loop, struct worker_pool *workers,
                            const struct conf *conf);
 
+/* Whether it is said where Placement is. */
+bool cloud_has_placement(const struct conf *conf);
+
 /* Requests under way end with ERR_CANCELLED, in the call.  The loop must run
  * until the handles are closed.  Null is fine. */
 void cloud_close(struct cloud *cloud);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
+#include "agent/nova/attach_nova.h"
+#include "agent/nova/cloud.h"
 #include "agent/nova/power_sync.h"
 #include "agent/nova/start.h"
 #include "agent/self_test.h"
@@ -40,6 +42,13 @@ nova_create(struct agent *agent)
         .save_patience_ms = (unsigned)conf->long_rpc_timeout * 1000,
     };
     nova->records = records_conductor_create(&records);
+    nova->cloud = cloud_create(agent->loop, agent->parsers, conf);
+    if (!cloud_has_placement(conf)) {
+        log_warn(NULL, "[placement] says nothing: nobody is told what this "
+                       "host's guests have");
+    }
+    agent->vifs = &vif_nova;
+    agent->allocations = &allocation_nova;
     const struct service_record_options service = {
         .loop = agent->loop,
         .conductor = nova->beat_conductor,
@@ -108,6 +117,7 @@ nova_close(struct nova *nova)
     if (nova->power) {
         power_sync_close(steal(&nova->power));
     }
+    cloud_close(steal(&nova->cloud));
     gate_close(nova->gate);
     conductor_works_close(nova->works);
     conductor_close(nova->conductor);

@@ -13,6 +13,7 @@
 #include "agent/nova/records_conductor.h"
 #include "agent/nova/service_record.h"
 
+struct cloud;
 struct gate;
 struct nova_start;
 struct power_sync;
@@ -22,6 +23,7 @@ struct nova {
     struct conductor *conductor, *beat_conductor;
     struct conductor_works *works;
     struct records_conductor *records;
+    struct cloud *cloud;
     struct gate *gate;
     struct service_record *service;
     struct nova_start *start; /* Under way; else null. */
