@@ -171,3 +171,64 @@ def test_audit_needs_no_broker_for_its_own_host(pair, broker):
         broker.start()
         wait_for(lambda: hosta.ctl_json('status')['bus']['consuming'], 60,
                  'the bus is back')
+
+
+def at(world, agent, uuid):  # noqa: F811
+    """Where the fake hypervisor of that host keeps the guest."""
+    return world / agent.host / uuid
+
+
+def test_definition_that_a_guest_left_behind_is_removed(pair,
+                                                        world):  # noqa: F811
+    """As libvirt does that could not be told to."""
+    hosta, hostb = pair
+    name, = guests(hostb)
+    uuid = guests(hostb)[name]['uuid']
+    here, there = at(world, hosta, uuid), at(world, hostb, uuid)
+    text = there.read_text()
+    hostb.ctl('fake', 'guest-stop', uuid)
+    wait_for(lambda: there.read_text() != text, 20, 'it is off')
+    off = there.read_text()
+    hostb.ctl('fake', 'guest-start', uuid)
+    here.write_text(off)
+    assert findings(hosta) == [('defined-twice', 'hosta', 'undefine')]
+    assert findings(hostb, '--repair') == [
+        ('defined-twice', 'hosta', 'undefine')]  # Not there.
+    assert here.exists()
+    assert [f['mended'] for f in audit(hosta, '--repair')['findings']] == [
+        True]
+    assert not here.exists()
+    assert findings(hosta) == findings(hostb) == []
+    assert guests(hostb)[name]['vm_state'] == 'active'
+    hostb.ctl('migrate', name, 'hosta', '--watch')
+
+
+def test_definition_of_a_guest_that_was_started_since_is_kept(
+        pair, world):  # noqa: F811
+    """It is twice then, and nobody but the operator ends one of them."""
+    hosta, hostb = pair
+    name, = guests(hostb)
+    uuid = guests(hostb)[name]['uuid']
+    here, there = at(world, hosta, uuid), at(world, hostb, uuid)
+    here.write_text(there.read_text())
+    found = findings(hosta, '--repair')
+    assert {rule for rule, _, _ in found} == {'runs-twice'}
+    assert {mend for _, _, mend in found} == {None}
+    assert here.exists() and there.exists()
+
+
+def test_guest_that_nobody_told_of_is_adopted(pair, world):  # noqa: F811
+    hosta, _ = pair
+    name, = guests(hosta)
+    uuid = guests(hosta)[name]['uuid']
+    other = '11111111-2222-4333-8444-555555555556'
+    text = at(world, hosta, uuid).read_text()
+    assert name in text
+    at(world, hosta, other).write_text(text.replace(name, 'stranger'))
+    assert findings(hosta) == [('guest-without-record', 'hosta', 'adopt')]
+    assert 'stranger' not in guests(hosta)
+    assert [f['mended'] for f in audit(hosta, '--repair')['findings']] == [
+        True]
+    wait_for(lambda: 'stranger' in guests(hosta), 20, 'it is adopted')
+    assert guests(hosta)['stranger']['uuid'] == other
+    assert findings(hosta) == []
