@@ -323,6 +323,13 @@ op_engine_set_pause(struct op_engine *engine, unsigned ms)
 }
 
 void
+op_engine_set_timeout(struct op_engine *engine, unsigned ms)
+{
+    engine->has_timeout = true;
+    engine->timeout_ms = ms;
+}
+
+void
 op_engine_add(struct op_engine *engine, struct op *op)
 {
     op->engine = engine;

@@ -215,5 +215,7 @@ void op_engine_prune(struct op_engine *engine, unsigned days);
 
 /* For tests: pauses are this many milliseconds instead of growing ones. */
 void op_engine_set_pause(struct op_engine *engine, unsigned ms);
+/* And a step that has a time-out this one. */
+void op_engine_set_timeout(struct op_engine *engine, unsigned ms);
 
 #endif

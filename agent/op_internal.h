@@ -102,8 +102,8 @@ struct op_engine {
     struct known *known;     /* Finished without residue. */
     size_t n_known, n_known_room;
     struct residue_wait *waits;
-    bool has_pause; /* For tests. */
-    unsigned pause_ms;
+    bool has_pause, has_timeout; /* For tests. */
+    unsigned pause_ms, timeout_ms;
 };
 
 /* op.c */

@@ -25,6 +25,7 @@ static void record_again(struct op *);
 static const struct step *ticket_step(const struct op *,
                                       const struct op_ticket *);
 static void ticket_timed_out(struct op *);
+static uint64_t timeout_ms(const struct op *, unsigned timeout_s);
 static void ticket_lost(struct op *);
 static struct op_ticket ticket_close(struct op_ticket *);
 static void ticket_ended(struct op *, const struct op_ticket *, struct error *);
@@ -71,7 +72,7 @@ op_ticket_create(struct op *op, enum op_purpose purpose,
     ticket->residue = residue;
     op->ticket = ticket;
     if (timeout_s) {
-        op_timer_start(op, timeout_s * UINT64_C(1000), ticket_timed_out);
+        op_timer_start(op, timeout_ms(op, timeout_s), ticket_timed_out);
     }
     return ticket;
 }
@@ -233,8 +234,15 @@ ticket_timed_out(struct op *op)
     }
     log_info(&op->log, "no end of '%s' in %u s: waiting as long again",
              step->name, step->timeout_s);
-    op_timer_start(op, step->timeout_s * UINT64_C(1000), ticket_lost);
+    op_timer_start(op, timeout_ms(op, step->timeout_s), ticket_lost);
     op_machine_cut_short(op);
+}
+
+static uint64_t
+timeout_ms(const struct op *op, unsigned timeout_s)
+{
+    return op->engine->has_timeout ? op->engine->timeout_ms
+                                   : timeout_s * UINT64_C(1000);
 }
 
 static void

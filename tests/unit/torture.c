@@ -14,8 +14,15 @@
 
 #include "agent/base/clock.h"
 
-/* How a step fails: it did nothing, or it did all and says it failed. */
-enum manner { FAIL_EMPTY, FAIL_DONE, N_MANNERS };
+/* How a step fails: it did nothing, or it did all and says it failed; or, if it
+ * has a time-out, it says nothing, until it is taken for lost. */
+enum manner { FAIL_EMPTY, FAIL_DONE, LOST_EMPTY, LOST_DONE, N_MANNERS };
+
+static bool
+is_lost(enum manner manner)
+{
+    return manner == LOST_EMPTY || manner == LOST_DONE;
+}
 
 enum crash { NO_CRASH, BEFORE_RECORD, AFTER_RECORD, BEFORE_WORK, AFTER_WORK };
 
@@ -50,6 +57,8 @@ static struct world {
     struct plan plan;
     bool done[TORTURE_STEPS_MAX];
     unsigned n_run_failures, n_undo_failures[TORTURE_STEPS_MAX], n_unknowns;
+    struct op_ticket *lost[STEP_TRIES + 1];
+    unsigned n_lost;
     unsigned n_records, n_works; /* Since the start, or the restart. */
     unsigned n_crashes;
     bool crash_now, is_accepted, cancel_taken;
@@ -84,6 +93,7 @@ static void check_end(void);
 static void failed(const char *what);
 static void step_run(struct op *, struct op_ticket *, int i);
 static void step_undo(struct op *, struct op_ticket *, int i);
+static void lose(struct op_ticket *, int i);
 static bool work_begins(struct op_ticket *);
 static bool work_ends(struct op_ticket *);
 
@@ -159,11 +169,28 @@ step_run(struct op *op, struct op_ticket *ticket, int i)
     if (fails) {
         w.n_run_failures--;
     }
-    if (!fails || w.plan.manner == FAIL_DONE) {
+    if (!fails || w.plan.manner == FAIL_DONE || w.plan.manner == LOST_DONE) {
         w.done[i] = true;
     }
-    if (work_ends(ticket)) {
+    if (fails && is_lost(w.plan.manner)) {
+        lose(ticket, i);
+    } else if (work_ends(ticket)) {
         end_soon(ticket, fails ? no_luck() : NULL);
+    }
+}
+
+/* It never comes back; what is tried later does. */
+static void
+lose(struct op_ticket *ticket, int i)
+{
+    if (!w.n_run_failures) {
+        w.steps[i].timeout_s = 0;
+    }
+    assert_true(w.n_lost < N_ELEMENTS(w.lost));
+    w.lost[w.n_lost++] = ticket;
+    if (w.plan.crash == AFTER_WORK && w.n_works == w.plan.crash_at &&
+        w.n_crashes < w.plan.n_crashes) {
+        w.crash_now = true;
     }
 }
 
@@ -339,9 +366,11 @@ torture_type(const struct op_type *type)
                     plan.manner = (enum manner)m;
                     plan.n_run_failures = n_run_failures[n];
                     plan.n_undo_failures = n_undo_failures[u];
-                    plan.n_unknowns = (unsigned)m;
+                    plan.n_unknowns = m % 2;
                     /* Before the commit one failure is enough. */
-                    if (n == 0 || step >= w.commit) {
+                    if ((n == 0 || step >= w.commit) &&
+                        (!is_lost(plan.manner) ||
+                         (type->steps[step].timeout_s && u == 0))) {
                         torture_plan(&plan);
                     }
                 }
@@ -430,6 +459,9 @@ run_history(const struct plan *plan)
     w.n_histories++;
     memset(w.done, 0, sizeof w.done);
     w.n_run_failures = plan->n_run_failures;
+    if (plan->fail_step >= 0) {
+        w.steps[plan->fail_step].timeout_s = is_lost(plan->manner);
+    }
     for (int i = 0; i < w.n_steps; i++) {
         w.n_undo_failures[i] = plan->n_undo_failures;
     }
@@ -446,6 +478,12 @@ run_history(const struct plan *plan)
     check_end();
     op_engine_prune(w.engine, 0);
     op_engine_close(steal(&w.engine));
+    while (w.n_lost) {
+        op_ticket_done(w.lost[--w.n_lost], NULL); /* Too late for anyone. */
+    }
+    if (plan->fail_step >= 0) {
+        w.steps[plan->fail_step].timeout_s = 0;
+    }
 }
 
 static void
@@ -456,6 +494,7 @@ start_engine(bool is_restart)
     types[0] = &w.type;
     w.engine = op_engine_create(&w.loop, w.store, types, NULL);
     op_engine_set_pause(w.engine, 0);
+    op_engine_set_timeout(w.engine, 0);
     if (is_restart) {
         AUTO_ERROR error = op_engine_load(w.engine);
         if (error) {
@@ -556,6 +595,8 @@ failed(const char *what)
     static const char *const crashes[] = {"no crash", "before record",
                                           "after record", "before work",
                                           "after work"};
+    static const char *const manners[] = {"empty", "done", "empty and lost",
+                                          "done and lost"};
     const struct plan *p = &w.plan;
 
     if (torture_on_failure) {
@@ -565,8 +606,7 @@ failed(const char *what)
     fail_msg("%s: '%s' fails %u times (%s), undos fail %u times, '%s' is "
              "cancelled, %u crashes %s %u: %s",
              w.real->name, p->fail_step < 0 ? "-" : w.steps[p->fail_step].name,
-             p->n_run_failures, p->manner == FAIL_DONE ? "done" : "empty",
-             p->n_undo_failures,
+             p->n_run_failures, manners[p->manner], p->n_undo_failures,
              p->cancel_step < 0 ? "-" : w.steps[p->cancel_step].name,
              p->n_crashes, crashes[p->crash], p->crash_at, what);
 }

@@ -6,10 +6,12 @@
  * What the steps do is replaced by a world in which a step is either done or
  * not; what the table says of them (order, undo, probe, readopt, cancel,
  * may_be_left) is kept, and the engine, the journal and the loop are the real
- * ones.  For each way in which a history can go wrong it is run once without a
- * crash, to count its records and works, and then once for each of them with
- * the agent dying before and after it, and again with a second crash after the
- * restart.  At the end of each history:
+ * ones.  A step fails at once, having done nothing or all, or, if the table
+ * gives it a time, never comes back until that is over. For each way in which a
+ * history can go wrong it is run once without a crash, to count its records and
+ * works, and then once for each of them with the agent dying before and after
+ * it, and again with a second crash after the restart.  At the end of each
+ * history:
  *
  *  - the world agrees with the outcome: committed and every step done, or gone
  *    back and every step that can be undone undone;
