@@ -129,6 +129,33 @@ def turn_back(guest, dest, source):
     assert not left
 
 
+def survive(guest, source, dest):
+    say('sending it back after all, and killing the agent that does it')
+    since = guest.ticks.last
+    show(source, 'migrate', GUEST, dest.host, '--block-migrate')
+    wait_for(lambda: newest(source)['memory_processed'], 60,
+             'memory is on its way')
+    source.kill()
+    print('droverd on %s: killed (-9), in the middle of it' % source.host)
+    start = time.monotonic()
+    source.start()
+    print('droverd on %s: started again, after %.0f ms it knows where it was' %
+          (source.host, (time.monotonic() - start) * 1000))
+    wait_for(lambda: newest(source)['elapsed_ms'] or
+             newest(source)['status'] != 'running', 60, 'it is taken up')
+    show(source, 'migration', 'show', GUEST)
+    migration = wait_settled(source)
+    guest.ticks.wait_more(20)
+    print('the migration is %s; %s runs on %s; ticks lost or repeated: %d, '
+          'longest gap %.0f ms' % (
+              migration['status'], GUEST, guest.runs_on(),
+              len(guest.ticks.faults()),
+              guest.ticks.longest_gap(since) * 1000), flush=True)
+    assert migration['status'] == 'completed', migration
+    assert guest.runs_on() == dest.host
+    assert not guest.ticks.faults(), guest.ticks.faults()
+
+
 def foretell(lab, source, name, dirty):
     """Asks for a forecast, then shows what comes of it."""
     guest = lab.boot(lab.hosta, name, disk=None, memory=192, dirty=dirty)
@@ -173,6 +200,7 @@ def main():
         say('booting a guest with a disk on hosta; it ticks 20 times a second')
         guest = move(lab, *agents, agents)
         turn_back(guest, agents[1], agents[0])
+        survive(guest, agents[1], agents[0])
         say('what is to be expected: of a guest that writes little ...')
         foretell(lab, agents[0], 'calm', None)
         say('... and of one that rewrites 96 MiB without pause')
