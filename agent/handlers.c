@@ -254,6 +254,33 @@ drop_move_claim_at_destination(void *aux, struct request *request)
 /* The source's part. */
 
 static void
+failure_recorded(void *aux UNUSED, struct error *error, struct object *record)
+{
+    object_free(record);
+    if (error) {
+        log_limited(LOG_LEVEL_WARN, NULL,
+                    "a migration is not marked as failed: %s",
+                    error_message(error));
+        error_free(error);
+    }
+}
+
+/* What did not even begin is in error.  Records of our own have none of it. */
+static void
+end_live_migration(struct call *call, struct error *error)
+{
+    struct records *records = call->agent->records;
+
+    if (error && call->migration && call->agent->nova) {
+        object_set_string(call->migration, "status", "error");
+        records->ops->migration_save(records->state,
+                                     request_context(call->request),
+                                     call->migration, failure_recorded, NULL);
+    }
+    call_end(call, NULL, error);
+}
+
+static void
 live_migration_accepted(void *aux, struct op *op UNUSED, struct error *error)
 {
     struct call *call = aux;
@@ -265,7 +292,7 @@ live_migration_accepted(void *aux, struct op *op UNUSED, struct error *error)
         error_free(error);
         error = NULL;
     }
-    call_end(call, NULL, error);
+    end_live_migration(call, error);
 }
 
 static void
@@ -285,7 +312,7 @@ live_migration(void *aux, struct request *request)
                           "live_migration needs a destination and a migration");
     }
     if (error) {
-        call_end(call, NULL, error);
+        end_live_migration(call, error);
         return;
     }
     struct migrate_source_request start = {

@@ -475,12 +475,31 @@ record_take(void *aux, struct error *error, struct guest *guest)
                                 expected, record_saved, ticket);
 }
 
+static void
+claim_dropped(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        object_free(instance);
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct incoming *in = op_data(op);
+    object_free(in->instance);
+    in->instance = steal(&instance);
+    driver_guest_get(in->agent->driver, incoming_uuid(in), record_take, ticket);
+}
+
 void
 incoming_record_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
+    struct records *records = in->agent->records;
 
-    driver_guest_get(in->agent->driver, incoming_uuid(in), record_take, ticket);
+    records->ops->instance_drop_claim(records->state, in->context, in->instance,
+                                      claim_dropped, ticket);
 }
 
 static void

@@ -430,10 +430,28 @@ settled(void *aux, struct error *error, struct object *instance)
     migration_set_status(op, cancelled ? "cancelled" : "failed", ticket);
 }
 
+static void
+claim_dropped(void *aux, struct error *error, struct object *instance)
+{
+    static const char *const expected[] = {"migrating", NULL};
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        settled(ticket, error, instance);
+        return;
+    }
+    struct migration *m = op_data(op);
+    struct records *records = m->agent->records;
+    object_free(m->instance);
+    m->instance = steal(&instance);
+    records->ops->instance_save(records->state, m->context, m->instance,
+                                expected, settled, ticket);
+}
+
 void
 migration_settle(struct op *op, struct op_ticket *ticket)
 {
-    static const char *const expected[] = {"migrating", NULL};
     struct migration *m = op_data(op);
     struct records *records = m->agent->records;
 
@@ -444,8 +462,8 @@ migration_settle(struct op *op, struct op_ticket *ticket)
     object_set_changed(m->instance, "progress");
     /* The conductor's choice of a zone is void. */
     object_clear_change(m->instance, "availability_zone");
-    records->ops->instance_save(records->state, m->context, m->instance,
-                                expected, settled, ticket);
+    records->ops->instance_drop_claim(records->state, m->context, m->instance,
+                                      claim_dropped, ticket);
 }
 
 /* The queue. */

@@ -42,6 +42,12 @@ struct records_ops {
                           const char *const *expected,
                           records_object_done *done, void *aux);
 
+    /* Forgets what a destination claimed for it (its migration context), also
+     * where nothing is; 'done' gets the instance, still with its changes. */
+    void (*instance_drop_claim)(void *state, const struct json *context,
+                                const struct object *instance,
+                                records_object_done *done, void *aux);
+
     /* The migration gets id, dates, and a uuid if it has none.  Saving one that
      * is unknown keeps it with the id that it has (local records: another's
      * conductor made it), else is ERR_MIGRATION_NOT_FOUND. */

@@ -45,6 +45,9 @@ static void instance_save(void *state, const struct json *context,
                           const struct object *instance,
                           const char *const *expected,
                           records_object_done *done, void *aux);
+static void instance_drop_claim(void *state, const struct json *context,
+                                const struct object *instance,
+                                records_object_done *done, void *aux);
 static void migration_create(void *state, const struct json *context,
                              const struct object *migration,
                              records_object_done *done, void *aux);
@@ -92,6 +95,7 @@ static const struct records_ops ops = {
     .instance_get = instance_get,
     .instance_list = instance_list,
     .instance_save = instance_save,
+    .instance_drop_claim = instance_drop_claim,
     .migration_create = migration_create,
     .migration_save = migration_save,
     .migration_get = migration_get,
@@ -321,6 +325,15 @@ instance_save(void *state, const struct json *context UNUSED,
     }
     record_set(table, record, stored);
     write_and_answer(records, table, record, done, aux);
+}
+
+/* Nobody claims anything here. */
+static void
+instance_drop_claim(void *state, const struct json *context UNUSED,
+                    const struct object *instance, records_object_done *done,
+                    void *aux)
+{
+    answer_object(state, done, aux, NULL, object_copy(instance));
 }
 
 static void

@@ -53,6 +53,7 @@ static void look_at(struct power_sync *sync, const char *uuid);
 static void guest_known(void *aux, struct error *error, struct guest *guest);
 static void record_known(void *aux, struct error *error,
                          struct object *instance);
+static bool is_moved(struct agent *agent, const char *uuid);
 static struct power_verdict judge(const struct nova *nova,
                                   const struct object *instance, int power);
 static void act(struct look *look);
@@ -249,6 +250,11 @@ guest_known(void *aux, struct error *error, struct guest *guest)
 
     look->power = guest ? (int)guest->power_state : POWER_NOSTATE;
     guest_free(guest);
+    if (nova && is_moved(nova->agent, look->log.instance)) {
+        error_free(error);
+        look_end(look, NULL);
+        return;
+    }
     if (!nova || (error && error_code(error) != ERR_INSTANCE_NOT_FOUND)) {
         look_end(look, error);
         return;
@@ -283,6 +289,14 @@ record_known(void *aux, struct error *error, struct object *instance)
     act(look);
 }
 
+/* Its operation alone decides about its record. */
+static bool
+is_moved(struct agent *agent, const char *uuid)
+{
+    return migrate_source_find(agent, uuid) ||
+           incoming_is_expected(agent, uuid);
+}
+
 static struct power_verdict
 judge(const struct nova *nova, const struct object *instance, int power)
 {
@@ -291,8 +305,7 @@ judge(const struct nova *nova, const struct object *instance, int power)
     const struct power_facts facts = {
         .is_of_this_host =
             str_eq(object_string(instance, "host"), agent->conf->host),
-        .has_operation = migrate_source_find(agent, uuid) ||
-                         incoming_is_expected(agent, uuid),
+        .has_operation = is_moved(agent, uuid),
         .vm_state = object_string(instance, "vm_state"),
         .task_state = object_string(instance, "task_state"),
         .recorded = (int)object_int(instance, "power_state"),

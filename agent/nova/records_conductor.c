@@ -48,6 +48,9 @@ static void instance_save(void *state, const struct json *context,
                           const struct object *instance,
                           const char *const *expected,
                           records_object_done *done, void *aux);
+static void instance_drop_claim(void *state, const struct json *context,
+                                const struct object *instance,
+                                records_object_done *done, void *aux);
 static void migration_create(void *state, const struct json *context,
                              const struct object *migration,
                              records_object_done *done, void *aux);
@@ -106,6 +109,7 @@ static const struct records_ops ops = {
     .instance_get = instance_get,
     .instance_list = instance_list,
     .instance_save = instance_save,
+    .instance_drop_claim = instance_drop_claim,
     .migration_create = migration_create,
     .migration_save = migration_save,
     .migration_get = migration_get,
@@ -214,6 +218,20 @@ instance_save(void *state, const struct json *context,
         .object = instance,
         .method = "save",
         .kwargs = expected ? expected_states(expected) : NULL,
+    };
+
+    save_object(state, &request, done, aux);
+}
+
+static void
+instance_drop_claim(void *state, const struct json *context,
+                    const struct object *instance, records_object_done *done,
+                    void *aux)
+{
+    const struct conductor_work_request request = {
+        .context = context,
+        .object = instance,
+        .method = "drop_migration_context",
     };
 
     save_object(state, &request, done, aux);

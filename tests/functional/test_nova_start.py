@@ -7,7 +7,7 @@ import pytest
 
 from harness.conductor import _conductor, conductor  # noqa: F401
 from harness.raw import opened
-from test_nova_records import control, nova, service  # noqa: F401
+from test_nova_records import control, guest_of, nova, service  # noqa: F401
 
 CAPTURE = (pathlib.Path(__file__).resolve().parents[1] / 'corpus' / 'nova' /
            'startup.jsonl')
@@ -123,3 +123,90 @@ def test_start_waits_for_a_conductor_and_for_a_cell_it_fits(
         workarounds={'disable_compute_service_check_for_ffu': True})
     agent.start(timeout=60)
     assert service(control, agent.host)['version'] == 64
+
+
+# ---- A migration ------------------------------------------------------------
+
+MOVE = CAPTURE.with_name('live-migration-block.jsonl')
+
+# What nova-compute asks the conductor in a block migration and drover does
+# not, and why.
+NOT_ASKED_IN_MOVE = {
+    'BlockDeviceMappingList.get_by_instance_uuid': 'Cinder is not asked yet',
+    'ComputeNode.get_first_node_by_host_for_old_compat':
+        'its node is that of the hypervisor, and the versions are checked '
+        'without the other host\'s record',
+    'ComputeNode.save': 'it reports no resources yet',
+    'ComputeNodeList.get_all_by_host': 'it reports no resources yet',
+    'Instance.get_by_uuid':
+        'a guest on its way is looked after by its operation alone',
+    'Instance.refresh': 'the same',
+    'InstanceGroup.get_by_instance_uuid': 'server groups are not checked yet',
+    'InstanceInfoCache.refresh': 'Neutron is not asked yet',
+    'InstanceInfoCache.save': 'Neutron is not asked yet',
+    'InstanceList.get_by_host_and_node': 'it reports no resources yet',
+    'MigrationContext.get_by_instance_uuid':
+        'it is dropped without a look whether there is one',
+    'MigrationList.get_in_progress_and_error': 'it reports no resources yet',
+    'Service.get_by_compute_host': 'it reports no resources yet',
+    'TrustedCerts.get_by_instance_uuid': 'no image is fetched',
+    'VirtCPUModel.get_by_instance_uuid': 'the guest itself is asked',
+}
+
+
+def told(message):
+    """What a call is for, and what is written by it."""
+    args = message['args']
+    if message['method'] != 'object_action':
+        return (args['objname'] + '.' + args['objmethod'],
+                *args['args'][1:], str(args['kwargs'].get('exc_val', '')))
+    made = args['objinst']
+    data = made['nova_object.data']
+    changes = set(made.get('nova_object.changes', ()))
+    # Written with it by nova-compute, though they are what they were.
+    changes -= {'info_cache', 'resources', 'availability_zone', 'power_state'}
+    # Of these, too, each of its saves has more or fewer.
+    changes -= {name for name in changes
+                if name.startswith(('memory_', 'disk_'))}
+    what = {name: data.get(name) for name in changes}
+    for name in 'host', 'node':
+        if name in what:
+            what[name] = 'HOST'
+    expected = args['kwargs'].get('expected_task_state')
+    return ('%s.%s' % (made['nova_object.name'], args['objmethod']),
+            json.dumps(what, sort_keys=True),
+            json.dumps([expected] if isinstance(expected, str) else expected))
+
+
+def is_of_move(message):
+    """No heartbeat, no progress."""
+    name = said(message)
+    return (name and not name.startswith(('Service.save', 'ping')) and
+            told(message)[:2] not in (('Migration.save', '{}'),) and
+            not (name == 'Instance.save' and 'host' not in told(message)[1]))
+
+
+def test_a_migration_is_told_as_by_nova_compute(
+        client, conductor, control, overheard, nova):  # noqa: F811
+    """Every record that nova-compute writes, and nothing else."""
+    theirs = [json.loads(line) for line in MOVE.read_text().splitlines()]
+    hosta, hostb = nova('hosta', guests=1), nova('hostb')
+    uuid = guest_of(hosta)
+    control.create_instance(uuid, hosta.host, task_state=None, memory=64)
+    migration = control.migrate(uuid, hostb.host)
+    control.wait_status(migration, 'completed', 'failed', 'error')
+    client.cast('ping', arg='end', _topic='conductor', _version='1.0',
+                _namespace='baseapi')
+    ours = overheard(lambda message: opened(message.body)['args'].get('arg') ==
+                     'end')
+    # The test has made them by itself.
+    made_by_us = [m for m in ours if said(m) == 'Migration.create']
+    ours = ours[ours.index(made_by_us[-1]) + 1:]
+
+    ours = sorted(told(m) for m in ours if is_of_move(m))
+    missing = {said(m).split('(')[0] for m in theirs if is_of_move(m)} - {
+        name for name, *_ in ours}
+    assert missing == set(NOT_ASKED_IN_MOVE)
+    assert ours == sorted(
+        told(m) for m in theirs
+        if is_of_move(m) and said(m).split('(')[0] not in NOT_ASKED_IN_MOVE)
