@@ -1,14 +1,33 @@
 """What stands on a compute host: nova-compute, or droverd in its place.
 
-Either is given the same nova.conf, the same instances directory, and the
-host's own network, mounts and libvirtd.
+Either is given the same nova.conf (droverd by way of "droverctl
+import-nova-conf"), the same instances directory, and the host's own network,
+mounts and libvirtd.
 """
 
 from harness import droverd
+from harness.process import run
 from harness.wait import wait_for
 
 from . import configuration
 from .services import Service
+
+
+class InPlace(droverd.Droverd):
+    """droverd as an operator would configure it in nova-compute's place."""
+
+    def __init__(self, directory, name, url, on, nova_conf):
+        self._nova_conf = nova_conf
+        super().__init__(directory, name, url, on=on)
+
+    def write_config(self, **settings):
+        """What the nova.conf says, and where the tests have their files."""
+        imported = run([droverd.build_directory() / 'droverctl',
+                        'import-nova-conf', self._nova_conf]).stdout
+        self.config_file.touch(mode=0o600)
+        self.config_file.write_text(imported + droverd.libconfig({
+            name: self.settings[name]
+            for name in ('state_path', 'control_socket', 'driver_path')}))
 
 
 class Agent:
@@ -63,30 +82,14 @@ class Agent:
         self.nova.start()
         return self.wait_up() if wait else self
 
-    def start_drover(self, wait=True, settings=None):
+    def start_drover(self, wait=True):
         """droverd in the place of nova-compute, told what that is told."""
         self.write_configuration()
-        self._drover = droverd.Droverd(
+        self._drover = InPlace(
             self._places.directory(self.name, 'drover'), self.name, self._url,
-            on=self.host, settings=droverd.merge(
-                self.drover_settings(), settings or {}))
+            self.host, self.nova_conf)
         self._drover.start(timeout=120)
         return self.wait_up() if wait else self
-
-    def drover_settings(self):
-        """The sections of nova.conf that are drover's, too."""
-        sections = self.sections()
-        own = ('my_ip', 'instances_path', 'vif_plugging_timeout')
-        settings = {name: value if isinstance(value, (bool, int)) else
-                    str(value)
-                    for name, value in sections['DEFAULT'].items()
-                    if name in own}
-        settings['control_plane'] = 'nova'
-        for group in ('libvirt', 'placement', 'neutron', 'service_user'):
-            settings[group] = dict(sections[group])
-        settings['glance'] = {
-            'api_servers': [sections['glance']['api_servers']]}
-        return settings
 
     def stop(self):
         """Ends whichever stands there, in good order."""

@@ -268,8 +268,11 @@ class Cloud:
         return server, address
 
     def clear(self):
-        """Deletes all servers."""
-        for server in self.api.servers():
+        """Deletes all servers, which only nova-compute can do yet."""
+        servers = self.api.servers()
+        for agent in self.agents.values() if servers else ():
+            agent.become('nova', agent.storage, agent.more)
+        for server in servers:
             self.api.delete(server['id'])
 
     def check(self):

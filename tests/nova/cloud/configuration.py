@@ -177,7 +177,8 @@ def nova_host(places, host, transport_url, storage, virt_type, more=None):
             'state_path': places.directory(host, 'nova'),
             'instances_path': places.instances(storage),
             'compute_driver': 'libvirt.LibvirtDriver',
-            'vif_plugging_timeout': 60}),
+            # The guest has nothing that listens when it is asked.
+            'shutdown_timeout': 5, 'vif_plugging_timeout': 60}),
         'libvirt': {
             'virt_type': virt_type, 'cpu_mode': 'none',
             'live_migration_scheme': 'tcp',
