@@ -338,6 +338,8 @@ static void
 arrival_probed(void *aux, struct error *error, struct guest *guest)
 {
     struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    const struct incoming *in = op ? op_data(op) : NULL;
     enum probe_answer answer = PROBE_UNKNOWN;
 
     if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
@@ -345,7 +347,8 @@ arrival_probed(void *aux, struct error *error, struct guest *guest)
     } else if (!error) {
         bool is_here = guest->presence == GUEST_ACTIVE ||
                        guest->presence == GUEST_POSTCOPY ||
-                       guest->presence == GUEST_POSTCOPY_FAILED;
+                       guest->presence == GUEST_POSTCOPY_FAILED ||
+                       (guest->presence == GUEST_OFF && in && in->has_arrived);
         answer = is_here ? PROBE_YES : PROBE_NO;
     }
     error_free(error);
@@ -358,7 +361,9 @@ arrived_probe(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
-    if (in->has_arrived) { /* Even if it was shut down since. */
+    /* Even if it was shut down since; but one that a person ended here as it
+     * ran twice stays where it is. */
+    if (in->has_arrived && !in->told_to_roll_back) {
         op_ticket_answer(ticket, PROBE_YES);
         return;
     }

@@ -120,7 +120,7 @@ answer_of(const struct probe *probe, const struct migration *m,
     case GUEST_INCOMING:        /* libvirt is about to decide. */
         return PROBE_UNKNOWN;
     case GUEST_OFF: /* It may have arrived, and ended since. */
-        if (has_arrived) {
+        if (has_arrived && !probe->is_active_here) {
             return PROBE_YES;
         }
         return probe->is_defined_here ? PROBE_NO : PROBE_UNKNOWN;

@@ -20,7 +20,7 @@
 #define LIST_A LIST "&binding%3Ahost_id=hostA"
 #define EXTENDED                                                  \
     {                                                             \
-        .path = "/extensions", .status = 200,                     \
+        .status = 200,                                            \
         .body = "{'extensions': [{'alias': 'binding-extended'}]}" \
     }
 #define ASK(FUNC, ...)                                 \
