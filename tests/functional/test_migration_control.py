@@ -317,6 +317,65 @@ def test_46_network_that_keeps_silent_with_shared_storage(lab, pair, silence):
     assert_never_left(lab, guest, hosta, hostb, silence)
 
 
+@pytest.fixture
+def deaf(lab):
+    """Keeps from hosta's libvirtd what that of hostb answers, on the
+    connections there are; then, with 'end', ends these."""
+    def ports():
+        seen = lab.hosta.run('ss', '-Htn', 'dst', lab.hostb.address, 'and',
+                             'dport', '=', ':16509').stdout
+        found = [line.split()[3].rpartition(':')[2]
+                 for line in seen.splitlines()]
+        assert found
+        return ', '.join(found)
+
+    def make():
+        lab.hosta.run('nft', """table inet deaf {
+            set ports { type inet_service; elements = { %s } }
+            chain input {
+                type filter hook input priority 0;
+                iif != lo tcp sport 16509 tcp dport @ports drop;
+            }
+            chain output { type filter hook output priority 0; }
+        }""" % ports())
+
+    def end():
+        lab.hosta.run('nft', 'add rule inet deaf output tcp dport 16509 '
+                      'tcp sport @ports reject with tcp reset')
+
+    yield make, end
+    lab.hosta.run('nft', 'delete', 'table', 'inet', 'deaf', check=False)
+
+
+def test_guest_that_libvirt_runs_twice_is_paused_at_the_source(lab, pair,
+                                                               deaf):
+    """libvirt: "a small chance that ddomain could in fact be running on the
+    dest"."""
+    hosta, hostb = pair
+    guest = boot(lab, hosta)
+    hosta.ctl('migrate', guest.name, 'hostb', '--block-migrate',
+              '--bandwidth', '4')
+    wait_moving(hosta, guest)
+    make, end = deaf
+    make()
+    hosta.ctl('migration', 'set', '--bandwidth', '0', guest.name)
+    wait_for(lambda: lab.hostb.state_of(guest.name) == 'running', 25,
+             'it is started at the destination')
+    end()
+    # Before that it is paused, too: it waits to hear of the destination.
+    wait_for(lambda: 'ended by hand' in (shown(hosta, guest)['error'] or ''),
+             60, lambda: shown(hosta, guest))
+    wait_for(lambda: guest.states() == {'hosta': 'paused',
+                                        'hostb': 'running'}, 60, guest.states)
+    assert status(hosta, guest.name) == 'running'
+    lab.hosta.virsh('destroy', guest.name)
+    wait_over(hosta, guest, 'completed')
+    wait_idle(hosta, hostb)
+    wait_for(lambda: guest.states() == {'hosta': None, 'hostb': 'running'}, 20,
+             guest.states)
+    guest.ticks.wait_more(20)
+
+
 def test_48_guest_that_can_not_start_at_the_destination_stays(lab, pair):
     hosta, hostb = pair
     # A file that QEMU opens when it starts, where only one host has room.
