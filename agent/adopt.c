@@ -45,6 +45,7 @@ adopt_all(struct agent *agent, void (*done)(void *aux, struct error *error),
     listing->agent = agent;
     listing->done = done;
     listing->aux = aux;
+    agent->n_listings++;
     driver_host_get(agent->driver, host_known, listing);
 }
 
@@ -67,7 +68,11 @@ adopt_event(struct agent *agent, const struct driver_event *event)
     if (event->type == DRIVER_EVENT_CONNECTED) {
         log_info(NULL, "hypervisor is connected");
         migrate_source_event(agent, event);
-        adopt_all(agent, NULL, NULL);
+        /* At the start the first list is what it is connected for. */
+        agent->list_again = agent->n_listings > 0;
+        if (!agent->list_again) {
+            adopt_all(agent, NULL, NULL);
+        }
         return;
     }
     if (event->type == DRIVER_EVENT_DISCONNECTED) {
@@ -121,11 +126,20 @@ adopt_regularly_stop(struct agent *agent)
 static void
 listing_end(struct listing *listing, struct error *error)
 {
+    struct agent *agent = listing->agent;
+    bool is_due = error && agent->list_again && agent->ops;
+
+    agent->n_listings--;
     if (error) {
         log_limited(LOG_LEVEL_WARN, NULL, "guests can't be listed: %s",
                     error_message(error));
     } else {
-        listing->agent->guests_listed = true;
+        agent->guests_listed = true;
+        agent->list_again = false;
+    }
+    if (is_due && agent->n_listings == 0) {
+        agent->list_again = false;
+        adopt_all(agent, NULL, NULL);
     }
     if (listing->done) {
         listing->done(listing->aux, error);

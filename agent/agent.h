@@ -43,9 +43,11 @@ struct agent {
     const struct conf *conf;
 
     struct driver *driver;
-    char *node;         /* The hypervisor's name of this host; null: not known
-                         * yet. */
-    bool guests_listed; /* libvirt was asked since it was last reached. */
+    char *node;          /* The hypervisor's name of this host; null: not known
+                          * yet. */
+    bool guests_listed;  /* libvirt was asked since it was last reached. */
+    unsigned n_listings; /* Of guests, under way. */
+    bool list_again;     /* If they fail: it was reached meanwhile. */
 
     struct store *store;
     struct records *records;

@@ -3,6 +3,7 @@
 #include "drivers/libvirt_internal.h"
 
 #include <libvirt/virterror.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/log.h"
@@ -13,6 +14,20 @@ LOG_MODULE(libvirt_guest);
 #define PEER_TIMEOUT_S 10
 #define PEER_SILENCE_S 8
 
+/* A list of libvirt's.  What it says of all at once need not be asked of each:
+ * with a hundred guests that is what a start takes. */
+struct domains {
+    virDomainPtr *list;
+    int n; /* Negative: there is none. */
+};
+static void domains_close(struct domains *domains);
+#define AUTO_DOMAINS CLEANUP(domains_close) struct domains
+
+static struct error *list_domains(virConnectPtr connection, unsigned flags,
+                                  struct domains *ret);
+static bool domains_have(const struct domains *domains, virDomainPtr domain);
+static struct error *read_domain(virDomainPtr domain, const char *uuid,
+                                 struct guest **ret);
 static struct error *read_presence(virDomainPtr domain, const char *uuid,
                                    enum guest_presence *ret_presence,
                                    enum power_state *ret_power);
@@ -67,40 +82,82 @@ struct error *
 libvirt_guest_list(void *state, struct guest_list **ret)
 {
     AUTO_CONNECTION connection = NULL;
-    virDomainPtr *domains;
+    AUTO_DOMAINS all = {0}, transient = {0}, saved = {0};
+    CLEANUP(guest_list_free_at) struct guest_list *list = NULL;
+
     struct error *error = libvirt_connection_get(state, &connection);
+    if (!error) {
+        error = list_domains(connection, 0, &all);
+    }
+    if (!error) {
+        error = list_domains(connection, VIR_CONNECT_LIST_DOMAINS_TRANSIENT,
+                             &transient);
+    }
+    if (!error) {
+        error = list_domains(connection, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE,
+                             &saved);
+    }
     if (error) {
         return error;
     }
+    list = xzalloc(sizeof *list);
+    list->guests = xcalloc((size_t)all.n + 1, sizeof *list->guests);
+    for (int i = 0; i < all.n; i++) {
+        struct guest **guest = &list->guests[list->n];
 
-    int n = virConnectListAllDomains(connection, &domains, 0);
-    if (n < 0) {
-        return error_wrap(libvirt_error(ERR_INTERNAL, NULL), "list guests");
-    }
-    struct guest_list *list = xzalloc(sizeof *list);
-    list->guests = xcalloc((size_t)n + 1, sizeof *list->guests);
-    for (int i = 0; i < n; i++) {
-        AUTO_DOMAIN domain = domains[i];
-        if (error) {
-            continue; /* Only to free the rest. */
-        }
-        error = libvirt_guest_read(domain, NULL, &list->guests[list->n]);
+        error = read_domain(all.list[i], NULL, guest);
         if (!error) {
+            (*guest)->persistent = !domains_have(&transient, all.list[i]);
+            (*guest)->is_saved = (*guest)->presence == GUEST_OFF &&
+                                 domains_have(&saved, all.list[i]);
             list->n++;
-        } else if (error_code(error) != ERR_HYPERVISOR_UNAVAILABLE) {
+        } else if (error_code(error) == ERR_HYPERVISOR_UNAVAILABLE) {
+            return error_wrap(error, "list guests");
+        } else {
             /* It went while we looked, or is beyond us: the others count. */
             log_limited(LOG_LEVEL_DEBUG, NULL, "guest left out of the list: %s",
                         error_message(error));
-            error_free(steal(&error));
+            error_free(error);
         }
     }
-    free(domains);
-    if (error) {
-        guest_list_free(list);
-        return error_wrap(error, "list guests");
-    }
-    *ret = list;
+    *ret = steal(&list);
     return NULL;
+}
+
+static struct error *
+list_domains(virConnectPtr connection, unsigned flags, struct domains *ret)
+{
+    ret->n = virConnectListAllDomains(connection, &ret->list, flags);
+    if (ret->n < 0) {
+        return error_wrap(libvirt_error(ERR_INTERNAL, NULL), "list guests");
+    }
+    return NULL;
+}
+
+static bool
+domains_have(const struct domains *domains, virDomainPtr domain)
+{
+    unsigned char wanted[VIR_UUID_BUFLEN], uuid[VIR_UUID_BUFLEN];
+
+    if (virDomainGetUUID(domain, wanted) < 0) {
+        return false;
+    }
+    for (int i = 0; i < domains->n; i++) {
+        if (virDomainGetUUID(domains->list[i], uuid) == 0 &&
+            memcmp(uuid, wanted, sizeof uuid) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+domains_close(struct domains *domains)
+{
+    for (int i = 0; i < domains->n; i++) {
+        virDomainFree(domains->list[i]);
+    }
+    free(domains->list);
 }
 
 struct error *
@@ -220,6 +277,20 @@ libvirt_guest_discard(void *state, const char *uuid)
 struct error *
 libvirt_guest_read(virDomainPtr domain, const char *uuid, struct guest **ret)
 {
+    struct error *error = read_domain(domain, uuid, ret);
+
+    if (!error) {
+        (*ret)->persistent = virDomainIsPersistent(domain) > 0;
+        (*ret)->is_saved = (*ret)->presence == GUEST_OFF &&
+                           virDomainHasManagedSaveImage(domain, 0) > 0;
+    }
+    return error;
+}
+
+/* All but what lists say. */
+static struct error *
+read_domain(virDomainPtr domain, const char *uuid, struct guest **ret)
+{
     CLEANUP(guest_free_at) struct guest *guest = NULL;
     AUTO_FREE xml = virDomainGetXMLDesc(domain, 0);
     if (!xml) {
@@ -235,9 +306,6 @@ libvirt_guest_read(virDomainPtr domain, const char *uuid, struct guest **ret)
     if (error) {
         return error;
     }
-    guest->persistent = virDomainIsPersistent(domain) > 0;
-    guest->is_saved = guest->presence == GUEST_OFF &&
-                      virDomainHasManagedSaveImage(domain, 0) > 0;
     /* libvirt would let questions about an incoming guest wait for it. */
     if (guest->presence != GUEST_INCOMING) {
         read_sizes(domain, guest);
