@@ -18,11 +18,15 @@ static void list_disks_run(struct op *op, struct op_ticket *ticket);
 /* Read downwards it is a migration, read upwards from where it failed it is
  * the roll-back of spec/live-migration 6.2. */
 const struct step migrate_source_steps[] = {
-    {.name = "accept", .run = migration_accept, .undo = migration_settle},
+    {.name = "accept",
+     .run = migration_accept,
+     .undo = migration_settle,
+     .begins_anew = true},
     {.name = "queue",
      .run = migration_queue_run,
      .undo = migration_allocations_undo,
-     .cancel = migration_queue_cancel},
+     .cancel = migration_queue_cancel,
+     .begins_anew = true},
     {.name = "prepare",
      .run = migration_prepare,
      .undo = migration_attachments_undo},

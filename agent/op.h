@@ -15,6 +15,7 @@
  *    ├─ after the commit: run again, after a pause that grows; a step with
  *    │  'may_be_left' is left behind as residue after STEP_TRIES, and the
  *    │  residue is tried again in the background
+ *    ├─ before, restart, if it begins anew: run again
  *    └─ before: undo this step and those before it, newest first; an undo that
  *       fails is tried STEP_TRIES times and then left as residue
  *
@@ -67,6 +68,9 @@ struct step {
     unsigned timeout_s; /* 0: the step watches its own progress. */
     bool may_be_left;   /* After the commit: no later step depends on it. */
     bool only_waits;    /* While it runs nothing is being done here. */
+    /* Before the commit: nothing is prepared yet that a restart could spoil, so
+     * that it begins anew then, and does not go back. */
+    bool begins_anew;
     /* What is left of it takes away what the instance needs on this host: it is
      * to be over before the instance comes again, and void once it is back. */
     bool strips_host;

@@ -54,7 +54,7 @@ op_machine_resume(struct op *op)
              step->name, op->going_back ? ", going back" : "");
     if (op->going_back) {
         do_undo(op);
-    } else if (op->committed) {
+    } else if (op->committed || (step->begins_anew && !op->cancelled)) {
         do_run(op);
     } else if (step->probe && step->readopt) {
         step->readopt(op, op_ticket_create(op, OP_RUN, NULL, step->timeout_s));
