@@ -345,9 +345,6 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     }
     struct incoming *in = op_data(op);
     in->told_to_roll_back = true;
-    if (!is_unknown) {
-        in->has_arrived = false; /* If it had, it was ended here by hand. */
-    }
     incoming_set_ended(in, roll_back_done, call);
     if (in->wait) {
         op_ticket_done(steal(&in->wait),
