@@ -80,7 +80,8 @@ struct host_resources_request {
     /* "arch=machine": further machines to look at.  Ends with null, and may be
      * null; as the next. */
     const char *const *machines;
-    /* CPU models of which guests have one.  Null: the host's own. */
+    /* CPU models of which guests have one; "*": that of guests of this
+     * architecture which name none.  Null: the host's own. */
     const char *const *cpu_models;
 };
 

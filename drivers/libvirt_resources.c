@@ -253,6 +253,20 @@ add_features(virConnectPtr connection, const char *cpu_xml,
     return libvirt_error(ERR_INTERNAL, NULL);
 }
 
+static const char *
+usual_model(const char *arch)
+{
+    static const char *const models[][2] = {
+        {"i686", "qemu32"}, {"ppc64le", "POWER8"}, {"aarch64", "max"}};
+
+    for (size_t i = 0; i < N_ELEMENTS(models); i++) {
+        if (str_eq(models[i][0], arch)) {
+            return models[i][1];
+        }
+    }
+    return "qemu64";
+}
+
 static struct error *
 add_guest_features(virConnectPtr connection,
                    const struct host_resources_request *request,
@@ -262,8 +276,10 @@ add_guest_features(virConnectPtr connection,
 
     for (const char *const *model = request->cpu_models;
          !error && model && *model; model++) {
-        AUTO_FREE xml = xasprintf("<cpu><arch>%s</arch><model>%s</model></cpu>",
-                                  ret->arch, *model);
+        bool is_usual = str_eq(*model, "*");
+        AUTO_FREE xml =
+            xasprintf("<cpu><arch>%s</arch><model>%s</model></cpu>", ret->arch,
+                      is_usual ? usual_model(ret->arch) : *model);
         error = add_features(connection, xml, &ret->guest_cpu_features);
         error = error_wrap(error, "ask about CPU '%s'", *model);
     }

@@ -220,14 +220,16 @@ is_one_of(const char *text, const char *const *texts, size_t n)
     return false;
 }
 
-/* Takes 'value'. */
+/* Takes 'value', also where it says the same in other words. */
 static void
 set_same(struct object *node, const char *field, struct json *value)
 {
-    if (primitive_same(object_get(node, field), value)) {
-        json_free(value);
-    } else {
-        object_set(node, field, value);
+    bool is_same = primitive_same(object_get(node, field), value);
+    bool was_changed = object_is_changed(node, field);
+
+    object_set(node, field, value);
+    if (is_same && !was_changed) {
+        object_clear_change(node, field);
     }
 }
 

@@ -72,6 +72,16 @@ void
 nova_begin(struct nova *nova, void (*ready)(void *aux, struct error *error),
            void *aux)
 {
+    struct agent *agent = nova->agent;
+    const struct update_resources_options resources = {
+        .loop = agent->loop,
+        .driver = agent->driver,
+        .conductor = nova->conductor,
+        .conf = agent->conf,
+        .placement =
+            cloud_has_placement(agent->conf) ? nova->cloud->placement : NULL,
+    };
+    nova->resources = update_resources_create(&resources);
     nova_start_begin(nova, ready, aux);
 }
 
@@ -105,6 +115,9 @@ nova_event(struct nova *nova, const struct driver_event *event)
     if (is_of_connection && nova->tells_able) {
         nova_tell_able(nova);
     }
+    if (event->type == DRIVER_EVENT_CONNECTED && nova->resources) {
+        update_resources_soon(nova->resources);
+    }
     if (nova->power) {
         power_sync_event(nova->power, event);
     }
@@ -116,6 +129,9 @@ nova_close(struct nova *nova)
     nova_start_cancel(nova);
     if (nova->power) {
         power_sync_close(steal(&nova->power));
+    }
+    if (nova->resources) {
+        update_resources_close(steal(&nova->resources));
     }
     cloud_close(steal(&nova->cloud));
     gate_close(nova->gate);

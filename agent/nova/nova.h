@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/nova/records_conductor.h"
 #include "agent/nova/service_record.h"
+#include "agent/nova/update_resources.h"
 
 struct cloud;
 struct gate;
@@ -26,8 +27,9 @@ struct nova {
     struct cloud *cloud;
     struct gate *gate;
     struct service_record *service;
-    struct nova_start *start; /* Under way; else null. */
-    struct power_sync *power; /* Null until the start is over. */
+    struct update_resources *resources; /* Null before the start. */
+    struct nova_start *start;           /* Under way; else null. */
+    struct power_sync *power;           /* Null until the start is over. */
 
     bool tells_able;   /* It was told once whether builds may come. */
     bool is_probed;    /* The hypervisor's answer is waited for, ... */

@@ -40,6 +40,7 @@ static void list_instances(struct nova_start *start);
 static void look_for_evacuated(struct nova_start *start);
 static void start_instances(struct nova_start *start);
 static void enter(struct nova_start *start);
+static void tell_resources(struct nova_start *start);
 
 static const struct start_step steps[] = {
     {"call the conductor", ping},
@@ -49,6 +50,7 @@ static const struct start_step steps[] = {
     {"look for evacuated instances", look_for_evacuated},
     {"see to the instances of this host", start_instances},
     {"enter this host", enter},
+    {"tell what this host has", tell_resources},
     {NULL, NULL},
 };
 
@@ -338,4 +340,18 @@ static void
 enter(struct nova_start *start)
 {
     service_record_register(start->nova->service, entered, start);
+}
+
+/* 14.  It keeps nobody from serving: the next time comes. */
+
+static void
+told(void *aux)
+{
+    step_done(aux, NULL);
+}
+
+static void
+tell_resources(struct nova_start *start)
+{
+    update_resources_begin(start->nova->resources, told, start);
 }

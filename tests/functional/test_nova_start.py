@@ -17,13 +17,12 @@ CAPTURE = (pathlib.Path(__file__).resolve().parents[1] / 'corpus' / 'nova' /
 NOT_ASKED = {
     "InstanceList.get_by_host(['flavor', 'system_metadata'])":
         'it records no machine types of instances that lack one',
-    'ComputeNode.get_by_host_and_nodename': 'it reports no resources yet',
-    'ComputeNodeList.get_all_by_host': 'it reports no resources yet',
-    'ComputeNode.create': 'it reports no resources yet',
-    'ComputeNode.save': 'it reports no resources yet',
-    'PciDeviceList.get_by_compute_node': 'it reports no resources yet',
-    'InstanceList.get_by_host_and_node': 'it reports no resources yet',
-    'MigrationList.get_in_progress_and_error': 'it reports no resources yet',
+}
+
+# What it asks for once less, and why.
+ASKED_AGAIN = {
+    'ComputeNode.get_by_host_and_nodename':
+        'the record is looked for when it is needed, and not before',
 }
 
 # And the other way round.
@@ -67,6 +66,15 @@ def shape(message, host):
         for name in ('id', 'uuid', 'created_at', 'updated_at', 'last_seen_up'):
             made['nova_object.data'].pop(name, None)
         made['nova_object.changes'].sort()
+        if made['nova_object.name'] == 'ComputeNode':
+            # The values are another host's; some that were changed there by
+            # the first save are as they were on the fake.
+            made['nova_object.data'] = sorted(made['nova_object.data'])
+            made['nova_object.changes'] = [
+                name for name in made['nova_object.changes']
+                if name not in ('vcpus_used', 'local_gb_used')]
+    elif args.get('objname') == 'PciDeviceList':
+        args['args'] = ['ID']
     return args
 
 
@@ -87,9 +95,11 @@ def test_start_is_that_of_nova_compute(client, conductor,  # noqa: F811
     theirs = [message for message in theirs if said(message) not in NOT_ASKED]
     ours = [message for message in ours if said(message) not in ONLY_ASKED]
 
-    # The last is asked once more of by the report of resources.
+    # The last is asked once more of by the report to Placement.
     assert said(theirs[-2]) == 'Service.get_by_compute_host'
     del theirs[-2]
+    for word in ASKED_AGAIN:
+        del theirs[[said(message) for message in theirs].index(word)]
     assert [said(message) for message in ours] == [
         said(message) for message in theirs]
     for our, their in zip(ours, theirs):
