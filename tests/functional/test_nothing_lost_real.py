@@ -238,6 +238,27 @@ def test_clock_set_in_the_middle(lab, droverd, tmp_path, hours):
     assert 0 < shown['total_ms'] < (time.monotonic() - start) * 1000
 
 
+def test_62_host_of_the_source_dies_in_the_middle(lab, droverd):
+    """Row 18 of the table: nothing of it is left at the destination, where the
+    guest could be started anew."""
+    walk = on_its_way(lab, droverd)
+    hosta, hostb = walk.pair['hosta'], walk.pair['hostb']
+    guest = walk.guest
+    hosta.kill()
+    lab.hosta.libvirtd('kill')
+    lab.hosta.run('sh', '-c', 'kill -9 $(cat /run/libvirt/qemu/%s.pid)' %
+                  guest.name)
+    wait_for(lambda: lab.hostb.state_of(guest.name) is None, 120,
+             'libvirt ends what it receives')
+    lab.hosta.libvirtd('start')
+    hosta.start()
+    crash.wait_settled((hosta, hostb), guest.name)
+    assert status(hosta, guest.name) == 'failed'
+    assert guest.states() == {'hosta': 'shut off', 'hostb': None}
+    assert files(lab.hostb, guest) == []
+    assert 'disk' in files(lab.hosta, guest)
+
+
 def test_46_network_is_away_for_a_while(lab, droverd):
     walk = on_its_way(lab, droverd)
     before = walk.guest.ticks.last
