@@ -108,10 +108,13 @@ def test_start_is_that_of_nova_compute(client, conductor,  # noqa: F811
         assert our.get('namespace') == their.get('namespace')
 
 
-def test_start_waits_for_a_conductor_and_for_a_cell_it_fits(
-        client, conductor, control, nova):  # noqa: F811
-    """One that comes later is waited for; one cell is too old."""
-    other = nova('hostb')
+def restart(conductor, client):  # noqa: F811
+    conductor.kill()
+    conductor.start()
+    conductor.wait_ready(client)
+
+
+def test_start_waits_for_a_conductor(client, conductor, nova):  # noqa: F811
     agent = nova('hosta', start=False)
     conductor.kill()
     agent.start(wait=False)
@@ -119,20 +122,29 @@ def test_start_waits_for_a_conductor_and_for_a_cell_it_fits(
     conductor.start()
     conductor.wait_ready(client)
     agent.wait_ready(60)
-    agent.stop()
 
-    conductor.kill()
-    conductor.write('UPDATE services SET version = 60 WHERE host = ?',
-                    other.host)
-    agent.start(wait=False)
-    conductor.start()
-    conductor.wait_ready(client)
-    assert agent.wait(60) == 1
-    assert 'of version 60' in agent.log_text()
-    agent.write_config(
-        workarounds={'disable_compute_service_check_for_ffu': True})
-    agent.start(timeout=60)
-    assert service(control, agent.host)['version'] == 64
+
+def test_a_cell_that_is_too_old_is_not_served(
+        client, conductor, control, nova):  # noqa: F811
+    """A conductor remembers the oldest version of its cell."""
+    other = nova('hostb')
+    agent = nova('hosta', start=False)
+    row = service(control, other.host)['id']
+    other.stop()
+    try:
+        conductor.write('UPDATE services SET version = 60 WHERE id = ?', row)
+        restart(conductor, client)
+        agent.start(wait=False)
+        assert agent.wait(60) == 1
+        assert 'of version 60' in agent.log_text()
+        agent.write_config(
+            workarounds={'disable_compute_service_check_for_ffu': True})
+        agent.start(timeout=60)
+        assert service(control, agent.host)['version'] == 64
+    finally:
+        conductor.write('UPDATE services SET version = 64 WHERE id = ?', row)
+        restart(conductor, client)
+
 
 
 # ---- A migration ------------------------------------------------------------
