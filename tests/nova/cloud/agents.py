@@ -88,7 +88,7 @@ class Agent:
         self._drover = InPlace(
             self._places.directory(self.name, 'drover'), self.name, self._url,
             self.host, self.nova_conf)
-        self._drover.start(timeout=120)
+        self._drover.start(timeout=300)
         return self.wait_up() if wait else self
 
     def stop(self):
@@ -112,7 +112,7 @@ class Agent:
         self.storage, self.more = wanted[1:]
         return self.start_nova() if kind == 'nova' else self.start_drover()
 
-    def wait_up(self, deadline=90):
+    def wait_up(self, deadline=300):
         """Waits until the cloud takes the host for up, by a new report."""
         before = self._report()
         wait_for(lambda: self._check() and self._report() not in (

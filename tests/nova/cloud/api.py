@@ -61,7 +61,7 @@ class Api:
         return self.nova('POST', '/servers/%s/action' % server,
                          {name: arguments}, **more)
 
-    def boot(self, name, image, flavor, network, host, deadline=180):
+    def boot(self, name, image, flavor, network, host, deadline=300):
         """Creates a server with one port on 'host'; waits until it runs."""
         server = self.nova('POST', '/servers', {'server': {
             'name': name, 'imageRef': image, 'flavorRef': flavor,
@@ -70,7 +70,7 @@ class Api:
         self.wait_status(server, 'ACTIVE', deadline)
         return server
 
-    def wait_status(self, server, status, deadline=60):
+    def wait_status(self, server, status, deadline=180):
         """Waits until a server is settled (no task) in 'status'."""
         seen = {}
 
@@ -86,11 +86,11 @@ class Api:
             interval=0.1)
         return seen
 
-    def delete(self, server, deadline=60):
+    def delete(self, server, deadline=180):
         self.nova('DELETE', '/servers/' + server)
         self.wait_gone(server, deadline)
 
-    def wait_gone(self, server, deadline=60):
+    def wait_gone(self, server, deadline=180):
         def gone():
             try:
                 self.server(server)
@@ -122,7 +122,7 @@ class Api:
                     if each['id'] == number)
 
     def wait_migration(self, server, number, status='completed',
-                       deadline=180):
+                       deadline=300):
         """Waits until a migration has ended as 'status' says.
 
         Returns the seconds since this was called.

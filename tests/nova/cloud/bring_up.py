@@ -95,10 +95,10 @@ class Cloud:
         run(['mariadb-install-db', '--no-defaults', '--user=root',
              '--auth-root-authentication-method=normal', '--skip-test-db',
              '--datadir=%s' % (self.places.top / 'mysql')],
-            env=ENVIRONMENT, timeout=120)
+            env=ENVIRONMENT, timeout=300)
         self._service('mariadbd', ['mariadbd', '--defaults-file=%s' %
                                    self.places.of('my.cnf')])
-        wait_for(lambda: self._sql('SELECT 1', check=False) == 0, 60,
+        wait_for(lambda: self._sql('SELECT 1', check=False) == 0, 180,
                  'the database answers', interval=0.1)
         self._sql(''.join(
             'CREATE DATABASE %s CHARACTER SET utf8;'

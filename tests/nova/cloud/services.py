@@ -67,7 +67,7 @@ class Service:
             self.name, self._process.poll(), tail(self.log))
         return False
 
-    def wait_serving(self, address, port, deadline=120):
+    def wait_serving(self, address, port, deadline=300):
         """Waits until something listens there."""
         def listens():
             self.check()
@@ -80,7 +80,7 @@ class Service:
             self.name, address, port), interval=0.1)
         return self
 
-    def wait_answering(self, url, deadline=120):
+    def wait_answering(self, url, deadline=300):
         """Waits until it answers HTTP there, with whatever status."""
         def answers():
             self.check()
@@ -114,7 +114,7 @@ class Batch:
                 bound(['sh', '-c', text]), stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, env=ENVIRONMENT)))
 
-    def wait(self, deadline=300):
+    def wait(self, deadline=1200):
         while self._running:
             name, log, process = self._running.pop(0)
             status = process.wait(deadline)
