@@ -200,9 +200,11 @@ test_host_says_what_it_has(void **state)
     assert_true(has->disk_free + has->disk_used <= has->disk_total);
     assert_true(has->online.n > 0);
     assert_true(has->n_kinds > 0);
-    assert_true(text_set_has(&has->guest_archs, has->arch));
-    assert_true(text_set_has(&has->disk_buses, "virtio"));
-    assert_true(text_set_has(&has->video_models, "virtio"));
+    if (!contract->tells_no_machines) {
+        assert_true(text_set_has(&has->guest_archs, has->arch));
+        assert_true(text_set_has(&has->disk_buses, "virtio"));
+        assert_true(text_set_has(&has->video_models, "virtio"));
+    }
     for (size_t i = 0; i < has->n_cells; i++) {
         assert_true(has->cells[i].memory_kib > 0);
         assert_true(has->cells[i].cpus.n > 0);

@@ -18,7 +18,8 @@ struct driver_contract {
 
     /* A guest that runs there.  Null: the first that runs. */
     const char *uuid;
-    bool has_guest; /* Otherwise what needs a guest is skipped. */
+    bool has_guest;         /* Otherwise what needs a guest is skipped. */
+    bool tells_no_machines; /* As libvirt's test driver. */
 
     /* Another host, and that host's driver if it can be opened from here, so
      * that the guest comes back.  Null: nothing is moved. */

@@ -185,6 +185,7 @@ main(void)
         .name = "libvirt",
         .directory = getenv("DROVER_DRIVER_PATH"),
         .options = options_of("test:///default"),
+        .tells_no_machines = true,
     };
     int n_failed = driver_contract_run(&contract);
     n_failed += cmocka_run_group_tests_name("libvirt", tests, NULL, NULL);

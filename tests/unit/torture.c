@@ -199,6 +199,7 @@ step_undo(struct op *op, struct op_ticket *ticket, int i)
 {
     bool is_residue = str_eq(op_step_name(op), "finished");
 
+    w.steps[i].timeout_s = 0; /* The step may have died before it was lost. */
     if (w.done[w.commit] && i != w.commit) {
         failed("a step was undone though the operation is committed");
     }
