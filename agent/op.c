@@ -294,25 +294,48 @@ op_latest_was_done(const struct op_engine *engine,
     return was_done;
 }
 
-void
-op_engine_prune(struct op_engine *engine, unsigned days)
+/* Those that finished first come first, and are forgotten first. */
+static void
+forget_old(struct op_engine *engine)
 {
-    int64_t limit_us =
-        clock_wall_us() - (int64_t)days * 24 * 3600 * INT64_C(1000000);
-    size_t n_kept = 0;
+    int64_t limit_us = engine->has_retention
+                           ? clock_wall_us() - engine->retention_us
+                           : INT64_MIN;
+    size_t n = 0;
 
-    for (size_t i = 0; i < engine->n_known; i++) {
-        struct known *known = &engine->known[i];
+    while (n < engine->n_known && (engine->n_known - n > OP_KNOWN_MAX ||
+                                   engine->known[n].finished_us <= limit_us)) {
+        const struct known *known = &engine->known[n++];
 
-        if (known->finished_us > limit_us) {
-            engine->known[n_kept++] = *known;
-            continue;
-        }
         store_put(engine->store, STORE_OPERATIONS, known->id, known->key, NULL,
                   NULL, NULL);
         free(known->key);
     }
-    engine->n_known = n_kept;
+    if (n > 0) {
+        engine->n_known -= n;
+        memmove(engine->known, engine->known + n,
+                engine->n_known * sizeof *engine->known);
+    }
+}
+
+static int
+by_end(const void *a, const void *b)
+{
+    const struct known *x = a, *y = b;
+
+    return (x->finished_us > y->finished_us) -
+           (x->finished_us < y->finished_us);
+}
+
+void
+op_engine_prune(struct op_engine *engine, unsigned days)
+{
+    engine->has_retention = true;
+    engine->retention_us = (int64_t)days * 24 * 3600 * INT64_C(1000000);
+    if (engine->n_known > 0) {
+        qsort(engine->known, engine->n_known, sizeof *engine->known, by_end);
+    }
+    forget_old(engine);
 }
 
 void
@@ -363,6 +386,7 @@ op_retire(struct op *op)
     memcpy(known.instance, log.instance, sizeof known.instance);
     op_engine_add_known(engine, &known);
     op_discard(op);
+    forget_old(engine);
     op_residue_note(engine, log.instance);
 }
 

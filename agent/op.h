@@ -214,7 +214,9 @@ bool op_latest_was_done(const struct op_engine *engine,
                         const struct op_type *const *types,
                         const char *instance);
 
-/* Deletes finished operations older than this. */
+/* Forgets finished operations that are older than this, now and whenever one
+ * ends; of all there are never more than OP_KNOWN_MAX. */
+#define OP_KNOWN_MAX 500
 void op_engine_prune(struct op_engine *engine, unsigned days);
 
 /* For tests: pauses are this many milliseconds instead of growing ones. */

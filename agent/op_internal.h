@@ -99,8 +99,10 @@ struct op_engine {
     const struct op_type *const *types;
     void *type_aux;
     struct op *first, *last; /* By id; those with residue too. */
-    struct known *known;     /* Finished without residue. */
+    struct known *known;     /* Finished without residue, the first first. */
     size_t n_known, n_known_room;
+    bool has_retention;
+    int64_t retention_us; /* For how long those are remembered. */
     struct residue_wait *waits;
     bool has_pause, has_timeout; /* For tests. */
     unsigned pause_ms, timeout_ms;

@@ -397,6 +397,7 @@ migration_save(void *state, const struct json *context UNUSED,
     merge(stored, migration);
     record_set(table, record, stored);
     write_and_answer(records, table, record, done, aux);
+    forget_old_migrations(records);
 }
 
 static void

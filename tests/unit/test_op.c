@@ -719,6 +719,27 @@ test_old_ones_are_forgotten(void **state UNUSED)
 }
 
 static void
+test_number_of_those_that_are_remembered_is_limited(void **state UNUSED)
+{
+    for (unsigned i = 0; i <= OP_KNOWN_MAX; i++) {
+        char key[16];
+
+        snprintf(key, sizeof key, "k%u", i);
+        f.n_told = f.n_accepted = 0;
+        f.diary[0] = '\0';
+        run_to_the_end(key);
+    }
+    assert_false(op_is_known_finished(f.engine, "k0"));
+    assert_true(op_is_known_finished(f.engine, "k1"));
+    assert_true(op_is_known_finished(f.engine, "k500"));
+    restart();
+    assert_false(op_is_known_finished(f.engine, "k0"));
+    assert_true(op_is_known_finished(f.engine, "k1"));
+    op_engine_prune(f.engine, 0);
+    assert_false(op_is_known_finished(f.engine, "k500"));
+}
+
+static void
 test_restart_before_the_commit_goes_back(void **state UNUSED)
 {
     start_and_hang(NOTE, false);
@@ -1287,6 +1308,7 @@ main(void)
         TEST(test_no_cancel_after_the_commit_or_on_the_way_back),
         TEST(test_key_is_unique),
         TEST(test_old_ones_are_forgotten),
+        TEST(test_number_of_those_that_are_remembered_is_limited),
         TEST(test_restart_before_the_commit_goes_back),
         TEST(test_restart_in_the_commit_asks),
         TEST(test_restart_in_the_commit_takes_it_up_if_that_can_be),
