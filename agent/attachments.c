@@ -139,6 +139,35 @@ tell_vifs(const struct json *rows, struct object *data)
 }
 
 void
+attachments_name_ports(const struct object *instance, struct object *data)
+{
+    const struct json *cache =
+        json_get(object_get(instance, "info_cache"), "nova_object.data");
+    const char *text = json_string_of(cache, "network_info");
+    AUTO_JSON known = NULL;
+    AUTO_ERROR error = text ? json_parse(text, strlen(text), &known) : NULL;
+    struct migrate_vif vifs[ATTACHMENTS_MAX] = {{0}};
+    char *texts[ATTACHMENTS_MAX];
+    size_t n = 0;
+
+    if (migrate_data_has_vifs(data) || error) {
+        return;
+    }
+    json_for_each (vif, known) {
+        if (n < ATTACHMENTS_MAX && json_string_of(vif, "id")) {
+            texts[n] = json_print(vif, NULL);
+            vifs[n].port_id = json_string_of(vif, "id");
+            vifs[n].source_vif = texts[n];
+            n++;
+        }
+    }
+    migrate_data_set_vifs(data, vifs, n);
+    while (n > 0) {
+        free(texts[--n]);
+    }
+}
+
+void
 attachments_tell(const struct object *instance, struct object *data)
 {
     const struct json *kept = attachments_of(instance);

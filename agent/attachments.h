@@ -37,6 +37,10 @@ const struct json *attachments_of(const struct object *instance);
 /* The source tells of them what the migrate data do not say yet. */
 void attachments_tell(const struct object *instance, struct object *data);
 
+/* A destination names the ports that Nova knows of, for the conductor to bind
+ * them to it: with none, too, it must say so. (spec/live-migration 2.5) */
+void attachments_name_ports(const struct object *instance, struct object *data);
+
 /* The destination keeps what it has made of it. */
 void attachments_keep(struct object *instance, const struct object *data);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/attachments.h"
 #include "agent/check_report.h"
 #include "agent/drain.h"
 #include "agent/instance_adopt.h"
@@ -448,6 +449,9 @@ finish(struct dest_check *check)
     struct error *error = error_copy(check_report_error(check->report));
     bool has_data = !error || !check->own_report;
 
+    if (check->agent->nova && check->data) {
+        attachments_name_ports(check->instance, check->data);
+    }
     error = check_as_pre_check(error);
     check->done(check->aux, error, has_data ? steal(&check->data) : NULL);
     json_free(check->context);

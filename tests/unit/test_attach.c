@@ -580,6 +580,38 @@ test_what_no_driver_takes_is_refused(void **state)
 
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
 
+static void
+test_destination_names_the_ports_that_nova_knows_of(void **state UNUSED)
+{
+    AUTO_OBJECT instance = object_create("Instance", "2.7");
+    AUTO_OBJECT data = object_create("LibvirtLiveMigrateData", "1.10");
+    AUTO_OBJECT none = object_create("LibvirtLiveMigrateData", "1.10");
+    struct json *cache = json_object();
+    struct json *fields = json_object();
+
+    attachments_name_ports(instance, none);
+    assert_true(migrate_data_has_vifs(none)); /* Nova needs to be told. */
+    assert_int_equal(migrate_data_n_vifs(none), 0);
+
+    json_set_string(fields, "network_info",
+                    "[{\"id\": \"p1\", \"type\": \"ovs\"}, {\"id\": 7},"
+                    "{\"id\": \"p2\"}]");
+    json_set(cache, "nova_object.data", fields);
+    object_set(instance, "info_cache", cache);
+    attachments_name_ports(instance, data);
+    assert_int_equal(migrate_data_n_vifs(data), 2);
+    assert_string_equal(migrate_data_vif(data, 0).port_id, "p1");
+    assert_string_equal(migrate_data_vif(data, 0).source_vif,
+                        "{\"id\":\"p1\",\"type\":\"ovs\"}");
+    assert_null(migrate_data_vif(data, 0).host);
+    assert_string_equal(migrate_data_vif(data, 1).port_id, "p2");
+
+    /* What is said stays. */
+    json_set_string(fields, "network_info", "[]");
+    attachments_name_ports(instance, data);
+    assert_int_equal(migrate_data_n_vifs(data), 2);
+}
+
 int
 main(void)
 {
@@ -600,6 +632,7 @@ main(void)
         TEST(test_whatever_a_record_has_is_survived),
         TEST(test_password_is_not_shown),
         TEST(test_what_no_driver_takes_is_refused),
+        cmocka_unit_test(test_destination_names_the_ports_that_nova_knows_of),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
