@@ -331,8 +331,8 @@ static void
 ask(struct round *r, const char *class_name, const char *method,
     struct json *args, struct json *kwargs)
 {
-    AUTO_JSON owned_args = args;
-    AUTO_JSON owned_kwargs = kwargs;
+    AUTO_JSON owned_args UNUSED = args;
+    AUTO_JSON owned_kwargs UNUSED = kwargs;
 
     conductor_class_action(r->u->o.conductor, r->context, class_name, method,
                            args, kwargs, conducted, r);
