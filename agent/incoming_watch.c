@@ -21,8 +21,11 @@
  * (spec/live-migration 8.3)
  *
  * A guest that arrived and was shut down since (agent/incoming_arrival.c) is
- * this host's, too, unless the source's hypervisor has it: libvirt resumes a
- * guest at its source when the answer of the destination is lost.
+ * this host's, too.  But the source's hypervisor is asked before either is
+ * taken over, as libvirt resumes a guest at its source when the answer of the
+ * destination is lost (agent/migrate_transfer.c).  One that runs there while
+ * its source is through with the migration is the source's: the one here is
+ * paused, which loses nothing, until a person ends one of the two.
  *
  * A source that is no drover can't be asked, and is believed to be there. */
 
@@ -35,6 +38,7 @@ struct watch_call {
     struct agent *agent;
     char *key;    /* Of the operation. */
     bool is_over; /* The source said so. */
+    enum { HERE_NOT, HERE_OFF, HERE_ACTIVE } here;
 };
 
 static void watch_due(uv_timer_t *timer);
@@ -144,19 +148,22 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
     struct incoming *in = find(call, &op);
     const char *source = in ? object_string(in->instance, "host") : NULL;
 
-    if (in && in->wait && in->has_arrived && is_off(guest)) {
+    call->here = is_arrived(guest) ? HERE_ACTIVE
+                 : is_off(guest)   ? HERE_OFF
+                                   : HERE_NOT;
+    bool has_come = in && (call->here == HERE_ACTIVE ||
+                           (in->has_arrived && (call->here == HERE_OFF ||
+                                                is_absent(error, guest))));
+    if (has_come && in->wait) {
         ask_source_for_guest(in, call);
+        error_free(error);
         guest_free(guest);
         return;
     }
     if (in) {
         in->is_watched = false;
     }
-    if (in && in->wait && is_arrived(guest)) {
-        take_over(in, op,
-                  call->is_over ? "is through with it" : "does not answer");
-    } else if (in && in->wait && call->is_over && !in->has_arrived &&
-               is_absent(error, guest)) {
+    if (in && in->wait && call->is_over && is_absent(error, guest)) {
         log_warn(op_log(op),
                  "'%s' does not send the guest any more: the "
                  "preparation is taken back",
@@ -193,25 +200,59 @@ ask_source_for_guest(struct incoming *in, struct watch_call *call)
     free(uri);
 }
 
+/* A guest that runs here has left its source even if that still has a
+ * definition of it; of one that is off the definition may be all there is. */
+static bool
+has_left(const struct watch_call *call, const struct error *error,
+         enum guest_presence presence)
+{
+    if (error) {
+        return !call->is_over; /* All of it keeps silent. */
+    }
+    return presence == GUEST_ABSENT || presence == GUEST_MIGRATED ||
+           (presence == GUEST_OFF && call->here == HERE_ACTIVE);
+}
+
+static void
+twin_paused(void *aux UNUSED, struct error *error)
+{
+    if (error) {
+        log_error(NULL, "a guest that runs twice can't be paused here: %s",
+                  error_message(error));
+        error_free(error);
+    }
+}
+
 static void
 source_seen(void *aux, struct error *error, enum guest_presence presence)
 {
     struct watch_call *call = aux;
     struct op *op = NULL;
     struct incoming *in = find(call, &op);
-    bool is_gone = error
-                       ? !call->is_over /* All of it keeps silent. */
-                       : presence == GUEST_ABSENT || presence == GUEST_MIGRATED;
+    bool stayed = call->is_over && !error && presence == GUEST_ACTIVE;
 
     if (in) {
         in->is_watched = false;
     }
-    if (in && in->wait && is_gone) {
+    if (!in || !in->wait) {
+        /* It is decided. */
+    } else if (call->here != HERE_NOT && has_left(call, error, presence)) {
         take_over(in, op, "has it no more");
-    } else if (in && in->wait) {
-        log_limited(LOG_LEVEL_WARN, op_log(op),
-                    "the guest arrived and is off, and may be at its source, "
-                    "too: somebody has to decide");
+    } else if (call->here == HERE_NOT && stayed) {
+        struct incoming_request request = request_of(in);
+        incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
+    } else {
+        log_limited(LOG_LEVEL_ERROR, op_log(op),
+                    "the guest arrived%s, and may be at '%s', too: somebody "
+                    "has to decide",
+                    call->here == HERE_OFF   ? " and is off"
+                    : call->here == HERE_NOT ? " and is gone"
+                                             : "",
+                    object_string(in->instance, "host"));
+        if (stayed && call->here == HERE_ACTIVE) {
+            driver_suspend(in->agent->driver, incoming_uuid(in), twin_paused,
+                           NULL);
+        }
         slot_release(steal(&in->place));
     }
     error_free(error);

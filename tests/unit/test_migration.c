@@ -886,6 +886,27 @@ test_guest_that_runs_twice_stays_paused_over_a_restart(void **state)
     assert_is_at_a_alone(ta);
 }
 
+/* The source could not ask, and takes the migration for failed. */
+static void
+test_guest_that_runs_twice_unseen_is_paused_by_its_destination(void **state)
+{
+    struct two_agents *ta = *state;
+
+    ta_steer(ta, A, "outcome run-twice");
+    ta_steer(ta, A, "fail peer_presence INTERNAL 3");
+    ta_conduct(ta);
+    ta_until(ta, str_eq(ta_status(ta), "failed"));
+    assert_true(runs_at(ta, A) && runs_at(ta, B));
+    uint64_t start_ms = ta_now_ms();
+    ta_until(ta, ta_now_ms() > start_ms + 100 * 1000);
+    assert_true(runs_at(ta, A) && !runs_at(ta, B));
+    assert_false(has_record(ta, B));
+    ta_steer(ta, B, "guest-remove %s", ta->uuid);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(ta_status(ta), "failed");
+}
+
 /* The disk. */
 
 static bool
@@ -2321,6 +2342,7 @@ main(void)
         TEST(test_guest_that_runs_twice_is_paused_and_arrives_if_ended_here),
         TEST(test_guest_that_runs_twice_is_paused_and_stays_if_ended_there),
         TEST(test_guest_that_runs_twice_stays_paused_over_a_restart),
+        TEST(test_guest_that_runs_twice_unseen_is_paused_by_its_destination),
         TEST(test_migration_that_can_not_be_written_is_refused),
         TEST(test_conducted_migration_that_can_not_be_written_is_taken_back),
         TEST(test_abort_in_the_queue),
