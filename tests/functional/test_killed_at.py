@@ -105,13 +105,15 @@ def test_row_08_during_the_call_that_ends_it(
     assert killed(pair, guest, listener, SOURCE, point) == 'completed'
 
 
-@source('announce-end.run', 'complete.run', 'complete.done', 'forget.run')
+@source('announce-end.run', 'complete.run', 'complete.done',
+        'release-allocations.run', 'forget.run')
 def test_row_09_before_it_is_completed(
         pair, guest, listener, point):  # noqa: F811
     assert killed(pair, guest, listener, SOURCE, point) == 'completed'
 
 
-@source('reserve-dest.undo', 'prepare.undo', 'prepare.undone', 'accept.undo')
+@source('reserve-dest.undo', 'prepare.undo', 'prepare.undone', 'queue.undo',
+        'accept.undo')
 def test_row_10_on_the_way_back(pair, guest, listener, point):  # noqa: F811
     assert killed(pair, guest, listener, SOURCE, point,
                   TURNING_POINT) == 'failed'

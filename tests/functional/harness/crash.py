@@ -15,11 +15,11 @@ CONDUCT = ('claim', 'record', 'find-dest', 'hand-over')
 LEAVE = ('accept', 'queue', 'prepare', 'list-disks', 'reserve-dest', 'start',
          'transfer', 'announce-post', 'activate-ports', 'finish-dest',
          'release-volumes', 'release-ports', 'release-guest', 'announce-end',
-         'complete', 'forget')
+         'complete', 'release-allocations', 'forget')
 ARRIVE = ('announce-pre', 'connect-volumes', 'check-disks', 'make-disks',
           'reserve-consoles', 'plug-ports', 'answer', 'wait', 'announce-post', 'settle-ports',
           'persist', 'take-record', 'announce-end')
-LEAVE_BACK = ('reserve-dest', 'prepare', 'accept')
+LEAVE_BACK = ('reserve-dest', 'prepare', 'queue', 'accept')
 ARRIVE_BACK = ('wait', 'plug-ports', 'make-disks', 'connect-volumes')
 
 
