@@ -106,7 +106,7 @@ def kill_the_broker(team, _moves):
 def restart_the_broker(team, _moves):
     if team.broker.is_running:
         team.broker.resume()
-        team.broker.stop()
+        team.broker.stop(300)
         team.broker.launch()
 
 
