@@ -8,7 +8,10 @@
 
 #include "agent/agent.h"
 
-extern const struct rpc_method handlers_methods[];
+/* handlers_migration.c, handlers_instance.c; those about the host are in
+ * handlers.c. */
+extern const struct rpc_method handlers_migration_methods[];
+extern const struct rpc_method handlers_instance_methods[];
 
 /* Adds the endpoints, with the agent's own namespace and the base ones. */
 void handlers_register(struct agent *agent);

@@ -1,0 +1,87 @@
+#include <config.h>
+
+#include "agent/handlers.h"
+
+#include <stdlib.h>
+
+#include "agent/call.h"
+#include "agent/power_op.h"
+
+LOG_MODULE(handlers);
+
+/* Starting, stopping and the like. */
+
+/* The operation does what wraps a method: it may outlive the call. */
+static void
+power_run_call(struct call *call)
+{
+    const struct request *request = call->request;
+    const char *type = json_get_string(request_arg(request, "reboot_type"));
+    const struct json *clean = request_arg(request, "clean_shutdown");
+    const char *id = request_unique_id(request);
+    struct power_request order = {
+        .context = request_context(request),
+        .instance = call->instance,
+        .order = power_order_by_method(request_method(request)),
+        .is_hard = str_eq(type, "HARD") || (clean && !json_is_true(clean)),
+        .key = id ? id : request_log(request)->request,
+    };
+
+    power_start(call->agent, &order, request_log(request), call_end_aux, call);
+}
+
+static void
+power_method(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_TURN);
+
+    if (call) {
+        call_run(call, power_run_call);
+    }
+}
+
+static void
+console_known(void *aux, struct error *error, char *text)
+{
+    struct call *call = aux;
+    const struct json *lines = request_arg(call->request, "tail_length");
+    struct json *result = NULL;
+
+    if (!error) {
+        AUTO_FREE tail =
+            console_tail(text, json_is_int(lines) ? json_get_int(lines) : -1);
+        result = json_string(tail);
+    }
+    free(text);
+    call_end(call, result, error);
+}
+
+static void
+get_console_output(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_FAULT | WRAP_NOTIFY);
+
+    if (call) {
+        driver_console_read(call->agent->driver,
+                            object_string(call->instance, "uuid"),
+                            console_known, call);
+    }
+}
+const struct rpc_method handlers_instance_methods[] = {
+    {"start_instance", {CALL_ARG("instance")}, power_method},
+    {"stop_instance",
+     {CALL_ARG("instance"), CALL_ARG("clean_shutdown")},
+     power_method},
+    {"reboot_instance",
+     {CALL_ARG("instance"), CALL_ARG("block_device_info"),
+      CALL_ARG("reboot_type")},
+     power_method},
+    {"pause_instance", {CALL_ARG("instance")}, power_method},
+    {"unpause_instance", {CALL_ARG("instance")}, power_method},
+    {"suspend_instance", {CALL_ARG("instance")}, power_method},
+    {"resume_instance", {CALL_ARG("instance")}, power_method},
+    {"get_console_output",
+     {CALL_ARG("instance"), CALL_ARG("tail_length")},
+     get_console_output},
+    {.name = NULL},
+};
