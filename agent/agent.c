@@ -16,6 +16,7 @@
 #include "agent/incoming_places.h"
 #include "agent/migration.h"
 #include "agent/nova/nova.h"
+#include "agent/nova/terminate.h"
 #include "agent/power_op.h"
 #include "agent/relocate.h"
 
@@ -34,6 +35,7 @@ const struct op_type *const agent_op_types[] = {
     &drain_type,
     &audit_mend_type,
     &power_type,
+    &terminate_type,
     NULL,
 };
 
@@ -89,6 +91,7 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     migrate_source_take_slots(agent);
     incoming_take_places(agent);
     power_take_turns(agent);
+    terminate_take_turns(agent);
     op_engine_prune(agent->ops, (unsigned)agent->conf->journal_retention);
     error = open_driver(agent);
     if (error) {

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "agent/call.h"
+#include "agent/nova/terminate.h"
 #include "agent/power_op.h"
+#include "agent/refusals.h"
 
 LOG_MODULE(handlers);
 
@@ -39,6 +41,42 @@ power_method(void *aux, struct request *request)
         call_run(call, power_run_call);
     }
 }
+
+/* Deleting. */
+
+static void
+terminate_run_call(struct call *call)
+{
+    const struct request *request = call->request;
+    const char *id = request_unique_id(request);
+    const struct terminate_request order = {
+        .context = request_context(request),
+        .instance = call->instance,
+        .bdms = request_arg(request, "bdms"),
+        .key = id ? id : request_log(request)->request,
+    };
+
+    terminate_start(call->agent, &order, request_log(request), call_end_aux,
+                    call);
+}
+
+/* Guests are made and deleted where a control plane says so. */
+static void
+terminate_instance(void *aux, struct request *request)
+{
+    struct agent *agent = aux;
+
+    if (!agent->nova) {
+        refusals_refuse(aux, request);
+        return;
+    }
+    struct call *call = call_begin(aux, request, WRAP_TURN);
+    if (call) {
+        call_run(call, terminate_run_call);
+    }
+}
+
+/* Looking. */
 
 static void
 console_known(void *aux, struct error *error, char *text)
@@ -80,6 +118,9 @@ const struct rpc_method handlers_instance_methods[] = {
     {"unpause_instance", {CALL_ARG("instance")}, power_method},
     {"suspend_instance", {CALL_ARG("instance")}, power_method},
     {"resume_instance", {CALL_ARG("instance")}, power_method},
+    {"terminate_instance",
+     {CALL_ARG("instance"), CALL_ARG("bdms")},
+     terminate_instance},
     {"get_console_output",
      {CALL_ARG("instance"), CALL_ARG("tail_length")},
      get_console_output},

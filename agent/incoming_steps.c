@@ -12,6 +12,7 @@
 #include "agent/leftover.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plan.h"
+#include "agent/nova/nova.h"
 #include "agent/serial_ports.h"
 
 LOG_MODULE(incoming);
@@ -640,5 +641,8 @@ incoming_finished(struct op *op, const struct error *error)
     adopt_again(in->agent, incoming_uuid(in));
     if (!error) {
         drain_guests_changed(in->agent);
+    }
+    if (in->agent->nova) {
+        nova_guests_changed(in->agent->nova);
     }
 }

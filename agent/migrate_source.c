@@ -9,6 +9,7 @@
 #include "agent/drain.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_rules.h"
+#include "agent/nova/nova.h"
 #include "agent/relocate.h"
 
 LOG_MODULE(migrate);
@@ -729,5 +730,8 @@ migration_finished(struct op *op, const struct error *error)
     adopt_again(m->agent, object_string(m->instance, "uuid"));
     if (!error) {
         drain_guests_changed(m->agent);
+    }
+    if (m->agent->nova) {
+        nova_guests_changed(m->agent->nova);
     }
 }

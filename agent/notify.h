@@ -34,7 +34,9 @@
     NOTIFY_EVENT(PAUSE, "pause", "pause", false, false)                        \
     NOTIFY_EVENT(UNPAUSE, "unpause", "unpause", false, false)                  \
     NOTIFY_EVENT(SUSPEND, "suspend", "suspend", false, false)                  \
-    NOTIFY_EVENT(RESUME, "resume", "resume", false, false)
+    NOTIFY_EVENT(RESUME, "resume", "resume", false, false)                     \
+    NOTIFY_EVENT(DELETE, "delete", "delete", false, true)                      \
+    NOTIFY_EVENT(SHUTDOWN, "shutdown", "shutdown", false, true)
 enum notify_event {
 #define NOTIFY_EVENT(NAME, LEGACY, VERSIONED, FIXED_IPS, BDMS) NOTIFY_##NAME,
     NOTIFY_EVENTS

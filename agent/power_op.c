@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
+#include "agent/nova/nova.h"
 #include "agent/power_internal.h"
 #include "agent/power_where.h"
 
@@ -251,6 +252,9 @@ power_finished(struct op *op, const struct error *error)
         notify_exception(agent->notify, p->context, method, p->instance, error);
     }
     adopt_again(agent, power_uuid(p));
+    if (agent->nova) {
+        nova_guests_changed(agent->nova);
+    }
     if (p->has_turn) {
         instance_queue_leave(agent->queue, power_uuid(p));
         p->has_turn = false;

@@ -16,14 +16,13 @@ struct refused_cast {
     struct error *error;                 /* What is told. */
 };
 
-static void refuse(void *aux, struct request *request);
 static void refuse_build(void *aux, struct request *request);
 static void cache_images(void *aux, struct request *request);
 
 /* Whatever their arguments are. */
-#define REFUSED(NAME)                                        \
-    {                                                        \
-        .name = NAME, .takes_anything = true, .call = refuse \
+#define REFUSED(NAME)                                                 \
+    {                                                                 \
+        .name = NAME, .takes_anything = true, .call = refusals_refuse \
     }
 
 const struct rpc_method refusals_methods[] = {
@@ -43,7 +42,6 @@ const struct rpc_method refusals_methods[] = {
     REFUSED("confirm_snapshot_based_resize_at_source"),
     REFUSED("revert_snapshot_based_resize_at_dest"),
     REFUSED("finish_revert_snapshot_based_resize_at_source"),
-    REFUSED("terminate_instance"),
     REFUSED("soft_delete_instance"),
     REFUSED("restore_instance"),
     REFUSED("rebuild_instance"),
@@ -99,8 +97,8 @@ not_served(const struct request *request)
                      request_method(request));
 }
 
-static void
-refuse(void *aux, struct request *request)
+void
+refusals_refuse(void *aux, struct request *request)
 {
     struct refused_cast *refused = cast_create(aux, request);
 

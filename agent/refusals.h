@@ -15,4 +15,7 @@
 /* Ends with a null name; for endpoints whose 'aux' is the struct agent. */
 extern const struct rpc_method refusals_methods[];
 
+/* The one for all of them that are no calls to the host. */
+void refusals_refuse(void *aux, struct request *request);
+
 #endif

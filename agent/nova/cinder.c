@@ -116,6 +116,19 @@ cinder_attachment_delete(struct service *cinder, const struct json *context,
     ask_send(ask, "DELETE", path, NULL, context, true, answered);
 }
 
+void
+cinder_volume_delete(struct service *cinder, const struct json *context,
+                     const char *volume, cinder_ended *done, void *aux)
+{
+    struct ask *ask = ask_create(cinder, volume, aux);
+    AUTO_FREE path = xasprintf("/volumes/%s", volume);
+
+    ask->not_found = ERR_VOLUME_NOT_FOUND;
+    ask->is_deletion = true;
+    ask->done = done;
+    ask_send(ask, "DELETE", path, NULL, context, true, answered);
+}
+
 static struct ask *
 ask_create(struct service *service, const char *id, void *aux)
 {
@@ -199,8 +212,7 @@ answered(void *aux, const struct service_answer *answer, struct error *error)
     bool is_gone = answer && ask->is_deletion && answer->status == 404;
 
     if (!error && !is_gone && (answer->status < 200 || answer->status > 299)) {
-        error = refuse(ask, ask->is_deletion ? "delete attachment" : "complete",
-                       answer);
+        error = refuse(ask, ask->is_deletion ? "deletion" : "complete", answer);
     }
     ask->done(ask->aux, error);
 }

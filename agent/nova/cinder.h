@@ -64,6 +64,11 @@ void cinder_attachment_complete(struct service *cinder,
                                 const char *attachment, cinder_ended *done,
                                 void *aux);
 
+/* For good; it must have no attachment any more.  One that is not there is
+ * deleted. */
+void cinder_volume_delete(struct service *cinder, const struct json *context,
+                          const char *volume, cinder_ended *done, void *aux);
+
 /* One that is not there is deleted. */
 void cinder_attachment_delete(struct service *cinder,
                               const struct json *context,

@@ -78,6 +78,12 @@ cloud_has_placement(const struct conf *conf)
     return conf->placement.auth_url || conf->placement.endpoint_override;
 }
 
+bool
+cloud_has_neutron(const struct conf *conf)
+{
+    return conf->neutron.auth_url || conf->neutron.endpoint_override;
+}
+
 void
 cloud_close(struct cloud *cloud)
 {

@@ -35,6 +35,8 @@ struct cloud *cloud_create(uv_loop_t *loop, struct worker_pool *workers,
 
 /* Whether it is said where Placement is. */
 bool cloud_has_placement(const struct conf *conf);
+/* The same of Neutron. */
+bool cloud_has_neutron(const struct conf *conf);
 
 /* Requests under way end with ERR_CANCELLED, in the call.  The loop must run
  * until the handles are closed.  Null is fine. */

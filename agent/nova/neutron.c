@@ -63,8 +63,8 @@ static void bindings_answered(void *aux, const struct service_answer *answer,
                               struct error *error);
 static void binding_activated(void *aux, const struct service_answer *answer,
                               struct error *error);
-static void binding_deleted(void *aux, const struct service_answer *answer,
-                            struct error *error);
+static void deleted(void *aux, const struct service_answer *answer,
+                    struct error *error);
 static struct neutron_port port_of(const struct json *json);
 static struct neutron_binding binding_of(const struct json *json);
 
@@ -128,6 +128,18 @@ neutron_port_update(struct neutron *neutron, const struct json *context,
     ask->done.ended = done;
     json_set_borrowed(body, "port", attributes);
     ask_send(ask, "PUT", path, body, context, port_updated);
+}
+
+void
+neutron_port_delete(struct neutron *neutron, const struct json *context,
+                    const char *port, neutron_ended *done, void *aux)
+{
+    AUTO_FREE path = xasprintf("/ports/%s", port);
+    struct ask *ask = ask_create(neutron, port, "", aux);
+
+    ask->done.ended = done;
+    ask->refusal = ERR_PORT_UPDATE;
+    ask_send(ask, "DELETE", path, NULL, context, deleted);
 }
 
 struct json *
@@ -243,7 +255,8 @@ neutron_binding_delete(struct neutron *neutron, const struct json *context,
     struct ask *ask = ask_create(neutron, port, host, aux);
 
     ask->done.ended = done;
-    ask_send(ask, "DELETE", path, NULL, context, binding_deleted);
+    ask->refusal = ERR_PORT_BINDING_DELETION;
+    ask_send(ask, "DELETE", path, NULL, context, deleted);
 }
 
 static struct ask *
@@ -475,15 +488,13 @@ binding_activated(void *aux, const struct service_answer *answer,
 }
 
 static void
-binding_deleted(void *aux, const struct service_answer *answer,
-                struct error *error)
+deleted(void *aux, const struct service_answer *answer, struct error *error)
 {
     CLEANUP(ask_free_at) struct ask *ask = aux;
 
     if (!error && answer->status != 204 && answer->status != 200 &&
         answer->status != 404) {
-        error =
-            refuse(ask, ERR_PORT_BINDING_DELETION, "delete binding", answer);
+        error = refuse(ask, ask->refusal, "deletion", answer);
     }
     ask->done.ended(ask->aux, error);
 }

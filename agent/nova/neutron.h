@@ -31,6 +31,7 @@ typedef void neutron_ended(void *aux, struct error *error);
 /* Whether Neutron has an extension, such as NEUTRON_BINDING_EXTENDED; it is
  * asked again after the interval only. */
 #define NEUTRON_BINDING_EXTENDED "binding-extended"
+#define NEUTRON_DNS "dns-integration"
 typedef void neutron_extension_done(void *aux, bool has, struct error *error);
 void neutron_has_extension(struct neutron *neutron, const struct json *context,
                            const char *alias, neutron_extension_done *done,
@@ -63,6 +64,10 @@ void neutron_ports(struct neutron *neutron, const struct json *context,
 void neutron_port_update(struct neutron *neutron, const struct json *context,
                          const char *port, const struct json *attributes,
                          neutron_ended *done, void *aux);
+
+/* One that is not there is deleted.  ERR_PORT_UPDATE */
+void neutron_port_delete(struct neutron *neutron, const struct json *context,
+                         const char *port, neutron_ended *done, void *aux);
 
 /* The profile of 'port' with "migrating_to" set to 'host', or, of null,
  * without; the caller's.  Null: it is so already. */

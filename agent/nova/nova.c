@@ -107,6 +107,20 @@ nova_serve(struct nova *nova)
 }
 
 void
+nova_guests_changed(struct nova *nova)
+{
+    if (nova->resources) {
+        update_resources_soon(nova->resources);
+    }
+}
+
+void
+nova_instance_gone(struct nova *nova, const char *uuid UNUSED)
+{
+    nova_guests_changed(nova);
+}
+
+void
 nova_event(struct nova *nova, const struct driver_event *event)
 {
     bool is_of_connection = event->type == DRIVER_EVENT_CONNECTED ||

@@ -53,6 +53,13 @@ void nova_tell_able(struct nova *nova);
 /* Requests are served from now on. */
 void nova_serve(struct nova *nova);
 
+/* The guests of this host, or what they need, are not what they were: the cloud
+ * is told soon. */
+void nova_guests_changed(struct nova *nova);
+
+/* The same, as this instance is deleted. */
+void nova_instance_gone(struct nova *nova, const char *uuid);
+
 void nova_event(struct nova *nova, const struct driver_event *event);
 
 /* All that is open ends; before the server and the client are closed. */

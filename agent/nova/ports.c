@@ -16,6 +16,8 @@ struct walk {
     char *host, *zone; /* What they are given, or lose; may be null. */
     bool is_of_bindings;
     bool takes_back;
+    bool has_dns;           /* Ports have names. */
+    struct json *preserved; /* Ids of ports; null: none. */
 
     /* What is to be done with a port that was listed; null: it is known. */
     void (*plan)(struct walk *walk, const struct neutron_port *port);
@@ -55,6 +57,7 @@ finish(struct walk *walk)
     walk->done(walk->aux, steal(&walk->error));
     json_free(walk->context);
     json_free(walk->todo);
+    json_free(walk->preserved);
     free(walk->instance);
     free(walk->project);
     free(walk->on);
@@ -220,6 +223,102 @@ ports_release(const struct ports_of *of, const char *on, const char *host,
     walk->plan = str_eq(on, host) ? NULL : plan_each;
     walk->work = delete_binding;
     begin(walk);
+}
+
+/* ---- No more --------------------------------------------------------------
+ */
+
+/* What the hosts and their devices have put into it goes, the rest is its
+ * owner's. */
+static struct json *
+profile_of_nobody(const struct neutron_port *port)
+{
+    static const char *const ours[] = {
+        "pci_vendor_info",    "pci_slot",     "allocation",
+        "arq_uuid",           "vf_num",       "pf_mac_address",
+        "device_mac_address", "migrating_to", "card_serial_number",
+        "physical_network"};
+    struct json *profile =
+        port->profile ? json_copy(port->profile) : json_object();
+
+    for (size_t i = 0; i < N_ELEMENTS(ours); i++) {
+        json_remove(profile, ours[i]);
+    }
+    return profile;
+}
+
+static bool
+is_preserved(const struct walk *walk, const char *id)
+{
+    json_for_each (preserved, walk->preserved) {
+        if (str_eq(json_get_string(preserved), id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+plan_giving_up(struct walk *walk, const struct neutron_port *port)
+{
+    struct json *todo = todo_of(port);
+
+    if (is_preserved(walk, port->id)) {
+        struct json *attributes = json_object();
+
+        json_set_string(attributes, "device_id", "");
+        json_set_string(attributes, "device_owner", "");
+        json_set_null(attributes, "binding:host_id");
+        json_set(attributes, "binding:profile", profile_of_nobody(port));
+        if (walk->has_dns) {
+            json_set_string(attributes, "dns_name", "");
+        }
+        json_set(todo, "attributes", attributes);
+    }
+    json_append(walk->todo, todo);
+}
+
+static void
+give_up(struct walk *walk)
+{
+    if (json_has(walk->at, "attributes")) {
+        update(walk);
+    } else {
+        neutron_port_delete(walk->neutron, walk->context,
+                            json_string_of(walk->at, "id"), walked, walk);
+    }
+}
+
+static void
+dns_known(void *aux, bool has, struct error *error)
+{
+    struct walk *walk = aux;
+
+    walk->has_dns = has;
+    walk->error = error;
+    if (error) {
+        finish(walk);
+    } else {
+        begin(walk);
+    }
+}
+
+void
+ports_give_up(const struct ports_of *of, const struct json *preserved,
+              attach_done *done, void *aux)
+{
+    struct walk *walk = walk_create(of, NULL, done, aux);
+
+    walk->preserved = json_copy(preserved);
+    walk->plan = plan_giving_up;
+    walk->work = give_up;
+    walk->takes_back = true;
+    if (json_size(preserved)) {
+        neutron_has_extension(walk->neutron, walk->context, NEUTRON_DNS,
+                              dns_known, walk);
+    } else {
+        begin(walk);
+    }
 }
 
 /* ---- Walking --------------------------------------------------------------

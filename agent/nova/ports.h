@@ -42,4 +42,10 @@ void ports_settle(const struct ports_of *of, const char *host, const char *zone,
 void ports_release(const struct ports_of *of, const char *on, const char *host,
                    attach_done *done, void *aux);
 
+/* The instance is no more: its ports are deleted, but for those of 'preserved'
+ * (a list of ids), which were there before it and are nobody's then.  In a
+ * project of whosoever. */
+void ports_give_up(const struct ports_of *of, const struct json *preserved,
+                   attach_done *done, void *aux);
+
 #endif

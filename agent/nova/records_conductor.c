@@ -182,6 +182,21 @@ records_conductor_get_bare(struct records_conductor *records,
                attributes(none), done, aux);
 }
 
+void
+records_conductor_destroy(struct records_conductor *records,
+                          const struct json *context,
+                          const struct object *instance,
+                          records_object_done *done, void *aux)
+{
+    const struct conductor_work_request request = {
+        .context = context,
+        .object = instance,
+        .method = "destroy",
+    };
+
+    save_object(records, &request, done, aux);
+}
+
 /* The entries. */
 
 /* With all that notifications and messages tell of it. */

@@ -45,4 +45,11 @@ void records_conductor_get_bare(struct records_conductor *records,
                                 const struct json *context, const char *uuid,
                                 records_object_done *done, void *aux);
 
+/* Deletes it; 'done' gets it as it is then.  ERR_INSTANCE_NOT_FOUND if it is
+ * deleted already. */
+void records_conductor_destroy(struct records_conductor *records,
+                               const struct json *context,
+                               const struct object *instance,
+                               records_object_done *done, void *aux);
+
 #endif

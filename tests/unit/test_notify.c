@@ -329,6 +329,8 @@ test_every_event_has_its_names(void **state)
         [NOTIFY_UNPAUSE] = {"unpause", "unpause"},
         [NOTIFY_SUSPEND] = {"suspend", "suspend"},
         [NOTIFY_RESUME] = {"resume", "resume"},
+        [NOTIFY_DELETE] = {"delete", "delete"},
+        [NOTIFY_SHUTDOWN] = {"shutdown", "shutdown"},
     };
     struct conf conf;
     struct notify *notify = notify_of(&conf, TEXT("cmp-01"), TEXT("both"));

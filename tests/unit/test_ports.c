@@ -208,6 +208,33 @@ test_binding_in_use_is_never_deleted(void **state UNUSED)
 }
 
 static void
+test_ports_of_no_one_are_deleted_or_unbound(void **state UNUSED)
+{
+    struct cloud_bench *b = cloud_bench_create(NULL);
+    AUTO_JSON preserved = bench_json("['p2']");
+
+    BENCH_REPLIES(
+        b,
+        {.status = 200,
+         .body = "{'extensions': [{'alias': 'dns-integration'}]}"},
+        {.status = 200,
+         .body = "{'ports': [{'id': 'p1'}, {'id': 'p2', 'binding:profile':"
+                 "{'a': 1, 'pci_slot': 'x', 'migrating_to': 'y'}},"
+                 "{'id': 'p3'}]}"},
+        {.status = 404}, {.status = 500}, {.status = 204});
+    ASK(ports_give_up, preserved);
+    /* The others all the same. */
+    assert_int_equal(error_code(b->error), ERR_PORT_UPDATE);
+    ASSERT_ASKED("GET /extensions", "GET " LIST, "DELETE /ports/p1",
+                 "PUT /ports/p2", "DELETE /ports/p3");
+    bench_assert_body(cloud_bench_request(b, 3),
+                      "{'port': {'device_id': '', 'device_owner': '',"
+                      "'binding:host_id': null, 'binding:profile': {'a': 1},"
+                      "'dns_name': ''}}");
+    cloud_bench_free(b);
+}
+
+static void
 test_what_is_under_way_ends_with_the_cloud(void **state UNUSED)
 {
     struct cloud_bench *b = cloud_bench_create(NULL);
@@ -236,6 +263,7 @@ main(void)
         cmocka_unit_test(test_ports_that_are_elsewhere_are_claimed),
         cmocka_unit_test(test_bindings_to_the_other_host_are_deleted),
         cmocka_unit_test(test_binding_in_use_is_never_deleted),
+        cmocka_unit_test(test_ports_of_no_one_are_deleted_or_unbound),
         cmocka_unit_test(test_what_is_under_way_ends_with_the_cloud),
     };
 

@@ -1,0 +1,121 @@
+"""Instances that are deleted, with a real nova-conductor."""
+
+import pytest
+
+from harness import crash
+from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.wait import wait_for
+from test_nova_records import (control, guest_of, left, nova, pair, states,
+                               steer_slow)  # noqa: F401 (fixtures)
+
+EVENT = 'compute_terminate_instance'
+
+
+def ask_to_delete(control, host, uuid):  # noqa: F811
+    """As the API does it."""
+    control.begin(uuid, 'delete')
+    instance = control.get_instance(uuid, 'flavor', 'metadata', 'info_cache',
+                                    'system_metadata')
+    instance['nova_object.data']['task_state'] = 'deleting'
+    instance['nova_object.changes'] = ['task_state']
+    control.act(instance, 'save')
+    del instance['nova_object.changes']
+    control.client.cast(
+        'terminate_instance', _server=host, _version='6.0',
+        _context=control.context, instance=instance,
+        bdms={'nova_object.name': 'BlockDeviceMappingList',
+              'nova_object.namespace': 'nova', 'nova_object.version': '1.18',
+              'nova_object.data': {'objects': []}})
+
+
+def wait_deleted(control, agents, uuid):  # noqa: F811
+    wait_for(lambda: control.instance(uuid)['deleted'], 60,
+             lambda: '%s %s' % (states(control, uuid), agents[0].log_text()))
+    row = control.instance(uuid)
+    assert (row['vm_state'], row['task_state'], row['power_state']) == (
+        'deleted', None, 0)
+    assert row['terminated_at'] and row['deleted_at']
+    for agent in agents:
+        assert uuid not in agent.ctl('fake', 'list').stdout
+
+
+def wait_event(control, uuid, result, n=1):  # noqa: F811
+    wait_for(lambda: control.events(uuid).count((EVENT, result)) == n, 30,
+             lambda: control.events(uuid))
+
+
+def test_deleted_instance_leaves_nothing(control, listener,  # noqa: F811
+                                         pair):  # noqa: F811
+    hosta, hostb, uuid = pair
+    ask_to_delete(control, hosta.host, uuid)
+    wait_deleted(control, (hosta, hostb), uuid)
+    wait_event(control, uuid, 'Success')
+    listener.wait_for('compute.instance.delete.end', 10)
+    seen = [event['event_type'] for event in list(listener.events)
+            if event['payload'].get('instance_id') == uuid]
+    assert seen == ['compute.instance.' + what for what in (
+        'delete.start', 'shutdown.start', 'shutdown.end', 'delete.end')]
+
+
+def test_failed_deletion_is_an_error_and_may_be_asked_again(
+        control, pair):  # noqa: F811
+    hosta, hostb, uuid = pair
+    hosta.ctl('fake', 'fail', 'power_off')
+    ask_to_delete(control, hosta.host, uuid)
+    wait_event(control, uuid, 'Error')
+    assert states(control, uuid) == ('error', None)
+    assert control.row('instance_faults', instance_uuid=uuid)
+    assert guest_of(hosta) == uuid
+    ask_to_delete(control, hosta.host, uuid)
+    wait_deleted(control, (hosta, hostb), uuid)
+
+
+def test_migration_ends_before_its_guest_is_deleted(control,  # noqa: F811
+                                                    pair):  # noqa: F811
+    hosta, hostb, uuid = pair
+    steer_slow(hosta)
+    migration = control.migrate(uuid, hostb.host)
+    control.wait_status(migration, 'running')
+    ask_to_delete(control, hosta.host, uuid)
+    wait_deleted(control, (hosta, hostb), uuid)
+    assert control.status(migration) in ('failed', 'cancelled')
+
+
+def test_guest_that_moved_meanwhile_is_deleted_where_it_is(
+        control, pair):  # noqa: F811
+    hosta, hostb, uuid = pair
+    migration = control.migrate(uuid, hostb.host)
+    control.wait_status(migration, 'completed')
+    ask_to_delete(control, hosta.host, uuid)
+    wait_deleted(control, (hosta, hostb), uuid)
+    assert 'it is on host \'%s\' now' % hostb.host in hosta.log_text()
+    wait_event(control, uuid, 'Success')
+
+
+def test_guest_that_may_be_elsewhere_is_not_deleted(control,  # noqa: F811
+                                                    pair):  # noqa: F811
+    hosta, hostb, uuid = pair
+    control.create_migration(control.get_instance(uuid), hostb.host,
+                             status='running')
+    hostb.ctl('fake', 'disconnect')
+    ask_to_delete(control, hosta.host, uuid)
+    wait_event(control, uuid, 'Error')
+    assert states(control, uuid) == ('error', None)
+    assert guest_of(hosta) == uuid
+    hostb.ctl('fake', 'connect')
+    ask_to_delete(control, hosta.host, uuid)
+    wait_deleted(control, (hosta, hostb), uuid)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize('point', [
+    'look-where.done', 'announce.done', 'end-guest.run', 'end-guest.done',
+    'remove-files.done', 'mark.done', 'destroy.done'])
+def test_killed_in_its_middle_it_goes_on(control, pair, point):  # noqa: F811
+    hosta, hostb, uuid = pair
+    crash.arm(hosta, 'terminate.' + point)
+    ask_to_delete(control, hosta.host, uuid)
+    crash.wait_dead(hosta)
+    hosta.start()
+    wait_deleted(control, (hosta, hostb), uuid)
+    wait_event(control, uuid, 'Success')
