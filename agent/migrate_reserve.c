@@ -76,9 +76,10 @@ migration_reserve_undo(struct op *op, struct op_ticket *ticket)
         return;
     }
     struct json *args = json_object();
+    AUTO_OBJECT data = migration_told_data(m);
     json_set(args, "instance", json_copy(object_json(m->instance)));
     json_set_bool(args, "destroy_disks", cleanup.destroy_disks);
-    json_set(args, "migrate_data", json_copy(object_json(m->data)));
+    json_set(args, "migrate_data", json_copy(object_json(data)));
     peer_cast(m->agent, m->dest, "rollback_live_migration_at_destination", args,
               m->context, op_ticket_done_aux, ticket);
 }

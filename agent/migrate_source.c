@@ -315,6 +315,15 @@ migrate_source_event(struct agent *agent, const struct driver_event *event)
 
 /* Records. */
 
+struct object *
+migration_told_data(const struct migration *m)
+{
+    AUTO_OBJECT data = m->data ? object_copy(m->data) : migrate_data_create();
+
+    migrate_data_set_migration(data, m->record);
+    return steal(&data);
+}
+
 static void
 status_saved(void *aux, struct error *error, struct object *record)
 {
@@ -557,7 +566,8 @@ volumes_restored(void *aux, struct error *error)
         return;
     }
     struct migration *m = op_data(op);
-    m->agent->vifs->restore_source(m->agent, m->context, m->instance, m->data,
+    AUTO_OBJECT data = migration_told_data(m);
+    m->agent->vifs->restore_source(m->agent, m->context, m->instance, data,
                                    ports_restored, restoring);
 }
 

@@ -27,8 +27,9 @@ void
 migration_activate(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
+    AUTO_OBJECT data = migration_told_data(m);
 
-    m->agent->vifs->activate_dest(m->agent, m->context, m->instance, m->data,
+    m->agent->vifs->activate_dest(m->agent, m->context, m->instance, data,
                                   op_ticket_done_aux, ticket);
 }
 

@@ -165,6 +165,11 @@ void migration_finished(struct op *op, const struct error *error);
  * them. */
 void migration_keep_numbers(struct op *op);
 
+/* The migrate data with the migration itself in them, as Nova has them from the
+ * transfer on: a port's binding does not say to which host it goes.  The
+ * caller's. (1.10) */
+struct object *migration_told_data(const struct migration *m);
+
 /* Where libvirt's peer is reached; "" if that can't be said. The caller's. */
 char *migration_dest_uri(const struct migration *m);
 

@@ -89,12 +89,15 @@ source_of(const struct job *job)
     return object_string(job->instance, "host");
 }
 
-/* Where its ports have bindings to; null: they have none. */
+/* At the source: where its ports have bindings to; null: they have none. */
 static const char *
 dest_of(const struct job *job)
 {
+    const struct json *migration =
+        json_get(migrate_data_migration(job->data), "nova_object.data");
+
     return migrate_data_n_vifs(job->data) > 0
-               ? migrate_data_vif(job->data, 0).host
+               ? json_string_of(migration, "dest_compute")
                : NULL;
 }
 

@@ -17,6 +17,7 @@
 
 #include "agent/incoming.h"
 #include "agent/incoming_places.h"
+#include "agent/migrate_data.h"
 #include "tests/unit/two_agents.h"
 #include "tests/unit/virtual_time.h"
 
@@ -303,6 +304,19 @@ note(const char *what, const char *migration_uuid, attach_done *done, void *aux)
     done(aux, NULL);
 }
 
+/* They are told where the guest goes: no binding says so. */
+static void
+note_ports(const char *what, const struct object *data, attach_done *done,
+           void *aux)
+{
+    const struct json *migration =
+        json_get(migrate_data_migration(data), "nova_object.data");
+    AUTO_FREE text =
+        xasprintf("%s (%s)", what, json_string_of(migration, "dest_compute"));
+
+    note(text, json_string_of(migration, "uuid"), done, aux);
+}
+
 static void
 note_give_back(struct agent *agent UNUSED, const struct json *context UNUSED,
                const char *instance_uuid UNUSED, const char *migration_uuid,
@@ -321,10 +335,18 @@ note_release(struct agent *agent UNUSED, const struct json *context UNUSED,
 
 static void
 note_restore(struct agent *agent UNUSED, const struct json *context UNUSED,
-             const struct object *instance UNUSED,
-             const struct object *data UNUSED, attach_done *done, void *aux)
+             const struct object *instance UNUSED, const struct object *data,
+             attach_done *done, void *aux)
 {
-    note("restore-ports", "", done, aux);
+    note_ports("restore-ports", data, done, aux);
+}
+
+static void
+note_activate(struct agent *agent UNUSED, const struct json *context UNUSED,
+              const struct object *instance UNUSED, const struct object *data,
+              attach_done *done, void *aux)
+{
+    note_ports("activate-ports", data, done, aux);
 }
 
 static const struct allocation_ops noted_allocations = {
@@ -337,6 +359,7 @@ watch_source(struct two_agents *ta, struct vif_ops *vifs)
 {
     *vifs = vif_host;
     vifs->restore_source = note_restore;
+    vifs->activate_dest = note_activate;
     ta->hosts[A].agent->vifs = vifs;
     ta->hosts[A].agent->allocations = &noted_allocations;
     asked[0] = '\0';
@@ -360,7 +383,7 @@ test_what_is_allotted_is_given_back_by_a_roll_back(void **state)
     ta_conduct(ta);
     ta_rest(ta);
     assert_is_at_a_alone(ta);
-    assert_string_equal(asked, "restore-ports give-back");
+    assert_string_equal(asked, "restore-ports (hostb) give-back");
     unwatch_source(ta);
 }
 
@@ -374,7 +397,7 @@ test_what_is_allotted_is_released_by_success(void **state)
     ta_conduct(ta);
     ta_rest(ta);
     assert_string_equal(ta_status(ta), "completed");
-    assert_string_equal(asked, "release");
+    assert_string_equal(asked, "activate-ports (hostb) release");
     unwatch_source(ta);
 }
 
