@@ -6,6 +6,7 @@
 
 #include "agent/api.h"
 #include "agent/call.h"
+#include "agent/nova/host_enabled.h"
 #include "agent/refusals.h"
 #include "rpc/server_base.h"
 
@@ -14,7 +15,8 @@ LOG_MODULE(handlers);
 static void
 uptime_known(void *aux, struct error *error, char *text)
 {
-    struct json *result = error ? NULL : json_string(text);
+    AUTO_FREE whole = error ? NULL : xasprintf("%s\n", text);
+    struct json *result = error ? NULL : json_string(whole);
 
     free(text);
     call_end(aux, result, error);
@@ -28,6 +30,17 @@ get_host_uptime(void *aux, struct request *request)
     if (call) {
         driver_host_uptime(call->agent->driver, uptime_known, call);
     }
+}
+
+static void
+enabled_told(void *aux, struct error *error)
+{
+    struct call *call = aux;
+    bool is_enabled = json_is_true(request_arg(call->request, "enabled"));
+
+    call_end(call,
+             error ? NULL : json_string(is_enabled ? "enabled" : "disabled"),
+             error);
 }
 
 /* Whoever calls it has written the record already. */
@@ -45,9 +58,15 @@ set_host_enabled(void *aux, struct request *request)
         return;
     }
     bool is_enabled = json_is_true(enabled);
+    struct nova *nova = call->agent->nova;
     log_info(request_log(request), "the host is %s by an operator",
              is_enabled ? "enabled" : "disabled");
-    call_end(call, json_string(is_enabled ? "enabled" : "disabled"), NULL);
+    if (nova) {
+        host_enabled_set(nova, request_context(request), is_enabled,
+                         enabled_told, call);
+    } else {
+        enabled_told(call, NULL);
+    }
 }
 
 /* Neutron's word on ports.  Nobody waits for one here yet. */

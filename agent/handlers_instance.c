@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 
+#include "agent/base/clock.h"
 #include "agent/call.h"
+#include "agent/diagnostics.h"
 #include "agent/nova/terminate.h"
 #include "agent/power_op.h"
 #include "agent/refusals.h"
@@ -105,6 +107,71 @@ get_console_output(void *aux, struct request *request)
                             console_known, call);
     }
 }
+static void
+counters_known(void *aux, struct error *error, struct guest_counters *counters)
+{
+    struct call *call = aux;
+    struct json *result = NULL;
+
+    if (!error) {
+        bool is_legacy =
+            str_eq(request_method(call->request), "get_diagnostics");
+        result = is_legacy
+                     ? diagnostics_legacy(counters)
+                     : diagnostics_object(counters, call->instance,
+                                          call->agent->conf->libvirt.virt_type,
+                                          clock_wall_us());
+    }
+    guest_counters_free(counters);
+    call_end(call, result, error);
+}
+
+static const char *
+power_name(enum power_state state)
+{
+    static const char *const names[] = {
+        [POWER_NOSTATE] = "pending", [POWER_RUNNING] = "running",
+        [POWER_PAUSED] = "paused",   [POWER_SHUTDOWN] = "shutdown",
+        [POWER_CRASHED] = "crashed", [POWER_SUSPENDED] = "suspended"};
+
+    return names[state];
+}
+
+static void
+guest_known(void *aux, struct error *error, struct guest *guest)
+{
+    struct call *call = aux;
+    const char *uuid = object_string(call->instance, "uuid");
+    enum power_state power = guest ? guest->power_state : POWER_NOSTATE;
+
+    guest_free(guest);
+    if (!error && power != POWER_RUNNING) {
+        error = error_new(ERR_INSTANCE_INVALID_STATE, "guest '%s' is %s", uuid,
+                          power_name(power));
+        error_set_arg(error, "attr", "power state");
+        error_set_arg(error, "instance_uuid", uuid);
+        error_set_arg(error, "state", power_name(power));
+        error_set_arg(error, "method", "get_diagnostics");
+    }
+    if (error) {
+        call_end(call, NULL, error);
+    } else {
+        driver_guest_counters(call->agent->driver, uuid, counters_known, call);
+    }
+}
+
+static void
+get_diagnostics(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_FAULT | WRAP_NOTIFY);
+
+    if (call) {
+        driver_guest_get(call->agent->driver,
+                         object_string(call->instance, "uuid"), guest_known,
+                         call);
+    }
+}
+
 const struct rpc_method handlers_instance_methods[] = {
     {"start_instance", {CALL_ARG("instance")}, power_method},
     {"stop_instance",
@@ -124,5 +191,7 @@ const struct rpc_method handlers_instance_methods[] = {
     {"get_console_output",
      {CALL_ARG("instance"), CALL_ARG("tail_length")},
      get_console_output},
+    {"get_diagnostics", {CALL_ARG("instance")}, get_diagnostics},
+    {"get_instance_diagnostics", {CALL_ARG("instance")}, get_diagnostics},
     {.name = NULL},
 };

@@ -73,8 +73,6 @@ const struct rpc_method refusals_methods[] = {
     REFUSED("get_rdp_console"),
     REFUSED("get_mks_console"),
     REFUSED("validate_console_port"),
-    REFUSED("get_diagnostics"),
-    REFUSED("get_instance_diagnostics"),
     REFUSED("host_power_action"),
     REFUSED("host_maintenance_mode"),
     {.name = NULL},

@@ -47,6 +47,7 @@ LOG_MODULE(driver);
     ENTRY(shut_down)             \
     ENTRY(power_off)             \
     ENTRY(console_read)          \
+    ENTRY(guest_counters)        \
     ENTRY(resume)                \
     ENTRY(persist)               \
     ENTRY(discard)               \

@@ -20,6 +20,7 @@
 
 #include "agent/base/completion.h"
 #include "agent/base/error.h"
+#include "drivers/guest_counters.h"
 #include "drivers/host_resources.h"
 #include "drivers/vif.h"
 #include "drivers/volume.h"
@@ -473,6 +474,9 @@ struct driver_ops {
      * whatever the bytes are but none of them zero; empty if it wrote nothing.
      * ERR_NOT_FOUND if that is kept nowhere.  Any time. */
     struct error *(*console_read)(void *state, const char *uuid, char **ret);
+    /* What was counted of a guest that runs. Any time. */
+    struct error *(*guest_counters)(void *state, const char *uuid,
+                                    struct guest_counters **ret);
 
     /* Makes an active guest persistent, from its live definition, if it is
      * not. */
@@ -575,6 +579,8 @@ typedef void driver_guest_done(void *aux, struct error *error,
                                struct guest *guest);
 typedef void driver_rest_done(void *aux, struct error *error,
                               struct guest_rest *rest);
+typedef void driver_counters_done(void *aux, struct error *error,
+                                  struct guest_counters *counters);
 typedef void driver_list_done(void *aux, struct error *error,
                               struct guest_list *list);
 typedef void driver_bool_done(void *aux, struct error *error, bool answer);
@@ -648,6 +654,8 @@ void driver_power_off(struct driver *, const char *uuid, driver_done *done,
                       void *aux);
 void driver_console_read(struct driver *, const char *uuid,
                          driver_text_done *done, void *aux);
+void driver_guest_counters(struct driver *, const char *uuid,
+                           driver_counters_done *done, void *aux);
 void driver_persist(struct driver *, const char *uuid, driver_done *done,
                     void *aux);
 void driver_discard(struct driver *, const char *uuid, driver_done *done,

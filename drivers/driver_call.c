@@ -119,6 +119,7 @@ driver_call_free(struct driver_call *call)
     guest_free(call->ret_guest);
     guest_rest_free(call->ret_rest);
     guest_list_free(call->ret_list);
+    guest_counters_free(call->ret_counters);
     free(call);
 }
 

@@ -49,6 +49,12 @@ deliver_list(struct driver_call *c)
 }
 
 static void
+deliver_counters(struct driver_call *c)
+{
+    c->done.counters(c->aux, steal(&c->error), steal(&c->ret_counters));
+}
+
+static void
 deliver_answer(struct driver_call *c)
 {
     c->done.answer(c->aux, steal(&c->error), c->ret_answer);
@@ -118,6 +124,7 @@ RUN(power_on, c->text)
 RUN(shut_down, c->text)
 RUN(power_off, c->text)
 RUN(console_read, c->text, &c->ret_text)
+RUN(guest_counters, c->text, &c->ret_counters)
 RUN(persist, c->text)
 RUN(discard, c->text)
 RUN(save, c->text)
@@ -350,6 +357,18 @@ PLAIN_UUID_CALL(save)
 PLAIN_UUID_CALL(copy_stop)
 PLAIN_UUID_CALL(copy_abort)
 #undef PLAIN_UUID_CALL
+
+void
+driver_guest_counters(struct driver *driver, const char *uuid,
+                      driver_counters_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_guest_counters, deliver_counters, aux);
+
+    c->done.counters = done;
+    c->text = xstrdup(uuid);
+    driver_call_submit(c);
+}
 
 void
 driver_console_read(struct driver *driver, const char *uuid,

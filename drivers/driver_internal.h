@@ -47,6 +47,7 @@ struct driver_call {
         driver_guest_done *guest;
         driver_rest_done *rest;
         driver_list_done *list;
+        driver_counters_done *counters;
         driver_bool_done *answer;
         driver_presence_done *presence;
         driver_job_done *job;
@@ -74,6 +75,7 @@ struct driver_call {
     struct guest *ret_guest;
     struct guest_rest *ret_rest;
     struct guest_list *ret_list;
+    struct guest_counters *ret_counters;
     bool ret_answer;
     enum guest_presence ret_presence;
     struct job_stats ret_job;

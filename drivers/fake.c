@@ -162,7 +162,7 @@ fake_host_uptime(void *state, char **ret)
     localtime_r(&now, &local);
     int minutes = (int)(up_s / 60);
     *ret =
-        xasprintf(" %02d:%02d:%02d up %d days, %2d:%02d,  0 users,  "
+        xasprintf(" %02d:%02d:%02d up %d days, %2d:%02d,  0 user,  "
                   "load average: %.2f, %.2f, %.2f",
                   local.tm_hour, local.tm_min, local.tm_sec, minutes / 1440,
                   minutes / 60 % 24, minutes % 60, load[0], load[1], load[2]);
@@ -540,6 +540,7 @@ const struct driver_ops drover_driver = {
     .shut_down = fake_shut_down,
     .power_off = fake_power_off,
     .console_read = fake_console_read,
+    .guest_counters = fake_guest_counters,
     .persist = fake_persist,
     .discard = fake_discard,
     .save = fake_save,

@@ -62,6 +62,7 @@
     FAKE_OP(shut_down)             \
     FAKE_OP(power_off)             \
     FAKE_OP(console_read)          \
+    FAKE_OP(guest_counters)        \
     FAKE_OP(persist)               \
     FAKE_OP(discard)               \
     FAKE_OP(save)                  \
@@ -228,6 +229,8 @@ struct error *fake_power_on(void *state, const char *uuid);
 struct error *fake_shut_down(void *state, const char *uuid);
 struct error *fake_power_off(void *state, const char *uuid);
 struct error *fake_console_read(void *state, const char *uuid, char **ret);
+struct error *fake_guest_counters(void *state, const char *uuid,
+                                  struct guest_counters **ret);
 
 /* fake_rest.c: entries again. */
 #define FAKE_EMPTY "empty" /* A file that was made and not yet written. */

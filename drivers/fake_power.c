@@ -116,6 +116,43 @@ fake_console_read(void *state, const char *uuid, char **ret)
     return NULL;
 }
 
+/* A guest that has just begun, with one disk and one port. */
+struct error *
+fake_guest_counters(void *state, const char *uuid, struct guest_counters **ret)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    struct error *error = fake_enter(fake, FAKE_guest_counters);
+    AUTO_GUEST guest = fake_guest_at(fake->store, fake->host, uuid);
+
+    if (error) {
+        return error;
+    }
+    if (!guest) {
+        return not_found(uuid);
+    }
+    struct guest_counters *counters = xzalloc(sizeof *counters);
+    counters->memory_kib = counters->memory_max_kib = (int64_t)guest->memory_mb
+                                                      << 10;
+    for (int i = 0; i < guest->n_vcpus; i++) {
+        *guest_counters_add_cpu(counters) =
+            (struct cpu_counters){.id = i, .time_ns = 1000000};
+    }
+    if (guest->disk_path) {
+        *guest_counters_add_disk(counters) = (struct disk_counters){
+            .target = xstrdup("vda"), .n_reads = 1, .read_bytes = 512};
+    }
+    *guest_counters_add_nic(counters) =
+        (struct nic_counters){.mac = xstrdup("fa:16:3e:00:00:01"),
+                              .device = xstrdup("tap0"),
+                              .rx_bytes = 64,
+                              .rx_packets = 1};
+    guest_counters_add_memory(counters, "rss", counters->memory_kib);
+    *ret = counters;
+    return NULL;
+}
+
 static struct error *
 not_found(const char *uuid)
 {

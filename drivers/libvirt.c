@@ -146,6 +146,7 @@ const struct driver_ops drover_driver = {
     .shut_down = libvirt_shut_down,
     .power_off = libvirt_power_off,
     .console_read = libvirt_console_read,
+    .guest_counters = libvirt_guest_counters,
     .resume = libvirt_guest_resume,
     .persist = libvirt_guest_persist,
     .discard = libvirt_guest_discard,

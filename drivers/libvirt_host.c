@@ -76,7 +76,7 @@ libvirt_host_uptime(void *state UNUSED, char **ret)
     *ret = xasprintf(" %02d:%02d:%02d up %s, %2u user%s,  load average: "
                      "%.2f, %.2f, %.2f",
                      local.tm_hour, local.tm_min, local.tm_sec, up, n_users,
-                     n_users == 1 ? "" : "s", load[0], load[1], load[2]);
+                     n_users > 1 ? "s" : "", load[0], load[1], load[2]);
     return NULL;
 }
 

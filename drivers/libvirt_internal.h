@@ -6,6 +6,7 @@
  *   libvirt.c             the table; storage through disk.h
  *   libvirt_connection.c  the connection that is kept, others that are bounded
  *   libvirt_event.c       libvirt's event loop, and what its callbacks tell
+ *   libvirt_counters.c    what it counted of guests
  *   libvirt_error.c       libvirt's errors as ours
  *   libvirt_host.c        facts of the host
  *   libvirt_dirty_rate.c  how much guests write
@@ -169,6 +170,10 @@ struct error *libvirt_power_on(void *state, const char *uuid);
 struct error *libvirt_shut_down(void *state, const char *uuid);
 struct error *libvirt_power_off(void *state, const char *uuid);
 struct error *libvirt_console_read(void *state, const char *uuid, char **ret);
+
+/* libvirt_counters.c */
+struct error *libvirt_guest_counters(void *state, const char *uuid,
+                                     struct guest_counters **ret);
 
 /* libvirt_rest.c */
 struct error *libvirt_save(void *state, const char *uuid);

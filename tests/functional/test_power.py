@@ -100,7 +100,14 @@ def test_novas_methods_and_notifications(agent, client, listener):
             for prefix in 'compute.instance', 'instance':
                 listener.wait_for('%s.%s.%s' % (prefix, event, phase))
     assert call('get_console_output', tail_length=1) == 'login: '
+    assert call('get_diagnostics')['cpu0_time'] > 0
+    told = call('get_instance_diagnostics')
+    assert told['nova_object.name'] == 'Diagnostics'
+    assert told['nova_object.data']['num_disks'] == 1
     call('stop_instance', clean_shutdown=False)
+    with pytest.raises(Failure) as raised:
+        call('get_diagnostics')
+    assert raised.value.name == 'InstanceInvalidState'
     with pytest.raises(Failure) as raised:
         call('pause_instance')
     assert raised.value.name == 'InstanceNotRunning'

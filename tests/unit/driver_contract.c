@@ -592,6 +592,9 @@ test_guest_is_powered_off_and_on(void **state)
     assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
     AWAIT(f->h, r, driver_console_read(f->here, NOBODY, on_text, &r));
     assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
+    AWAIT_OK(f->h, r, driver_guest_counters(f->here, f->uuid, on_counters, &r));
+    AWAIT(f->h, r, driver_guest_counters(f->here, NOBODY, on_counters, &r));
+    assert_error(r.error, ERR_INSTANCE_NOT_FOUND);
     result_clear(&r);
 }
 

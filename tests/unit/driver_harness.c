@@ -68,6 +68,13 @@ on_text(void *aux, struct error *error, char *text)
 }
 
 void
+on_counters(void *aux, struct error *error, struct guest_counters *counters)
+{
+    finish(aux, error);
+    guest_counters_free(counters);
+}
+
+void
 on_guest(void *aux, struct error *error, struct guest *guest)
 {
     finish(aux, error)->guest = guest;

@@ -40,6 +40,8 @@ void on_host(void *aux, struct error *error, struct host_info *host);
 void on_resources(void *aux, struct error *error,
                   struct host_resources *resources);
 void on_text(void *aux, struct error *error, char *text);
+void on_counters(void *aux, struct error *error,
+                 struct guest_counters *counters);
 void on_guest(void *aux, struct error *error, struct guest *guest);
 void on_list(void *aux, struct error *error, struct guest_list *list);
 void on_answer(void *aux, struct error *error, bool answer);
