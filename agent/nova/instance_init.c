@@ -42,6 +42,9 @@ instance_init_decide(const struct init_facts *facts)
     if (!facts->is_of_this_host) {
         return INIT_ELSEWHERE;
     }
+    if (facts->has_operation) {
+        return INIT_NOTHING; /* It goes on by itself. */
+    }
     if (str_eq(vm, "soft-delete") ||
         (str_eq(vm, "error") && !str_eq(task, "resize_migrating") &&
          !str_eq(task, "deleting"))) {
@@ -139,18 +142,17 @@ about_reboot(const struct init_facts *facts)
                : INIT_REBOOT;
 }
 
-/* What the journal knows goes on by itself.  Of what it does not know, another
- * agent was in charge that is gone: it is over if the guest runs here.  If it
- * does not, it may run at the destination, and nothing is known of that; and a
- * request that nobody took yet is still to come. */
+/* Of what the journal does not know, another agent was in charge that is gone:
+ * it is over if the guest runs here.  If it does not, it may run at the
+ * destination, and nothing is known of that; and a request that nobody took yet
+ * is still to come. */
 static enum init_action
 about_migration(const struct init_facts *facts)
 {
     bool is_here = facts->actual_power == POWER_RUNNING ||
                    facts->actual_power == POWER_PAUSED;
 
-    if (facts->has_operation || str_eq(facts->migration_status, "accepted") ||
-        !is_here) {
+    if (str_eq(facts->migration_status, "accepted") || !is_here) {
         return INIT_NOTHING;
     }
     return INIT_MIGRATION_LOST;

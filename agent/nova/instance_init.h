@@ -31,7 +31,7 @@ struct init_facts {
     const char *task_state;       /* Null: none. */
     int recorded_power;           /* Of enum power_state. */
     int actual_power;             /* The same; POWER_NOSTATE: not here. */
-    bool has_operation;           /* The journal moves it, there or here. */
+    bool has_operation;           /* The journal works on it, or moves it. */
     const char *migration_status; /* Of its newest live migration from here that
                                    * is not over; null: there is none. */
     bool resumes_guests;          /* resume_guests_state_on_host_boot */

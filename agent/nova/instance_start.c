@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "agent/incoming.h"
-#include "agent/migration.h"
 #include "agent/nova/instance_init.h"
+#include "agent/nova/own_order.h"
 
 LOG_MODULE(nova);
 
@@ -27,6 +27,7 @@ static void migrations_known(void *aux, struct error *error,
 static bool is_open(const struct starting *s, const struct object *migration);
 static void decide(struct starting *s);
 static void carry_out(struct starting *s, enum init_action action);
+static void order(struct starting *s, enum power_order what);
 static void save(struct starting *s, const char *vm_state, bool keeps_task);
 static void instance_saved(void *aux, struct error *error,
                            struct object *instance);
@@ -122,6 +123,20 @@ is_open(const struct starting *s, const struct object *migration)
                   s->nova->agent->conf->host);
 }
 
+static bool
+has_operation(const struct starting *s)
+{
+    struct agent *agent = s->nova->agent;
+
+    for (struct op *op = agent->ops ? op_first(agent->ops) : NULL; op;
+         op = op_next(op)) {
+        if (str_eq(op_log(op)->instance, s->log.instance)) {
+            return true;
+        }
+    }
+    return agent->ops && incoming_is_expected(agent, s->log.instance);
+}
+
 static void
 decide(struct starting *s)
 {
@@ -133,9 +148,7 @@ decide(struct starting *s)
         .task_state = object_string(s->instance, "task_state"),
         .recorded_power = (int)object_int(s->instance, "power_state"),
         .actual_power = s->power,
-        .has_operation =
-            agent->ops && (migrate_source_find(agent, s->log.instance) ||
-                           incoming_is_expected(agent, s->log.instance)),
+        .has_operation = has_operation(s),
         .migration_status =
             s->migration ? object_string(s->migration, "status") : NULL,
         .resumes_guests = agent->conf->resume_guests_state_on_host_boot,
@@ -159,7 +172,6 @@ carry_out(struct starting *s, enum init_action action)
     case INIT_NOTHING:
     case INIT_SKIP:
     case INIT_ELSEWHERE:
-    case INIT_RESUME:
         starting_end(s);
         break;
     case INIT_BUILD_FAILED:
@@ -168,19 +180,42 @@ carry_out(struct starting *s, enum init_action action)
     case INIT_ACTIVE:
         save(s, "active", false);
         break;
-    case INIT_DELETE: /* As Nova if it fails: it may be asked for again. */
-    case INIT_RESIZE_BACK:
+    case INIT_RESIZE_BACK: /* As Nova if it fails. */
         save(s, "error", true);
         break;
-    case INIT_CLEAR_TASK:
+    case INIT_DELETE:
+        order(s, OWN_ORDER_DELETE);
+        break;
     case INIT_UNPAUSE:
+        order(s, ORDER_UNPAUSE);
+        break;
     case INIT_REBOOT:
+        order(s, ORDER_REBOOT);
+        break;
     case INIT_STOP:
+        order(s, ORDER_STOP);
+        break;
     case INIT_START:
+    case INIT_RESUME:
+        order(s, ORDER_START);
+        break;
+    case INIT_CLEAR_TASK:
     case INIT_MIGRATION_LOST:
         save(s, NULL, false);
         break;
     }
+}
+
+/* The start of the agent does not wait for it: a guest may take its time. */
+static void
+order(struct starting *s, enum power_order what)
+{
+    const char *task = object_string(s->instance, "task_state");
+    bool is_hard = str_eq(task, "reboot_pending_hard") ||
+                   str_eq(task, "reboot_started_hard");
+
+    own_order_start(s->nova, NULL, s->log.instance, what, is_hard);
+    starting_end(s);
 }
 
 /* Only if it still is as it was. */

@@ -11,11 +11,11 @@ static enum power_action action_of(const char *vm_state, int actual);
 
 static const char *const texts[] = {
     [POWER_ACT_NOTHING] = NULL,
-    [POWER_ACT_STOPPED] = "it was shut down from within, and is stopped",
-    [POWER_ACT_WARN_ASLEEP] = "it sleeps, although its record says active",
+    [POWER_ACT_STOP] = "it was shut down from within, and is stopped",
+    [POWER_ACT_STOP_HARD] = "it runs, although it was stopped: it is powered "
+                            "off",
     [POWER_ACT_WARN_PAUSED] = "it is paused, although its record says active",
     [POWER_ACT_WARN_GONE] = "it is not here, although its record says active",
-    [POWER_ACT_WARN_RUNS] = "it runs, although its record says stopped",
     [POWER_ACT_WARN_DELETED] = "it runs, although its record says deleted",
 };
 
@@ -45,20 +45,19 @@ action_of(const char *vm_state, int actual)
     bool is_off = actual == POWER_SHUTDOWN || actual == POWER_CRASHED;
 
     if (str_eq(vm_state, "active")) {
-        return is_off                      ? POWER_ACT_STOPPED
-               : actual == POWER_SUSPENDED ? POWER_ACT_WARN_ASLEEP
-               : actual == POWER_PAUSED    ? POWER_ACT_WARN_PAUSED
-               : actual == POWER_NOSTATE   ? POWER_ACT_WARN_GONE
-                                           : POWER_ACT_NOTHING;
+        return is_off || actual == POWER_SUSPENDED ? POWER_ACT_STOP
+               : actual == POWER_PAUSED            ? POWER_ACT_WARN_PAUSED
+               : actual == POWER_NOSTATE           ? POWER_ACT_WARN_GONE
+                                                   : POWER_ACT_NOTHING;
     }
     if (str_eq(vm_state, "paused")) {
-        return is_off ? POWER_ACT_STOPPED : POWER_ACT_NOTHING;
+        return is_off ? POWER_ACT_STOP : POWER_ACT_NOTHING;
     }
     if (is_off || actual == POWER_NOSTATE) {
         return POWER_ACT_NOTHING;
     }
     if (str_eq(vm_state, "stopped")) {
-        return POWER_ACT_WARN_RUNS;
+        return POWER_ACT_STOP_HARD;
     }
     if (str_eq(vm_state, "deleted") || str_eq(vm_state, "soft-delete")) {
         return POWER_ACT_WARN_DELETED;

@@ -10,11 +10,10 @@
 
 enum power_action {
     POWER_ACT_NOTHING,
-    POWER_ACT_STOPPED,     /* It is off, and so is its record to say. */
-    POWER_ACT_WARN_ASLEEP, /* It sleeps, although it is to run. */
+    POWER_ACT_STOP,      /* It is off, or asleep: as if its user had said so. */
+    POWER_ACT_STOP_HARD, /* It runs, although it is stopped. */
     POWER_ACT_WARN_PAUSED,
     POWER_ACT_WARN_GONE,
-    POWER_ACT_WARN_RUNS,    /* It runs, although it is stopped. */
     POWER_ACT_WARN_DELETED, /* It runs, although it is deleted. */
 };
 

@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/incoming.h"
 #include "agent/migration.h"
+#include "agent/nova/own_order.h"
 #include "agent/nova/power_rules.h"
 
 LOG_MODULE(power);
@@ -40,6 +41,8 @@ struct look {
     int power;
     bool is_second;
     struct object *instance;
+    enum power_action action; /* A stop that is asked for. */
+    struct json *context;     /* Of it. */
 };
 
 static void list_all(uv_timer_t *timer);
@@ -56,8 +59,12 @@ static void record_known(void *aux, struct error *error,
 static bool is_moved(struct agent *agent, const char *uuid);
 static struct power_verdict judge(const struct nova *nova,
                                   const struct object *instance, int power);
+static bool is_stop(enum power_action action);
 static void act(struct look *look);
 static void saved(void *aux, struct error *error, struct object *instance);
+static void record_stop(struct look *look);
+static void stop_recorded(void *aux, struct json **result,
+                          struct object *object, struct error *error);
 static void look_end(struct look *look, struct error *error);
 static void stopped(struct power_sync *sync, const char *uuid);
 static void started(struct power_sync *sync, const char *uuid);
@@ -280,7 +287,7 @@ record_known(void *aux, struct error *error, struct object *instance)
         return;
     }
     struct power_verdict verdict = judge(nova, instance, look->power);
-    if (verdict.action == POWER_ACT_STOPPED && !look->is_second) {
+    if (!look->is_second && is_stop(verdict.action)) {
         look->is_second = true;
         driver_guest_get(nova->agent->driver, look->log.instance, guest_known,
                          look);
@@ -315,6 +322,12 @@ judge(const struct nova *nova, const struct object *instance, int power)
     return power_rules_judge(&facts);
 }
 
+static bool
+is_stop(enum power_action action)
+{
+    return action == POWER_ACT_STOP || action == POWER_ACT_STOP_HARD;
+}
+
 /* Saved only while nobody else has begun anything with it. */
 static void
 act(struct look *look)
@@ -334,8 +347,10 @@ act(struct look *look)
                  look->power);
         object_set_int(look->instance, "power_state", look->power);
     }
-    if (verdict.action == POWER_ACT_STOPPED) {
-        object_set_string(look->instance, "vm_state", "stopped");
+    if (is_stop(verdict.action)) { /* As Nova's API. */
+        look->action = verdict.action;
+        object_set_string(look->instance, "task_state", "powering-off");
+        object_set_int(look->instance, "progress", 0);
     }
     if (!object_n_changes(look->instance)) {
         look_end(look, NULL);
@@ -348,8 +363,49 @@ act(struct look *look)
 static void
 saved(void *aux, struct error *error, struct object *instance)
 {
+    struct look *look = aux;
+
     object_free(instance);
-    look_end(aux, error);
+    if (!error && look->sync->nova && is_stop(look->action)) {
+        record_stop(look);
+    } else {
+        look_end(look, error);
+    }
+}
+
+/* The user sees it among the instance's actions. */
+static void
+record_stop(struct look *look)
+{
+    struct json *args = json_array(), *kwargs = json_object();
+
+    look->context = rpc_context_create();
+    json_append(args, json_string(look->log.instance));
+    json_append(args, json_string("stop"));
+    json_set_bool(kwargs, "want_result", false);
+    const struct conductor_work_request request = {
+        .context = look->context,
+        .class_name = "InstanceAction",
+        .method = "action_start",
+        .args = args,
+        .kwargs = kwargs,
+        .only_once = true,
+    };
+    conductor_work_start(look->sync->nova->works, &request, stop_recorded,
+                         look);
+}
+
+static void
+stop_recorded(void *aux, struct json **result UNUSED,
+              struct object *object UNUSED, struct error *error)
+{
+    struct look *look = aux;
+
+    if (look->sync->nova) {
+        own_order_start(look->sync->nova, look->context, look->log.instance,
+                        ORDER_STOP, look->action == POWER_ACT_STOP_HARD);
+    }
+    look_end(look, error_wrap(error, "record its stop as an action"));
 }
 
 static void
@@ -362,6 +418,7 @@ look_end(struct look *look, struct error *error)
     }
     error_free(error);
     object_free(look->instance);
+    json_free(look->context);
     drop(look->sync);
     free(look);
 }

@@ -5,7 +5,7 @@
  * of it, and regularly for those that were missed. (spec/drop-in 9)
  *
  * A guest that stopped is looked at after a while, as it may only be starting
- * again.  Guests are not touched.
+ * again.  One that runs although it was stopped is powered off.
  *
  * Threads: the loop. */
 

@@ -257,6 +257,8 @@ def test_start_settles_what_was_left(control, pair):
     copied = left(control, hosta, 'active', 'image_uploading')
     failed = left(control, hosta, 'error', 'spawning')
     gone = left(control, hosta, 'active', 'migrating')
+    off = left(control, hosta, 'active', 'powering-off')
+    deleted = left(control, hosta, 'active', 'deleting')
     # By a nova-compute that was ended in its middle, which left its record.
     control.conductor.write("UPDATE instances SET task_state = 'migrating' "
                             "WHERE uuid = ?", uuid)
@@ -268,6 +270,12 @@ def test_start_settles_what_was_left(control, pair):
     assert states(control, built) == ('error', None)
     assert states(control, copied) == ('active', None)
     assert states(control, failed) == ('error', 'spawning')
+    for each in off, deleted:
+        wait_for(lambda: control.instance(each)['task_state'] is None, 30,
+                 lambda: states(control, each))
+    assert states(control, off) == ('active', None)  # There is none to stop.
+    assert states(control, deleted) == ('deleted', None)
+    assert control.instance(deleted)['deleted']
     # It may run at its destination: nobody knows.
     assert states(control, gone) == ('active', 'migrating')
     assert states(control, uuid) == ('active', None)
@@ -289,9 +297,16 @@ def test_guest_shut_down_from_within_is_stopped(control, pair):
              lambda: states(control, uuid))
     assert control.instance(uuid)['power_state'] == 4
     hosta.ctl('fake', 'guest-start', uuid)
-    wait_for(lambda: control.instance(uuid)['power_state'] == 1, 30,
-             'it is seen to run')
-    assert states(control, uuid) == ('stopped', None)
+    # It is to be stopped.
+    wait_for(lambda: 'guest is powered off' in hosta.log_text() and
+             control.instance(uuid)['power_state'] == 4 and
+             states(control, uuid) == ('stopped', None), 30,
+             lambda: states(control, uuid))
+    stops = control.rows('instance_actions', instance_uuid=uuid)
+    assert [row['action'] for row in stops] == ['stop', 'stop']
+    wait_for(lambda: control.events(uuid) == [
+        ('compute_stop_instance', 'Success')] * 2, 30,
+        lambda: control.events(uuid))
 
 
 # ---- What is not served -----------------------------------------------------
