@@ -10,4 +10,5 @@ rest_recorder  every REST call, in a file
 bus_recorder   every message on the broker, in a file
 trace          what the two wrote
 pings          how long a guest was silent
+moves          a migration, and what is to be so after it
 """
