@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "agent/agent.h"
+#include "agent/nova/cloud.h"
+#include "agent/nova/nova.h"
 #include "rpc/uuid.h"
 
 LOG_MODULE(refusals);
@@ -14,6 +16,7 @@ struct refused_cast {
     struct request *request;
     struct object *instance, *migration; /* The latter may be null. */
     struct error *error;                 /* What is told. */
+    bool is_build;
 };
 
 static void refuse_build(void *aux, struct request *request);
@@ -86,6 +89,8 @@ static void instance_saved(void *aux, struct error *error,
                            struct object *instance);
 static void migration_saved(void *aux, struct error *error,
                             struct object *migration);
+static void release_allocation(struct refused_cast *refused);
+static void released(void *aux, struct error *error);
 static void cast_end(struct refused_cast *refused);
 
 static struct error *
@@ -112,6 +117,7 @@ refuse_build(void *aux, struct request *request)
     struct refused_cast *refused = cast_create(aux, request);
 
     if (refused) {
+        refused->is_build = true;
         free_instance(refused, "error");
     }
 }
@@ -211,13 +217,42 @@ instance_saved(void *aux, struct error *error, struct object *instance)
         error_free(error);
     }
     if (!refused->migration) {
-        cast_end(refused);
+        release_allocation(refused);
         return;
     }
     object_set_string(refused->migration, "status", "error");
     records->ops->migration_save(records->state,
                                  request_context(refused->request),
                                  refused->migration, migration_saved, refused);
+}
+
+/* What the scheduler took for a build is given back, as by Nova. */
+static void
+release_allocation(struct refused_cast *refused)
+{
+    struct agent *agent = refused->agent;
+    struct cloud *cloud = agent->nova ? agent->nova->cloud : NULL;
+
+    if (refused->is_build && cloud && cloud_has_placement(agent->conf)) {
+        placement_allocations_delete(
+            cloud->placement, request_context(refused->request),
+            object_string(refused->instance, "uuid"), released, refused);
+    } else {
+        cast_end(refused);
+    }
+}
+
+static void
+released(void *aux, struct error *error)
+{
+    struct refused_cast *refused = aux;
+
+    if (error) {
+        log_warn(request_log(refused->request),
+                 "the instance keeps its allocation: %s", error_message(error));
+        error_free(error);
+    }
+    cast_end(refused);
 }
 
 static void

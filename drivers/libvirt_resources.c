@@ -194,7 +194,8 @@ read_capabilities(struct libvirt *state, virConnectPtr connection,
 }
 
 /* The features that capabilities tell of the host's CPU are those that its
- * model does not have already. */
+ * model does not have already; and among them are some of which libvirt makes
+ * no guest's CPU.  So all are asked for, to be told in their place. */
 static struct error *
 look_at_machines(virConnectPtr connection,
                  const struct host_resources_request *request,
@@ -314,6 +315,9 @@ joined(const char *const *texts)
 static void
 copy_known(const struct host_resources *from, struct host_resources *to)
 {
+    if (from->cpu_features.n) {
+        text_set_close(&to->cpu_features);
+    }
     copy_texts(&from->cpu_features, &to->cpu_features);
     copy_texts(&from->guest_cpu_features, &to->guest_cpu_features);
     copy_texts(&from->guest_archs, &to->guest_archs);
