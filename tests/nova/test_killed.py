@@ -7,7 +7,7 @@ from harness.wait import wait_for
 from cloud.moves import OTHER, Guest
 
 # So that there is a middle; the guest has some 60 MiB to send.
-SLOW = {'libvirt': {'live_migration_bandwidth': 3}}
+SLOW = {'libvirt': {'live_migration_bandwidth': 5}}
 ENDS = ('completed', 'failed', 'error', 'cancelled')
 
 
