@@ -10,6 +10,7 @@
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
 #include "agent/drain.h"
+#include "agent/event_waits.h"
 #include "agent/forecaster.h"
 #include "agent/handlers.h"
 #include "agent/incoming.h"
@@ -69,6 +70,7 @@ agent_create(const struct agent_parts *parts, struct agent **ret)
     stamp_take(&agent->started);
     tally_init(&agent->tally);
     agent->queue = instance_queue_create();
+    agent->event_waits = event_waits_create();
     attach_host_open(agent);
     agent->outgoing =
         slots_create((unsigned)agent->conf->max_concurrent_live_migrations);
@@ -118,6 +120,7 @@ agent_stop(struct agent *agent, unsigned grace_ms, void (*stopped)(void *aux),
            void *aux)
 {
     agent->stopping = true;
+    event_waits_close(agent->event_waits);
     rpc_server_stop(agent->server, grace_ms, stopped, aux);
 }
 
@@ -159,6 +162,7 @@ agent_gone(struct completion *c)
     slots_free(agent->outgoing);
     incoming_places_free(agent->incoming);
     instance_queue_free(agent->queue);
+    event_waits_free(agent->event_waits);
     worker_pool_free(agent->parsers);
     json_free(agent->last_drain);
     free(agent->node);

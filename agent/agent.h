@@ -31,6 +31,7 @@
 
 struct attach_job;
 struct collection;
+struct event_waits;
 struct forecaster;
 struct incoming_places;
 struct link;
@@ -59,6 +60,7 @@ struct agent {
     struct tally tally;       /* What was done so far. */
     struct slots *outgoing;   /* max_concurrent_live_migrations */
     struct incoming_places *incoming;
+    struct event_waits *event_waits; /* Of requests and operations. */
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
     const struct allocation_ops *allocations;

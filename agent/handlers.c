@@ -6,6 +6,7 @@
 
 #include "agent/api.h"
 #include "agent/call.h"
+#include "agent/nova/external_events.h"
 #include "agent/nova/host_enabled.h"
 #include "agent/refusals.h"
 #include "rpc/server_base.h"
@@ -69,7 +70,7 @@ set_host_enabled(void *aux, struct request *request)
     }
 }
 
-/* Neutron's word on ports.  Nobody waits for one here yet. */
+/* Neutron's and Cinder's word. */
 static void
 external_instance_event(void *aux, struct request *request)
 {
@@ -84,8 +85,9 @@ external_instance_event(void *aux, struct request *request)
                  error_new(ERR_VALUE, "instances and events are lists"));
         return;
     }
-    log_debug(request_log(request), "%zu external events are accepted",
-              json_size(request_arg(request, "events")));
+    external_events_take(call->agent, request_context(request),
+                         request_arg(request, "instances"),
+                         request_arg(request, "events"), request_log(request));
     call_end(call, NULL, NULL);
 }
 static const struct rpc_method host_methods[] = {

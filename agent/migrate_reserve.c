@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/incoming_places.h"
 #include "agent/migrate_data.h"
+#include "agent/migrate_plugs.h"
 #include "agent/peer.h"
 #include "agent/relocate.h"
 
@@ -36,6 +37,7 @@ struct migrate_reserve {
 
 static void ask(struct op *op, struct op_ticket *ticket);
 static void answered(void *aux, struct json **result, struct error *error);
+static void plugged(void *aux, struct error *error);
 static void busy(struct op *op, struct op_ticket *ticket);
 static void failed(struct op *op, struct op_ticket *ticket,
                    struct error *error);
@@ -50,6 +52,7 @@ migration_reserve_run(struct op *op, struct op_ticket *ticket)
     struct migration *m = op_data(op);
 
     m->was_prepared = true;
+    migrate_plugs_register(m);
     ask(op, ticket);
 }
 
@@ -95,6 +98,8 @@ migration_reserve_cancel(struct op *op)
         slot_release(steal(&m->slot));
         migrate_reserve_free(steal(&m->reserve));
         op_ticket_done(ticket, NULL);
+    } else {
+        migrate_plugs_cancel(m);
     }
 }
 
@@ -167,7 +172,20 @@ answered(void *aux, struct json **result, struct error *error)
     migrate_reserve_free(steal(&m->reserve));
     object_free(m->data);
     m->data = steal(&data);
-    op_ticket_done(ticket, NULL);
+    migrate_plugs_wait(m, plugged, ticket);
+}
+
+static void
+plugged(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && error) {
+        failed(op, ticket, error);
+    } else {
+        op_ticket_done(ticket, error);
+    }
 }
 
 static void

@@ -8,6 +8,7 @@
 #include "agent/attachments.h"
 #include "agent/drain.h"
 #include "agent/migrate_data.h"
+#include "agent/migrate_plugs.h"
 #include "agent/migrate_rules.h"
 #include "agent/nova/nova.h"
 #include "agent/relocate.h"
@@ -708,6 +709,7 @@ migration_free(void *data)
     }
     migrate_monitor_stop(m->monitor);
     migrate_reserve_free(m->reserve);
+    migrate_plugs_free(m->plugs);
     relocation_free(m->relocation);
     slot_release(m->slot);
     if (m->slot_ticket) {

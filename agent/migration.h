@@ -14,6 +14,7 @@
  *
  *   migrate_source.c       the table; the steps up to the transfer, and back
  *   migrate_reserve.c      the preparation at the destination, and the wait
+ *   migrate_plugs.c        for its ports
  *   migrate_source_post.c  the steps after it
  *   migrate_bandwidth.c    what it may send, beside the others of this host
  *   migrate_monitor.c      the timer and the hands of the monitor
@@ -30,6 +31,7 @@
 #include "agent/migrate_settings.h"
 
 struct migrate_monitor;
+struct migrate_plugs;
 struct migrate_reserve;
 struct relocation;
 
@@ -60,6 +62,7 @@ struct migration {
     bool saw_twin;    /* Once: it may have been about to end. */
     bool was_refused; /* The destination has no place, and prepared nothing. */
     struct migrate_reserve *reserve; /* The wait for that place; or null. */
+    struct migrate_plugs *plugs;     /* The wait for its ports; or null. */
     bool shares_bandwidth;           /* Its transfer runs. */
     bool bandwidth_is_asked_for;     /* Due whatever the hypervisor has. */
     bool is_cancelled; /* While it was prepared, or had no monitor yet. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/agent.h"
+#include "agent/base/completion.h"
 #include "agent/migrate_data.h"
 #include "agent/nova/cloud.h"
 #include "agent/nova/nova.h"
@@ -25,15 +26,48 @@ struct job {
 };
 typedef void stage(struct job *job);
 
+/* What is asked for when the services are closed already. */
+struct late_call {
+    struct completion completion;
+    attach_done *done;
+    void *aux;
+};
+
 static void staged(void *aux, struct error *error);
+
+static void
+refused(struct completion *c)
+{
+    struct late_call *late = container_of(c, struct late_call, completion);
+
+    late->done(late->aux, error_new(ERR_CANCELLED, "the agent is stopping"));
+    free(late);
+}
+
+/* True: 'done' will be told so. */
+static bool
+refuse(struct agent *agent, attach_done *done, void *aux)
+{
+    if (agent->nova->cloud) {
+        return false;
+    }
+    struct late_call *late = xzalloc(sizeof *late);
+    late->completion.deliver = refused;
+    late->done = done;
+    late->aux = aux;
+    completion_post(agent->q, &late->completion);
+    return true;
+}
 
 static void
 begin(stage *const *stages, bool goes_on, struct agent *agent,
       const struct json *context, const struct object *instance,
       const struct object *data, attach_done *done, void *aux)
 {
+    if (refuse(agent, done, aux)) {
+        return;
+    }
     struct job *job = xzalloc(sizeof *job);
-
     job->agent = agent;
     job->context = json_copy(context);
     job->instance = object_copy(instance);
@@ -57,7 +91,8 @@ staged(void *aux, struct error *error)
     } else if (error) {
         job->error = error;
     }
-    if (*job->next && (!job->error || job->goes_on)) {
+    bool goes_on = job->goes_on && job->agent->nova->cloud;
+    if (*job->next && (!job->error || goes_on)) {
         (*job->next++)(job);
         return;
     }
@@ -298,6 +333,9 @@ give_back(struct agent *agent, const struct json *context,
                                   done, aux);
         return;
     }
+    if (refuse(agent, done, aux)) {
+        return;
+    }
     placement_allocations_move(agent->nova->cloud->placement, context,
                                migration_uuid, instance_uuid, done, aux);
 }
@@ -310,6 +348,9 @@ release(struct agent *agent, const struct json *context,
     if (!cloud_has_placement(agent->conf)) {
         allocation_host.release(agent, context, instance_uuid, migration_uuid,
                                 done, aux);
+        return;
+    }
+    if (refuse(agent, done, aux)) {
         return;
     }
     placement_allocations_delete(agent->nova->cloud->placement, context,

@@ -1,0 +1,222 @@
+"""Keystone, Neutron and Cinder on one port, as far as a migration needs them.
+
+They keep what they are told: ports, their bindings to hosts, attachments of
+volumes.  A test puts in what is there first and looks at what became of it.
+"""
+
+import http.server
+import json
+import re
+import threading
+import urllib.parse
+import uuid as uuids
+
+
+class RestCloud:
+    """One server; `with RestCloud() as cloud:`
+
+    ports, networks, subnets, floatingips   {id: what Neutron says of it}
+    bindings      {(port, host): ...}, the active one included
+    attachments   {id: {'volume_id', 'instance', 'host', 'completed'}}
+    requests      (method, path below the service's own, body), in order
+    refuse        {(method, part of a path): status}, for as long as it is there
+    """
+
+    def __init__(self):
+        self.ports, self.networks, self.subnets = {}, {}, {}
+        self.floatingips, self.bindings, self.attachments = {}, {}, {}
+        self.requests, self.refuse = [], {}
+        self._lock = threading.Lock()
+        self._server = http.server.ThreadingHTTPServer(
+            ('127.0.0.1', 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = 'http://127.0.0.1:%d' % self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def settings(self):
+        """Of an agent that belongs to it."""
+        login = {'auth_type': 'password', 'auth_url': self.url + '/identity/v3',
+                 'username': 'nova', 'password': 'secret',
+                 'project_name': 'service', 'user_domain_name': 'Default',
+                 'project_domain_name': 'Default'}
+        return {'neutron': login, 'cinder': login}
+
+    def asked(self, method, pattern):
+        """The bodies of the requests whose path matches."""
+        return [body for verb, path, body in list(self.requests)
+                if verb == method and re.search(pattern, path)]
+
+    # ---- What is there ----------------------------------------------------
+
+    def add_port(self, instance, host, **more):
+        """On a network of its own; returns its id."""
+        port, network, subnet = (str(uuids.uuid4()) for _ in range(3))
+        self.networks[network] = {
+            'id': network, 'name': 'net-' + network[:4], 'tenant_id': 'p1',
+            'mtu': 1450, 'provider:network_type': 'vxlan',
+            'provider:physical_network': None}
+        self.subnets[subnet] = {
+            'id': subnet, 'network_id': network, 'cidr': '10.7.0.0/24',
+            'gateway_ip': '10.7.0.1', 'ip_version': 4, 'enable_dhcp': True,
+            'dns_nameservers': ['10.7.0.3'], 'host_routes': [],
+            'ipv6_address_mode': None}
+        self.ports[port] = {
+            'id': port, 'network_id': network, 'tenant_id': 'p1',
+            'device_id': instance, 'device_owner': 'compute:nova',
+            'mac_address': 'fa:16:3e:' + ':'.join(
+                port[i:i + 2] for i in (0, 2, 4)),
+            'admin_state_up': True, 'status': 'ACTIVE',
+            'fixed_ips': [{'subnet_id': subnet, 'ip_address': '10.7.0.9'}],
+            'binding:host_id': host, 'binding:vnic_type': 'normal',
+            'binding:vif_type': 'ovs', 'binding:profile': {},
+            'binding:vif_details': {'port_filter': True,
+                                    'ovs_hybrid_plug': True}}
+        self.ports[port].update(more)
+        self.bindings[port, host] = {'host': host, 'status': 'ACTIVE'}
+        return port
+
+    # ---- Serving ----------------------------------------------------------
+
+    def _handler(self):
+        cloud = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
+            def log_message(self, *_):
+                pass
+
+            def serve(self):
+                size = int(self.headers.get('Content-Length') or 0)
+                body = json.loads(self.rfile.read(size)) if size else None
+                with cloud._lock:
+                    status, answer, *header = cloud._answer(
+                        self.command, self.path, body)
+                text = json.dumps(answer).encode() if answer is not None \
+                    else b''
+                self.send_response(status)
+                for name, value in header:
+                    self.send_header(name, value)
+                self.send_header('Content-Type', 'application/json')
+                self.send_header('Content-Length', str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_PUT = do_POST = do_DELETE = serve
+
+        return Handler
+
+    def _answer(self, method, path, body):
+        for prefix, answer in (('/identity/v3', self._keystone),
+                               ('/network/v2.0', self._neutron),
+                               ('/volume/v3/p', self._cinder)):
+            if path.startswith(prefix):
+                break
+        else:
+            return 404, {}
+        path = path[len(prefix):]
+        if prefix != '/identity/v3':
+            self.requests.append((method, path, body))
+        for (verb, part), status in list(self.refuse.items()):
+            if verb == method and part in path:
+                return status, {'error': {'message': 'refused by the test'}}
+        where, _, query = path.partition('?')
+        return answer(method, where.strip('/').split('/'),
+                      urllib.parse.parse_qs(query), body)
+
+    def _keystone(self, _method, _path, _query, _body):
+        def service(kind, name, path):
+            return {'type': kind, 'name': name, 'endpoints': [
+                {'interface': 'public', 'region': 'RegionOne',
+                 'url': self.url + path}]}
+
+        return 201, {'token': {'catalog': [
+            service('network', 'neutron', '/network/'),
+            service('block-storage', 'cinder', '/volume/v3/p')]}}, (
+                'X-Subject-Token', 'token-1')
+
+    def _neutron(self, method, path, query, body):
+        if path == ['extensions']:
+            return 200, {'extensions': [{'alias': 'binding-extended'}]}
+        if len(path) == 1:
+            rows = [row for row in getattr(self, path[0]).values()
+                    if all(name == 'fields' or str(row.get(name)) in values
+                           for name, values in query.items())]
+            return 200, {path[0]: rows}
+        if path[0] == 'ports' and path[1] not in self.ports:
+            return 404, {'NeutronError': {'type': 'PortNotFound'}}
+        port = self.ports[path[1]]
+        if len(path) == 2:
+            if method == 'PUT':
+                port.update(body['port'])
+            return 200, {'port': port}
+        if len(path) == 3:
+            host = body['binding']['host']
+            self.bindings[path[1], host] = {
+                **body['binding'], 'status': 'INACTIVE', 'vif_type': 'ovs'}
+            return 201, {'binding': self.bindings[path[1], host]}
+        return self._binding(method, port, path[3], path[4:])
+
+    def _binding(self, method, port, host, rest):
+        binding = self.bindings.get((port['id'], host))
+        if not binding:
+            return 404, {'NeutronError': {'type': 'PortBindingNotFound'}}
+        if method == 'DELETE':
+            del self.bindings[port['id'], host]
+            return 204, None
+        if rest == ['activate']:
+            for (other, _), each in self.bindings.items():
+                if other == port['id']:
+                    each['status'] = 'INACTIVE'
+            binding['status'] = 'ACTIVE'
+            port['binding:host_id'] = host
+        return 200, {'binding': binding}
+
+    def _cinder(self, method, path, _query, body):
+        if method == 'POST' and path == ['attachments']:
+            made = body['attachment']
+            name = str(uuids.uuid4())
+            self.attachments[name] = {
+                'volume_id': made['volume_uuid'],
+                'instance': made['instance_uuid'],
+                'host': made['connector']['host'],
+                'connector': made['connector'], 'completed': False}
+            return 200, {'attachment': self._attachment(name)}
+        if path[1] not in self.attachments:
+            return 404, {'itemNotFound': {'message': 'no such attachment'}}
+        if method == 'DELETE':
+            del self.attachments[path[1]]
+            return 200, {'attachments': []}
+        if path[2:] == ['action']:
+            self.attachments[path[1]]['completed'] = True
+            return 204, None
+        return 200, {'attachment': self._attachment(path[1])}
+
+    def add_attachment(self, volume, instance, host):
+        name = str(uuids.uuid4())
+        self.attachments[name] = {'volume_id': volume, 'instance': instance,
+                                  'host': host, 'completed': True}
+        return name
+
+    def _attachment(self, name):
+        made = self.attachments[name]
+        return {
+            'id': name, 'volume_id': made['volume_id'],
+            'instance': made['instance'], 'attach_mode': 'rw',
+            'status': 'attached' if made['completed'] else 'attaching',
+            'attached_at': '2026-11-22T05:32:07.000000', 'detached_at': '',
+            'connection_info': {
+                'driver_volume_type': 'nfs', 'export': 'nas:/vol',
+                'name': 'volume-' + made['volume_id'], 'options': '',
+                'format': 'raw', 'for_host': made['host'],
+                'attachment_id': name}}

@@ -1,0 +1,231 @@
+"""What Neutron tells an agent of instances, and who waits for it."""
+
+import json
+import uuid as uuids
+
+import pytest
+
+from harness import nova as novas
+from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.oslo import Raise
+from harness.rest_cloud import RestCloud
+from harness.wait import wait_for
+from test_nova_records import control, guest_of, nova  # noqa: F401
+
+PLUGGED = 'network-vif-plugged'
+
+
+@pytest.fixture
+def cloud():
+    with RestCloud() as made:
+        yield made
+
+
+def event(instance, name, tag, status='completed'):
+    return novas.primitive('InstanceExternalEvent', '1.5', {
+        'instance_uuid': instance['nova_object.data']['uuid'], 'name': name,
+        'status': status, 'tag': tag})
+
+
+def tell(client, host, instance, name, tag, status='completed'):
+    client.cast('external_instance_event', _server=host, _version='6.0',
+                _context=novas.context(is_admin=True), instances=[instance],
+                events=[event(instance, name, tag, status)])
+
+
+def wait_log(agent, *texts, deadline=30):
+    for text in texts:
+        wait_for(lambda: text in agent.log_text(), deadline,
+                 'the log says: ' + text)
+
+
+class Bench:
+    """A source whose destination is played by the test."""
+
+    def __init__(self, client, control, nova, cloud,  # noqa: F811
+                 oslo_server, **settings):
+        self.client, self.control, self.cloud = client, control, cloud
+        self.source = nova('hosta', guests=1, **cloud.settings(), **settings)
+        self.dest = 'dest-' + uuids.uuid4().hex[:6]
+        self.uuid = guest_of(self.source)
+        self.port = cloud.add_port(self.uuid, self.source.host)
+        self.instance = control.create_instance(
+            self.uuid, self.source.host, task_state='migrating', memory=64)
+        self.instance['nova_object.data']['info_cache'] = novas.primitive(
+            'InstanceInfoCache', '1.5', {
+                'instance_uuid': self.uuid, 'network_info': json.dumps([
+                    {'id': self.port, 'address': 'fa:16:3e:00:00:01',
+                     'type': 'ovs', 'details': {'ovs_hybrid_plug': True},
+                     'network': {'id': 'n1', 'bridge': 'br-int'}}])})
+        self.on_pre = lambda: None
+        self.waits = True
+        self.server = oslo_server(
+            'compute', self.dest,
+            {'pre_live_migration': self._pre, '*': lambda *_: None},
+            endpoints=((None, '6.1'),))
+
+    def _pre(self, _context, args):
+        self.on_pre()
+        data = args['migrate_data']
+        data['nova_object.data'].update({'wait_for_vif_plugged': self.waits,
+                                         'bdms': []})
+        return data
+
+    def migrate(self):
+        self.control.begin(self.uuid)
+        self.migration = self.control.create_migration(self.instance, self.dest)
+        data = novas.primitive('LibvirtLiveMigrateData', '1.10', {
+            'block_migration': False, 'is_shared_instance_path': True,
+            'is_shared_block_storage': True, 'is_volume_backed': False,
+            'filename': 'tmpabc', 'image_type': 'default',
+            'instance_relative_path': self.uuid,
+            'graphics_listen_addr_vnc': '127.0.0.1',
+            'graphics_listen_addr_spice': '127.0.0.1',
+            'serial_listen_addr': None, 'vifs': []})
+        self.client.cast(
+            'live_migration', _server=self.source.host, _version='6.0',
+            _context=self.control.context, instance=self.instance,
+            dest=self.dest, block_migration=False, migration=self.migration,
+            migrate_data=data)
+
+    def tell(self, status='completed', name=PLUGGED, tag=None):
+        tell(self.client, self.source.host, self.instance, name,
+             tag or self.port, status)
+
+    def begin(self):
+        """Until it waits for its port."""
+        self.migrate()
+        self.wait_told('1 ports are still to be plugged')
+
+    def wait_status(self, *wanted):
+        self.control.wait_status(
+            self.migration['nova_object.data']['uuid'], *wanted)
+
+    def wait_told(self, what, deadline=30):
+        wait_log(self.source, what, deadline=deadline)
+
+    @property
+    def is_waiting(self):
+        """Of the migration that may not go on."""
+        return 'migration is running' not in self.source.log_text()
+
+
+@pytest.fixture
+def bench(client, control, nova, cloud, oslo_server):  # noqa: F811
+    return lambda **settings: Bench(client, control, nova, cloud, oslo_server,
+                                    **settings)
+
+
+def test_13_event_right_after_its_registration_is_not_lost(bench):
+    """It is there before the destination has answered."""
+    made = bench()
+
+    def on_pre():
+        made.tell()
+        # Until it was handled: a call on the same queue comes after it.
+        made.client.call('ping', arg='x', _server=made.source.host,
+                         _namespace='baseapi', _version='1.0')
+
+    made.on_pre = on_pre
+    made.migrate()
+    made.wait_told('migration is running')
+    made.wait_status('failed')  # There is no such host.
+    assert 'nobody waits' not in made.source.log_text()
+
+
+def test_guest_waits_until_its_port_is_plugged(bench):
+    made = bench()
+    made.begin()
+    # Of another port, and of another kind: nobody's.
+    made.tell(tag=str(uuids.uuid4()))
+    made.tell(name='network-vif-unplugged')
+    wait_for(lambda: made.source.log_text().count('nobody waits') == 2, 30,
+             'both were handled')
+    assert made.is_waiting
+    made.tell()
+    made.wait_told('migration is running')
+
+
+def test_failed_plugging_ends_the_migration(bench):
+    made = bench()
+    made.begin()
+    made.tell(status='failed')
+    made.wait_status('failed')
+    assert made.is_waiting
+    assert made.control.instance(made.uuid)['task_state'] is None
+    assert 'Neutron reported failure' in made.source.log_text()
+
+
+def test_failed_plugging_may_be_allowed(bench):
+    made = bench(vif_plugging_is_fatal=False)
+    made.begin()
+    made.tell(status='failed')
+    made.wait_told('migration is running')
+    made.wait_told('Neutron reported failure with')
+
+
+def test_silence_ends_the_migration(bench):
+    made = bench(vif_plugging_timeout=1)
+    made.migrate()
+    made.wait_status('failed')
+    assert made.is_waiting
+    assert 'no event \'%s-%s\'' % (PLUGGED, made.port) in (
+        made.source.log_text())
+
+
+def test_silence_may_be_allowed(bench):
+    made = bench(vif_plugging_timeout=1, vif_plugging_is_fatal=False)
+    made.migrate()
+    made.wait_told('migration is running')
+    made.wait_told('is migrated all the same')
+
+
+def test_destination_may_say_that_nothing_is_waited_for(bench):
+    made = bench()
+    made.waits = False
+    made.migrate()
+    made.wait_told('migration is running')
+
+
+def test_abort_ends_the_wait(bench):
+    made = bench()
+    made.begin()
+    made.client.cast(
+        'live_migration_abort', _server=made.source.host, _version='6.0',
+        _context=made.control.context, instance=made.instance,
+        migration_id=made.migration['nova_object.data']['id'])
+    made.wait_status('cancelled')
+    assert made.is_waiting
+
+
+def test_agent_that_stops_ends_its_waits(bench):
+    made = bench()
+    made.begin()
+    made.source.stop()
+    assert 'Neutron reported failure' in made.source.log_text()
+    made.source.start()
+    made.wait_status('failed')
+
+
+def test_events_that_nobody_waits_for_are_told(
+        client, control, nova):  # noqa: F811
+    agent = nova('hosta')
+    here = control.create_instance(str(uuids.uuid4()), agent.host,
+                                   task_state=None)
+    moves = novas.instance(str(uuids.uuid4()), agent.host)
+    tag = str(uuids.uuid4())
+    tell(client, agent.host, here, PLUGGED, tag)
+    tell(client, agent.host, moves, 'network-vif-unplugged', tag)
+    tell(client, agent.host, here, 'volume-extended', tag)
+    tell(client, agent.host, here, 'power-update', 'POWER_ON')
+    tell(client, agent.host, here, 'accelerator-request-bound', tag)
+    client.cast('external_instance_event', _server=agent.host, _version='6.0',
+                instances=[], events=[event(here, PLUGGED, tag)])
+    wait_log(agent, 'is of no instance that came with it',
+             'accelerator-request-bound-' + tag,
+             'volume \'%s\' was extended' % tag, 'POWER_ON')
+    levels = {line.split('|')[3]: line for line in
+              agent.log_text().splitlines() if 'nobody waits' in line}
+    assert PLUGGED in agent.log_text()
+    assert set(levels) == {'WARN', 'INFO'}
+    assert 'network-vif-unplugged' in levels['INFO']
