@@ -44,6 +44,9 @@
     ERROR_CODE(STORAGE, "NovaException", ERROR_NOVA, 500, NULL)                \
     ERROR_CODE(INSTANCE_NOT_FOUND, "InstanceNotFound", ERROR_NOVA, 404,        \
                "Instance %(instance_id)s could not be found.")                 \
+    ERROR_CODE(                                                                \
+        INFO_CACHE_NOT_FOUND, "InstanceInfoCacheNotFound", ERROR_NOVA, 404,    \
+        "Info cache for instance %(instance_uuid)s could not be found.")       \
     ERROR_CODE(MIGRATION_NOT_FOUND, "MigrationNotFound", ERROR_NOVA, 404,      \
                "Migration %(migration_id)s could not be found.")               \
     ERROR_CODE(INSTANCE_NOT_RUNNING, "InstanceNotRunning", ERROR_NOVA, 400,    \

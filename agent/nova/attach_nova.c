@@ -8,6 +8,7 @@
 #include "agent/base/completion.h"
 #include "agent/migrate_data.h"
 #include "agent/nova/cloud.h"
+#include "agent/nova/info_cache.h"
 #include "agent/nova/nova.h"
 #include "agent/nova/ports.h"
 
@@ -91,8 +92,11 @@ staged(void *aux, struct error *error)
     } else if (error) {
         job->error = error;
     }
-    bool goes_on = job->goes_on && job->agent->nova->cloud;
-    if (*job->next && (!job->error || goes_on)) {
+    bool is_open = job->agent->nova->cloud;
+    if (*job->next && !is_open && !job->error) {
+        job->error = error_new(ERR_CANCELLED, "the agent is stopping");
+    }
+    if (*job->next && is_open && (!job->error || job->goes_on)) {
         (*job->next++)(job);
         return;
     }
@@ -189,6 +193,34 @@ settle(struct job *job)
     ports_settle(&of, job->agent->conf->host,
                  zone ? zone : job->agent->conf->availability_zone, staged,
                  job);
+}
+
+/* The record of what the ports are; one that is not written now is looked after
+ * later. */
+static void
+refreshed(void *aux, struct error *error)
+{
+    struct job *job = aux;
+
+    if (error) {
+        log_warn(NULL, "instance '%s': what is recorded of its ports: %s",
+                 object_string(job->instance, "uuid"), error_message(error));
+        error_free(error);
+    }
+    staged(job, NULL);
+}
+
+static void
+refresh(struct job *job)
+{
+    const struct info_request request = {
+        .context = job->context,
+        .instance = object_string(job->instance, "uuid"),
+        .project = object_string(job->instance, "project_id"),
+        .scope = INFO_KNOWN,
+    };
+
+    info_cache_refresh(job->agent->nova->info_cache, &request, refreshed, job);
 }
 
 /* Those of the host that the guest left; they are on this one now. */
@@ -305,7 +337,8 @@ settle_dest(struct agent *agent, const struct json *context,
             const struct object *instance, const struct object *data,
             attach_done *done, void *aux)
 {
-    static stage *const stages[] = {unmark, settle, release_source, NULL};
+    static stage *const stages[] = {unmark, settle, refresh, release_source,
+                                    NULL};
 
     if (has_ports(instance, data)) {
         begin(stages, false, agent, context, instance, data, done, aux);

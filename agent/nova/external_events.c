@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "agent/event_waits.h"
+#include "agent/nova/cloud.h"
+#include "agent/nova/info_cache.h"
 #include "agent/nova/primitive.h"
 
 LOG_MODULE(events);
@@ -20,6 +22,8 @@ struct event {
 };
 
 static void wake(const struct event *event);
+static void refresh_port(const struct event *event);
+static void drop_port(const struct event *event);
 static void extend_volume(const struct event *event);
 static void update_power(const struct event *event);
 
@@ -28,6 +32,8 @@ static const struct {
     const char *name;
     void (*act)(const struct event *event);
 } actions[] = {
+    {"network-changed", refresh_port},
+    {"network-vif-deleted", drop_port},
     {"volume-extended", extend_volume},
     {"power-update", update_power},
 };
@@ -115,6 +121,39 @@ wake(const struct event *event)
                     event->name, event->tag ? event->tag : "", vm ? vm : "",
                     task ? task : "");
     }
+}
+
+/* Without a tag it may be any of them. */
+static void
+refresh_port(const struct event *event)
+{
+    const struct nova *nova = event->agent->nova;
+    const struct info_request request = {
+        .context = event->context,
+        .instance = event->uuid,
+        .project = primitive_string(event->instance, "project_id"),
+        .scope = event->tag ? INFO_PORT : INFO_KNOWN,
+        .port = event->tag,
+    };
+
+    if (!nova || !nova->info_cache || !cloud_has_neutron(event->agent->conf)) {
+        log_limited(LOG_LEVEL_WARN, &event->log,
+                    "event %s-%s: no Neutron is configured that could be asked",
+                    event->name, event->tag ? event->tag : "");
+        return;
+    }
+    info_cache_refresh(nova->info_cache, &request, NULL, NULL);
+}
+
+/* Nobody else gives that port to a guest; but the interface is a dead one. */
+static void
+drop_port(const struct event *event)
+{
+    log_limited(LOG_LEVEL_ERROR, &event->log,
+                "port '%s' was deleted, and its interface stays in the guest "
+                "until that is stopped",
+                event->tag ? event->tag : "");
+    refresh_port(event);
 }
 
 /* Cinder has grown it; the hypervisor opens it anew at the next start. */

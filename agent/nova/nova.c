@@ -7,6 +7,8 @@
 #include "agent/base/clock.h"
 #include "agent/nova/attach_nova.h"
 #include "agent/nova/cloud.h"
+#include "agent/nova/info_cache.h"
+#include "agent/nova/info_heal.h"
 #include "agent/nova/power_sync.h"
 #include "agent/nova/start.h"
 #include "agent/self_test.h"
@@ -47,6 +49,7 @@ nova_create(struct agent *agent)
         log_warn(NULL, "[placement] says nothing: nobody is told what this "
                        "host's guests have");
     }
+    nova->info_cache = info_cache_create(nova);
     agent->vifs = &vif_nova;
     agent->allocations = &allocation_nova;
     const struct service_record_options service = {
@@ -104,6 +107,7 @@ nova_serve(struct nova *nova)
     }
     service_record_start_beating(nova->service);
     nova->power = power_sync_create(nova);
+    nova->info_heal = info_heal_create(nova);
 }
 
 void
@@ -144,6 +148,8 @@ nova_close(struct nova *nova)
     if (nova->power) {
         power_sync_close(steal(&nova->power));
     }
+    info_heal_close(steal(&nova->info_heal));
+    info_cache_close(steal(&nova->info_cache));
     if (nova->resources) {
         update_resources_close(steal(&nova->resources));
     }

@@ -16,6 +16,8 @@
 
 struct cloud;
 struct gate;
+struct info_cache;
+struct info_heal;
 struct nova_start;
 struct power_sync;
 
@@ -30,6 +32,8 @@ struct nova {
     struct update_resources *resources; /* Null before the start. */
     struct nova_start *start;           /* Under way; else null. */
     struct power_sync *power;           /* Null until the start is over. */
+    struct info_cache *info_cache;      /* Null: closed. */
+    struct info_heal *info_heal;        /* Null until then, or not wanted. */
 
     bool tells_able;   /* It was told once whether builds may come. */
     bool is_probed;    /* The hypervisor's answer is waited for, ... */

@@ -229,3 +229,104 @@ def test_events_that_nobody_waits_for_are_told(
     assert PLUGGED in agent.log_text()
     assert set(levels) == {'WARN', 'INFO'}
     assert 'network-vif-unplugged' in levels['INFO']
+
+
+# ---- What is recorded of ports ------------------------------------------------
+
+class Recorded:
+    """An instance of an agent, with one port."""
+
+    def __init__(self, client, control, nova, cloud, **settings):  # noqa: F811
+        self.client, self.control, self.cloud = client, control, cloud
+        self.agent = nova('hosta', **cloud.settings(), **settings)
+        self.uuid = str(uuids.uuid4())
+        self.port = cloud.add_port(self.uuid, self.agent.host)
+        self.instance = control.create_instance(self.uuid, self.agent.host,
+                                                task_state=None)
+
+    @property
+    def info(self):
+        return json.loads(self.control.row('instance_info_caches',
+                                           instance_uuid=self.uuid)
+                          ['network_info'])
+
+    def wait_ports(self, *ports):
+        wait_for(lambda: [vif['id'] for vif in self.info] == list(ports), 30,
+                 lambda: 'ports are %s' % self.info)
+
+    def tell(self, name, port):
+        tell(self.client, self.agent.host, self.instance, name, port)
+
+
+def test_13_network_changed_updates_what_is_recorded(
+        client, control, nova, cloud):  # noqa: F811
+    made = Recorded(client, control, nova, cloud)
+    made.tell('network-changed', made.port)
+    made.wait_ports(made.port)
+    vif, = made.info
+    assert vif['address'] == cloud.ports[made.port]['mac_address']
+    assert vif['network']['bridge'] == 'br-int'
+    subnet, = vif['network']['subnets']
+    assert [ip['address'] for ip in subnet['ips']] == ['10.7.0.9']
+
+    # A floating address comes, and goes; a second port, too.
+    cloud.floatingips['f'] = {'id': 'f', 'port_id': made.port,
+                              'fixed_ip_address': '10.7.0.9',
+                              'floating_ip_address': '198.51.100.9'}
+    second = cloud.add_port(made.uuid, made.agent.host)
+    made.tell('network-changed', made.port)
+    wait_for(lambda: '198.51.100.9' in json.dumps(made.info), 30,
+             'the floating address is recorded')
+    made.tell('network-changed', second)
+    made.wait_ports(made.port, second)
+    del cloud.ports[made.port]
+    made.tell('network-vif-deleted', made.port)
+    made.wait_ports(second)
+    assert 'its interface stays in the guest' in made.agent.log_text()
+
+
+def test_changes_of_one_instance_do_not_overtake_each_other(
+        client, control, nova, cloud):  # noqa: F811
+    made = Recorded(client, control, nova, cloud)
+    ports = [cloud.add_port(made.uuid, made.agent.host) for _ in range(4)]
+    made.tell('network-changed', made.port)
+    made.wait_ports(made.port, *ports)
+    for port in ports:
+        cloud.ports[port]['mac_address'] = 'fa:16:3e:ff:ff:ff'
+        made.tell('network-changed', port)
+    wait_for(lambda: [vif['address'] for vif in made.info[1:]] ==
+             ['fa:16:3e:ff:ff:ff'] * 4, 30, lambda: str(made.info))
+
+
+def test_neutron_that_fails_is_asked_again_another_time(
+        client, control, nova, cloud):  # noqa: F811
+    made = Recorded(client, control, nova, cloud)
+    cloud.refuse['GET', 'networks'] = 500
+    made.tell('network-changed', made.port)
+    wait_log(made.agent, 'what is recorded of its ports stays as it is')
+    assert made.info == []
+    cloud.refuse.clear()
+    made.tell('network-changed', made.port)
+    made.wait_ports(made.port)
+
+
+def test_what_was_missed_is_mended_in_time(
+        client, control, nova, cloud):  # noqa: F811
+    """Both what is recorded and what Neutron was not told."""
+    made = Recorded(client, control, nova, cloud,
+                    heal_instance_info_cache_interval=1)
+    other = control.create_instance(str(uuids.uuid4()), made.agent.host,
+                                    task_state=None)['nova_object.data']['uuid']
+    lost = cloud.add_port(other, 'elsewhere')
+    made.wait_ports(made.port)
+    wait_for(lambda: cloud.ports[lost]['binding:host_id'] == made.agent.host,
+             30, 'the port is bound again')
+    assert cloud.ports[lost]['device_owner'] == 'compute:nova'
+    # Nothing is written while nothing changes.
+    assert not cloud.asked('PUT', made.port)
+    looks = 'ports.device_id=' + made.uuid
+    before = len(cloud.asked('GET', looks))
+    wait_for(lambda: len(cloud.asked('GET', looks)) > before + 2, 30,
+             'it is compared again')
+    assert made.agent.log_text().count(
+        'inst=%s|what is recorded of its ports is written' % made.uuid) == 1
