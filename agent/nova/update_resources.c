@@ -6,6 +6,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/nova/alloc_auditor.h"
 #include "agent/nova/primitive.h"
 #include "agent/nova/resource_provider.h"
 #include "agent/nova/update_resources_internal.h"
@@ -24,6 +25,7 @@ struct round_step {
 
 static void ask_for_service(struct round *r);
 static void tell_placement(struct round *r);
+static void audit_allocations(struct round *r);
 static round_take service_got;
 
 /* In the order in which a control plane is used to see it. */
@@ -45,6 +47,7 @@ static const struct round_step steps[] = {
     {"ask for the service of this host", ask_for_service, service_got},
     {"tell Placement", tell_placement, NULL},
     {"remove records of former names", round_remove_orphans, round_orphan_seen},
+    {"look who has allocations of this host", audit_allocations, NULL},
     {NULL, NULL, NULL},
 };
 
@@ -71,6 +74,8 @@ update_resources_create(const struct update_resources_options *options)
             options->placement, &u->settings,
             (unsigned)
                 options->conf->compute.resource_provider_association_refresh);
+        u->auditor =
+            alloc_auditor_create(options->conductor, options->placement);
     }
     u->n_refs = 2;
     return u;
@@ -139,6 +144,7 @@ drop(struct update_resources *u)
 {
     if (--u->n_refs == 0) {
         resource_provider_free(u->provider);
+        alloc_auditor_free(u->auditor);
         object_free(u->node);
         free(u->hostname);
         free(u->error);
@@ -357,4 +363,20 @@ tell_placement(struct round *r)
     } else {
         round_go_on(r, NULL);
     }
+}
+
+/* What instances and migrations have of this host that are none of its. */
+
+static void
+audit_allocations(struct round *r)
+{
+    struct update_resources *u = r->u;
+
+    if (!u->auditor) {
+        round_go_on(r, NULL);
+        return;
+    }
+    r->records = round_records(r);
+    alloc_auditor_run(u->auditor, r->context, object_string(u->node, "uuid"),
+                      &r->records, &r->usage, placement_told, r);
 }

@@ -12,6 +12,7 @@
 #include "agent/nova/compute_node.h"
 #include "agent/nova/update_resources.h"
 
+struct alloc_auditor;
 struct resource_provider;
 
 struct update_resources {
@@ -21,6 +22,7 @@ struct update_resources {
     char *hostname;      /* The hypervisor's, as it was first; null: unknown. */
     struct object *node; /* Null: not known yet. */
     struct resource_provider *provider; /* Null: Placement is not told. */
+    struct alloc_auditor *auditor;      /* Null: nor asked. */
     bool is_pci_known;   /* Whether there are records of devices. */
     struct round *round; /* Under way; else null. */
     bool has_begun, again;
@@ -46,6 +48,7 @@ struct round {
     struct object *orphan; /* Being removed. */
     bool is_disabled;
     struct node_usage usage;
+    struct node_records records; /* Of the audit. */
 };
 
 /* The end of a step. */

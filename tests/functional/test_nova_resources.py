@@ -8,6 +8,7 @@ import pytest
 from harness import nova as novas
 from harness.conductor import _conductor, conductor  # noqa: F401
 from harness.raw import opened
+from harness.rest_cloud import RestCloud
 from harness.wait import wait_for
 from test_nova_records import control, nova  # noqa: F401
 
@@ -177,3 +178,52 @@ def test_records_of_former_names_go_unless_they_are_in_use(
     assert "'unused' of this host removed" in agent.log.read_text()
     wait_for(lambda: "recorded for 'used'" in agent.log.read_text(), 30,
              'a word about the used one')
+
+
+def test_allocations_that_nobody_needs_are_given_back(
+        control, conductor, nova):  # noqa: F811
+    """And no others: what is not certain stays."""
+    with RestCloud() as cloud:
+        agent = nova(**OFTEN, **cloud.settings())
+        provider = wait_node(control, agent.host)['uuid']
+        wait_for(lambda: provider in cloud.providers, 30, 'the provider')
+
+        def allocate(consumer):
+            cloud.allocations[consumer, provider] = {'VCPU': 1}
+            return consumer
+
+        def instance(host, **more):
+            return control.create_instance(
+                str(uuids.uuid4()), host, task_state=None, **more)
+
+        def move(of, **more):
+            made = control.create_migration(of, 'elsewhere', **more)
+            return allocate(made['nova_object.data']['uuid'])
+
+        here, away, gone = (instance(agent.host), instance('elsewhere'),
+                            instance(agent.host))
+        moved = instance('elsewhere')
+        moved['nova_object.data'].update(host=agent.host, node=agent.host)
+        kept = {allocate(here['nova_object.data']['uuid']),
+                allocate(away['nova_object.data']['uuid']),
+                allocate(str(uuids.uuid4())),
+                move(here, status='running'),
+                move(moved, status='completed',
+                     migration_type='evacuation')}
+        lost = {allocate(gone['nova_object.data']['uuid']),
+                move(moved, status='completed'),
+                move(here, status='failed')}
+        wait_for(lambda: 'has been moved to \'elsewhere\'' in
+                 agent.log_text(), 30, 'an audit')
+        conductor.write('UPDATE instances SET deleted = id WHERE id = ?',
+                        gone['nova_object.data']['id'])
+        wait_for(lambda: not lost & {who for who, _ in cloud.allocations}, 30,
+                 lambda: str(cloud.allocations))
+        looks = len(cloud.asked('GET', '^/resource_providers/.*/allocations'))
+        wait_for(lambda: len(cloud.asked(
+            'GET', '^/resource_providers/.*/allocations')) > looks + 2, 30,
+            'it is looked at again')
+        assert {who for who, _ in cloud.allocations} == kept
+        # What stays is told once.
+        assert agent.log_text().count('has been moved to') == 1
+        assert agent.log_text().count('is not found in the database') == 1

@@ -1,4 +1,4 @@
-"""Keystone, Neutron and Cinder on one port, as far as a migration needs them.
+"""Keystone, Neutron, Cinder and Placement on one port, as far as a migration needs them.
 
 They keep what they are told: ports, their bindings to hosts, attachments of
 volumes.  A test puts in what is there first and looks at what became of it.
@@ -18,6 +18,8 @@ class RestCloud:
     ports, networks, subnets, floatingips   {id: what Neutron says of it}
     bindings      {(port, host): ...}, the active one included
     attachments   {id: {'volume_id', 'instance', 'host', 'completed'}}
+    providers     {id: name}
+    allocations   {(consumer, provider): {class: amount}}
     requests      (method, path below the service's own, body), in order
     refuse        {(method, part of a path): status}, for as long as it is there
     """
@@ -25,6 +27,7 @@ class RestCloud:
     def __init__(self):
         self.ports, self.networks, self.subnets = {}, {}, {}
         self.floatingips, self.bindings, self.attachments = {}, {}, {}
+        self.providers, self.allocations, self._facts = {}, {}, {}
         self.requests, self.refuse = [], {}
         self._lock = threading.Lock()
         self._server = http.server.ThreadingHTTPServer(
@@ -49,7 +52,9 @@ class RestCloud:
                  'username': 'nova', 'password': 'secret',
                  'project_name': 'service', 'user_domain_name': 'Default',
                  'project_domain_name': 'Default'}
-        return {'neutron': login, 'cinder': login}
+        return {'neutron': login, 'cinder': login,
+                'placement': {**login, 'endpoint_override':
+                              self.url + '/placement'}}
 
     def asked(self, method, pattern):
         """The bodies of the requests whose path matches."""
@@ -119,7 +124,8 @@ class RestCloud:
     def _answer(self, method, path, body):
         for prefix, answer in (('/identity/v3', self._keystone),
                                ('/network/v2.0', self._neutron),
-                               ('/volume/v3/p', self._cinder)):
+                               ('/volume/v3/p', self._cinder),
+                               ('/placement', self._placement)):
             if path.startswith(prefix):
                 break
         else:
@@ -220,3 +226,46 @@ class RestCloud:
                 'name': 'volume-' + made['volume_id'], 'options': '',
                 'format': 'raw', 'for_host': made['host'],
                 'attachment_id': name}}
+
+    # ---- Placement --------------------------------------------------------
+
+    def _placement(self, method, path, query, body):
+        if path == ['resource_providers']:
+            if method == 'POST':
+                self.providers[body['uuid']] = body['name']
+            return 200, {'resource_providers': [
+                self._provider(uuid) for uuid in self.providers]} \
+                if method == 'GET' else self._provider(body['uuid'])
+        if path[0] == 'traits':
+            return 200, {'traits': query['name'][0][3:].split(',')}
+        if path[0] == 'allocations':
+            return self._allocations(method, path[1], body)
+        if path[2] == 'allocations':
+            return 200, {'allocations': {
+                consumer: {'resources': resources} for (consumer, where),
+                resources in self.allocations.items() if where == path[1]},
+                'resource_provider_generation': 1}
+        name = tuple(path[1:])
+        if method == 'PUT':
+            self._facts[name] = body[path[2]]
+        empty = {} if path[2] == 'inventories' else []
+        return 200, {path[2]: self._facts.get(name, empty),
+                     'resource_provider_generation': 1}
+
+    def _provider(self, uuid):
+        return {'uuid': uuid, 'name': self.providers[uuid], 'generation': 1,
+                'parent_provider_uuid': None, 'root_provider_uuid': uuid}
+
+    def _allocations(self, method, consumer, body):
+        if method == 'PUT':
+            for key in [key for key in self.allocations if key[0] == consumer]:
+                del self.allocations[key]
+            for provider, row in body['allocations'].items():
+                self.allocations[consumer, provider] = row['resources']
+            return 204, None
+        found = {where: {'resources': resources, 'generation': 1}
+                 for (who, where), resources in self.allocations.items()
+                 if who == consumer}
+        return 200, {'allocations': found, **(
+            {'project_id': 'p1', 'user_id': 'u1', 'consumer_generation': 1}
+            if found else {})}
