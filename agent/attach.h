@@ -25,12 +25,28 @@ typedef void attach_fn(struct agent *agent, const struct json *context,
 typedef void attach_connected(void *aux, struct error *error,
                               struct object *data);
 
+/* In the middle of it: what was made so far is to be in the journal before
+ * 'kept' is called; 'aux' is that of attach_connected. */
+typedef void attach_keep(void *aux, const struct object *data,
+                         attach_done *kept, void *kept_aux);
+
+/* 'attachments' is what agent/attachments.h keeps, the callee's; null after an
+ * error. */
+typedef void attach_noted(void *aux, struct error *error,
+                          struct json *attachments);
+
 struct volume_ops {
+    /* At the source, before the destination is asked: what is recorded
+     * elsewhere of the instance's volumes.  Whoever calls the functions for the
+     * source puts it into their instance.  Null: its own record has it. */
+    void (*note_source)(struct agent *agent, const struct json *context,
+                        const struct object *instance, attach_noted *done,
+                        void *aux);
     /* In pre_live_migration. */
     void (*connect_dest)(struct agent *agent, const struct json *context,
                          const struct object *instance,
-                         const struct object *data, attach_connected *done,
-                         void *aux);
+                         const struct object *data, attach_keep *keep,
+                         attach_connected *done, void *aux);
     attach_fn *disconnect_dest;   /* Takes that back, at the destination. */
     attach_fn *restore_source;    /* At the source: records as before. */
     attach_fn *disconnect_source; /* After success. */

@@ -94,7 +94,7 @@ start(struct attach_job *job, struct error *error)
 static void
 connect_dest(struct agent *agent, const struct json *context UNUSED,
              const struct object *instance, const struct object *data,
-             attach_connected *done, void *aux)
+             attach_keep *keep UNUSED, attach_connected *done, void *aux)
 {
     struct attach_job *job = job_create(agent, JOB_CONNECT, NULL, aux);
 

@@ -26,6 +26,10 @@
 /* The field of an Instance, in local records only. */
 #define ATTACHMENTS_FIELD "drover_attachments"
 
+/* Of the migrate data, in a destination's journal only: what a control plane is
+ * to be told if the volumes are let go of (agent/nova/volume_nova.h). */
+#define ATTACHMENTS_MADE_FIELD "drover_volumes"
+
 /* ERR_VALUE, ERR_VOLUME_DRIVER_NOT_FOUND, ERR_VIF_PLUG for what no driver will
  * take; '*ret' is what is to be kept, the caller's. */
 struct error *attachments_parse(const struct json *json, const char *uuid,

@@ -58,6 +58,8 @@ static bool settle(struct source_check *check, enum check_rule rule,
                    struct error *error);
 static bool is_below(const char *path, const char *directory);
 static struct error *check_power(const struct guest *guest);
+static void volumes_known(void *aux, struct error *error,
+                          struct json *attachments);
 static void finish(struct source_check *check);
 
 void
@@ -102,7 +104,6 @@ static void
 guest_known(void *aux, struct error *error, struct guest *guest)
 {
     struct source_check *check = aux;
-    const char *filename = migrate_data_filename(check->data);
 
     check->guest = guest;
     if (error) { /* There is nothing to go on with. */
@@ -110,7 +111,30 @@ guest_known(void *aux, struct error *error, struct guest *guest)
         finish(check);
         return;
     }
-    attachments_mark(check->instance, guest);
+    if (check->agent->volumes->note_source && check->kind == MIGRATE_LIVE) {
+        check->agent->volumes->note_source(check->agent, check->context,
+                                           check->instance, volumes_known,
+                                           check);
+    } else {
+        volumes_known(check, NULL, NULL);
+    }
+}
+
+static void
+volumes_known(void *aux, struct error *error, struct json *attachments)
+{
+    struct source_check *check = aux;
+    const char *filename = migrate_data_filename(check->data);
+
+    if (error) {
+        check_report_note(check->report, CHECK_RULE_DEVICES, error);
+        finish(check);
+        return;
+    }
+    if (attachments) {
+        object_set(check->instance, ATTACHMENTS_FIELD, attachments);
+    }
+    attachments_mark(check->instance, check->guest);
     if (!check_guest(check)) {
         finish(check);
         return;

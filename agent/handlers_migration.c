@@ -184,17 +184,45 @@ rollback_live_migration_at_destination(void *aux, struct request *request)
     call_run(call, rollback_live_migration_start);
 }
 
+/* Never of one that runs here; and only what this agent connected itself. */
+static void
+unconnected_guest_known(void *aux, struct error *error, struct guest *guest)
+{
+    struct call *call = aux;
+    bool is_here = guest && (guest->presence == GUEST_ACTIVE ||
+                             guest->presence == GUEST_POSTCOPY ||
+                             guest->presence == GUEST_POSTCOPY_FAILED);
+
+    guest_free(guest);
+    if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        error_free(steal(&error));
+    }
+    if (!error && is_here) {
+        error = error_new(ERR_MIGRATION, "the guest runs here");
+    }
+    AUTO_OBJECT data =
+        error ? NULL
+              : incoming_volume(
+                    call->agent, object_string(call->instance, "uuid"),
+                    json_get_string(request_arg(call->request, "volume_id")));
+    if (error || !data) {
+        call_end(call, NULL, error);
+        return;
+    }
+    volume_host.disconnect_dest(call->agent, request_context(call->request),
+                                call->instance, data, call_end_aux, call);
+}
+
 static void
 remove_volume_connection(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_NOTIFY);
 
-    if (!call) {
-        return;
+    if (call) {
+        driver_guest_get(call->agent->driver,
+                         object_string(call->instance, "uuid"),
+                         unconnected_guest_known, call);
     }
-    call->agent->volumes->disconnect_dest(call->agent, request_context(request),
-                                          call->instance, NULL, call_end_aux,
-                                          call);
 }
 
 /* There is no claim without a NUMA topology, and none is made yet. */

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/attachments.h"
 #include "agent/drain.h"
 #include "agent/incoming_internal.h"
 #include "agent/incoming_places.h"
+#include "agent/migrate_data.h"
 #include "rpc/uuid.h"
 
 LOG_MODULE(incoming);
@@ -94,6 +96,9 @@ incoming_prepare(struct agent *agent, struct incoming_request *request,
         incoming_free(in);
         done(aux, error, NULL);
         return;
+    }
+    if (in->data) { /* No peer says what is ours to take back. */
+        object_unset(in->data, ATTACHMENTS_MADE_FIELD);
     }
     in->prepared = done;
     in->prepared_aux = aux;
@@ -378,6 +383,27 @@ bool
 incoming_is_expected(struct agent *agent, const char *instance_uuid)
 {
     return incoming_find(agent, instance_uuid) != NULL;
+}
+
+struct object *
+incoming_volume(struct agent *agent, const char *instance_uuid,
+                const char *volume)
+{
+    struct op *op = incoming_find(agent, instance_uuid);
+    const struct incoming *in = op ? op_data(op) : NULL;
+
+    if (!in || !in->data || in->has_arrived || op_is_committed(op)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < migrate_data_n_bdms(in->data); i++) {
+        AUTO_OBJECT data = object_copy(in->data);
+        struct migrate_bdm bdm = migrate_data_bdm(in->data, i);
+        if (str_eq(bdm.serial, volume)) {
+            migrate_data_set_bdms(data, &bdm, 1);
+            return steal(&data);
+        }
+    }
+    return NULL;
 }
 
 struct error *

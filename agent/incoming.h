@@ -75,6 +75,11 @@ void incoming_roll_back(struct agent *agent, struct incoming_request *request,
  * to make. */
 bool incoming_is_expected(struct agent *agent, const char *instance_uuid);
 
+/* The migrate data of one that is expected, of that volume alone; the caller's.
+ * Null: it is not, or has arrived, or that volume was not connected. */
+struct object *incoming_volume(struct agent *agent, const char *instance_uuid,
+                               const char *volume);
+
 /* What the hypervisor tells of guests that are waited for. */
 void incoming_event(struct agent *agent, const struct driver_event *event);
 

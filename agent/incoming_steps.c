@@ -132,13 +132,30 @@ volumes_connected(void *aux, struct error *error, struct object *data)
     op_ticket_done(ticket, error);
 }
 
+static void
+volumes_keep(void *aux, const struct object *data, attach_done *kept,
+             void *kept_aux)
+{
+    struct op *op = op_ticket_op(aux);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (!in) {
+        kept(kept_aux, error_new(ERR_CANCELLED, "it came too late"));
+        return;
+    }
+    object_free(in->data);
+    in->data = object_copy(data);
+    op_save(op, kept, kept_aux);
+}
+
 void
 incoming_volumes_run(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
 
     in->agent->volumes->connect_dest(in->agent, in->context, in->instance,
-                                     in->data, volumes_connected, ticket);
+                                     in->data, volumes_keep, volumes_connected,
+                                     ticket);
 }
 
 void

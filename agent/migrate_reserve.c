@@ -9,6 +9,7 @@
 #include "agent/incoming_places.h"
 #include "agent/migrate_data.h"
 #include "agent/migrate_plugs.h"
+#include "agent/migrate_volumes.h"
 #include "agent/peer.h"
 #include "agent/relocate.h"
 
@@ -38,6 +39,8 @@ struct migrate_reserve {
 static void ask(struct op *op, struct op_ticket *ticket);
 static void answered(void *aux, struct json **result, struct error *error);
 static void plugged(void *aux, struct error *error);
+static void volumes_returned(void *aux);
+static void roll_back_dest(struct op *op, struct op_ticket *ticket);
 static void busy(struct op *op, struct op_ticket *ticket);
 static void failed(struct op *op, struct op_ticket *ticket,
                    struct error *error);
@@ -60,7 +63,6 @@ void
 migration_reserve_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
-    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
 
     if (m->relocation && !m->was_refused) {
         relocate_roll_back(op, ticket);
@@ -71,6 +73,34 @@ migration_reserve_undo(struct op *op, struct op_ticket *ticket)
                         NOTIFY_START, m->instance);
         m->announced = true;
     }
+
+    const char *uuid = object_string(m->instance, "uuid");
+    if (migrate_volumes_any(m) && !m->was_refused &&
+        migrate_source_find(m->agent, uuid) == op) {
+        migrate_volumes_return(op, volumes_returned, ticket);
+    } else {
+        roll_back_dest(op, ticket);
+    }
+}
+
+static void
+volumes_returned(void *aux)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op) {
+        roll_back_dest(op, ticket);
+    } else {
+        op_ticket_done(ticket, NULL);
+    }
+}
+
+static void
+roll_back_dest(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    struct migrate_cleanup cleanup = migrate_data_cleanup(m->data);
 
     /* Nova asks the destination only if there are files to remove; drover
      * always, since the destination remembers what else it prepared. */

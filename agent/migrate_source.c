@@ -519,10 +519,48 @@ migration_queue_cancel(struct op *op)
 
 /* Preparation. */
 
+static void
+attachments_noted(void *aux, struct error *error, struct json *attachments)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        json_free(attachments);
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct migration *m = op_data(op);
+    json_free(m->attachments);
+    m->attachments = attachments;
+    migration_set_status(op, "preparing", ticket);
+}
+
+/* What the destination changes in the records is known here as it was. */
 void
 migration_prepare(struct op *op, struct op_ticket *ticket)
 {
-    migration_set_status(op, "preparing", ticket);
+    struct migration *m = op_data(op);
+    const struct volume_ops *volumes = m->agent->volumes;
+
+    if (volumes->note_source) {
+        volumes->note_source(m->agent, m->context, m->instance,
+                             attachments_noted, ticket);
+    } else {
+        migration_set_status(op, "preparing", ticket);
+    }
+}
+
+struct object *
+migration_attached_instance(const struct migration *m)
+{
+    struct object *instance = object_copy(m->instance);
+
+    if (m->attachments) {
+        object_set(instance, ATTACHMENTS_FIELD, json_copy(m->attachments));
+        object_clear_change(instance, ATTACHMENTS_FIELD);
+    }
+    return instance;
 }
 
 void
@@ -576,11 +614,18 @@ void
 migration_attachments_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
+    AUTO_OBJECT instance = migration_attached_instance(m);
     struct restoring *restoring = xzalloc(sizeof *restoring);
+    const char *uuid = object_string(m->instance, "uuid");
 
     restoring->ticket = ticket;
-    m->agent->volumes->restore_source(m->agent, m->context, m->instance,
-                                      m->data, volumes_restored, restoring);
+    if (m->attachments && migrate_source_find(m->agent, uuid) != op) {
+        /* Left behind: what the records say may be another migration's. */
+        volumes_restored(restoring, NULL);
+        return;
+    }
+    m->agent->volumes->restore_source(m->agent, m->context, instance, m->data,
+                                      volumes_restored, restoring);
 }
 
 static void
@@ -591,7 +636,8 @@ disks_listed(void *aux, struct error *error, struct guest *guest)
 
     if (op && !error) {
         struct migration *m = op_data(op);
-        attachments_mark(m->instance, guest);
+        AUTO_OBJECT instance = migration_attached_instance(m);
+        attachments_mark(instance, guest);
         error = migrate_rules_check_devices(guest);
         if (!error && migrate_data_block_migration(m->data)) {
             free(m->disks);
@@ -631,6 +677,9 @@ migration_save(const void *data)
     json_set(json, "migrate_data", json_copy(object_json(m->data)));
     json_set_string(json, "dest", m->dest);
     json_set_string(json, "disks", m->disks);
+    if (m->attachments) {
+        json_set(json, "attachments", json_copy(m->attachments));
+    }
     json_set(json, "stats", migrate_numbers_format(&m->numbers));
     json_set_bool(json, "was_prepared", m->was_prepared);
     json_set_bool(json, "announced", m->announced);
@@ -658,6 +707,7 @@ migration_load(void *aux, const struct json *json, void **ret_data)
     m->context = json_copy(json_get(json, "context"));
     m->dest = xstrdup_null(json_string_of(json, "dest"));
     m->disks = xstrdup_null(json_string_of(json, "disks"));
+    m->attachments = json_copy(json_get(json, "attachments"));
     migrate_numbers_parse(json_get(json, "stats"), &m->numbers);
     m->was_prepared = json_bool_of(json, "was_prepared");
     m->announced = json_bool_of(json, "announced");
@@ -716,6 +766,7 @@ migration_free(void *data)
         op_ticket_done(m->slot_ticket, NULL);
     }
     json_free(m->context);
+    json_free(m->attachments);
     object_free(m->instance);
     object_free(m->record);
     object_free(m->data);

@@ -59,8 +59,9 @@ void
 migration_release_volumes(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
+    AUTO_OBJECT instance = migration_attached_instance(m);
 
-    m->agent->volumes->disconnect_source(m->agent, m->context, m->instance,
+    m->agent->volumes->disconnect_source(m->agent, m->context, instance,
                                          m->data, op_ticket_done_aux, ticket);
 }
 

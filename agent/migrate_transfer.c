@@ -44,7 +44,8 @@ transfer_start(void *aux, struct error *error, struct guest *guest)
     struct migrate_request *request = NULL;
 
     if (!error && m) {
-        attachments_mark(m->instance, guest);
+        AUTO_OBJECT instance = migration_attached_instance(m);
+        attachments_mark(instance, guest);
         error =
             m->is_cancelled
                 ? error_new(ERR_CANCELLED, "aborted before the transfer")

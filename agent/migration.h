@@ -37,16 +37,18 @@ struct relocation;
 
 struct migration {
     struct agent *agent;
-    struct json *context;    /* Of the request; travels on. */
-    struct object *instance; /* Never null. */
-    struct object *record;   /* The Migration; never null. */
-    struct object *data;     /* LibvirtLiveMigrateData; never null. */
-    char *dest;              /* Service host name. */
-    char *disks;             /* 'disk' of pre_live_migration; null: none. */
-    bool was_prepared;       /* It came as far as asking the destination. */
-    bool announced;          /* _rollback.start is out. */
-    bool paused_here;        /* By us, to force its completion, or... */
-    bool has_twin;           /* ...as it runs at its destination, too. */
+    struct json *context;     /* Of the request; travels on. */
+    struct object *instance;  /* Never null. */
+    struct object *record;    /* The Migration; never null. */
+    struct object *data;      /* LibvirtLiveMigrateData; never null. */
+    char *dest;               /* Service host name. */
+    char *disks;              /* 'disk' of pre_live_migration; null: none. */
+    struct json *attachments; /* As agent/attachments.h keeps them, of a control
+                               * plane; null: as the instance's record says. */
+    bool was_prepared;        /* It came as far as asking the destination. */
+    bool announced;           /* _rollback.start is out. */
+    bool paused_here;         /* By us, to force its completion, or... */
+    bool has_twin;            /* ...as it runs at its destination, too. */
     struct migrate_numbers numbers; /* For people. */
     struct migrate_settings settings;
     struct relocation *relocation; /* Of a guest at rest; else null. */
@@ -136,6 +138,9 @@ void migration_set_status(struct op *op, const char *status,
                           struct op_ticket *ticket);
 void migration_accept(struct op *op, struct op_ticket *ticket);
 void migration_settle(struct op *op, struct op_ticket *ticket);
+/* The instance with what it has here, for what asks about that; the caller's.
+ */
+struct object *migration_attached_instance(const struct migration *m);
 void migration_queue_run(struct op *op, struct op_ticket *ticket);
 void migration_queue_cancel(struct op *op);
 void migration_prepare(struct op *op, struct op_ticket *ticket);

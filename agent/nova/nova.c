@@ -11,6 +11,7 @@
 #include "agent/nova/info_heal.h"
 #include "agent/nova/power_sync.h"
 #include "agent/nova/start.h"
+#include "agent/nova/volume_nova.h"
 #include "agent/self_test.h"
 #include "rpc/gate.h"
 
@@ -50,6 +51,7 @@ nova_create(struct agent *agent)
                        "host's guests have");
     }
     nova->info_cache = info_cache_create(nova);
+    agent->volumes = &volume_nova;
     agent->vifs = &vif_nova;
     agent->allocations = &allocation_nova;
     const struct service_record_options service = {

@@ -45,7 +45,7 @@ class Bench:
     def __init__(self, client, control, nova, cloud,  # noqa: F811
                  oslo_server, **settings):
         self.client, self.control, self.cloud = client, control, cloud
-        self.source = nova('hosta', guests=1, **cloud.settings(), **settings)
+        self.source = nova('hosta', guests=1, **cloud.settings('neutron'), **settings)
         self.dest = 'dest-' + uuids.uuid4().hex[:6]
         self.uuid = guest_of(self.source)
         self.port = cloud.add_port(self.uuid, self.source.host)
@@ -238,7 +238,7 @@ class Recorded:
 
     def __init__(self, client, control, nova, cloud, **settings):  # noqa: F811
         self.client, self.control, self.cloud = client, control, cloud
-        self.agent = nova('hosta', **cloud.settings(), **settings)
+        self.agent = nova('hosta', **cloud.settings('neutron'), **settings)
         self.uuid = str(uuids.uuid4())
         self.port = cloud.add_port(self.uuid, self.agent.host)
         self.instance = control.create_instance(self.uuid, self.agent.host,

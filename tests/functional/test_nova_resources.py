@@ -184,7 +184,7 @@ def test_allocations_that_nobody_needs_are_given_back(
         control, conductor, nova):  # noqa: F811
     """And no others: what is not certain stays."""
     with RestCloud() as cloud:
-        agent = nova(**OFTEN, **cloud.settings())
+        agent = nova(**OFTEN, **cloud.settings('placement'))
         provider = wait_node(control, agent.host)['uuid']
         wait_for(lambda: provider in cloud.providers, 30, 'the provider')
 

@@ -151,6 +151,9 @@ def test_a_cell_that_is_too_old_is_not_served(
 
 MOVE = CAPTURE.with_name('live-migration-block.jsonl')
 
+# Volumes are asked for by each step that needs them, which are other ones.
+OF_VOLUMES = {'BlockDeviceMappingList.get_by_instance_uuid'}
+
 # Of the host's resources drover tells once a minute, and not with a migration.
 OF_RESOURCES = {
     'ComputeNode.save', 'ComputeNodeList.get_all_by_host',
@@ -161,7 +164,6 @@ OF_RESOURCES = {
 # What nova-compute asks the conductor in a block migration and drover does
 # not, and why.
 NOT_ASKED_IN_MOVE = {
-    'BlockDeviceMappingList.get_by_instance_uuid': 'no Cinder is configured',
     'ComputeNode.get_first_node_by_host_for_old_compat':
         'its node is that of the hypervisor, and the versions are checked '
         'without the other host\'s record',
@@ -205,7 +207,7 @@ def told(message):
 def is_of_move(message):
     """No heartbeat, no progress, no resources."""
     name = said(message)
-    return (name and name.split('(')[0] not in OF_RESOURCES and
+    return (name and name.split('(')[0] not in OF_RESOURCES | OF_VOLUMES and
             not name.startswith(('Service.save', 'ping')) and
             told(message)[:2] not in (('Migration.save', '{}'),) and
             not (name == 'Instance.save' and 'host' not in told(message)[1]))
@@ -228,6 +230,7 @@ def test_a_migration_is_told_as_by_nova_compute(
     made_by_us = [m for m in ours if said(m) == 'Migration.create']
     ours = ours[ours.index(made_by_us[-1]) + 1:]
 
+    assert OF_VOLUMES <= {said(m) for m in ours}
     ours = sorted(told(m) for m in ours if is_of_move(m))
     missing = {said(m).split('(')[0] for m in theirs if is_of_move(m)} - {
         name for name, *_ in ours}

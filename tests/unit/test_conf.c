@@ -843,7 +843,7 @@ test_the_example_file_holds_the_defaults(void **state)
 
     uncomment_options(text);
     AUTO_CONF all = load(text);
-    assert_non_null(strstr(warnings, "my_block_storage_ip"));
+    assert_non_null(strstr(warnings, "migration_inbound_addr"));
     assert_non_null(strstr(warnings, "conn_pool_ttl"));
     assert_same(all, defaults);
 }

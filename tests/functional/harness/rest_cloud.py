@@ -18,6 +18,7 @@ class RestCloud:
     ports, networks, subnets, floatingips   {id: what Neutron says of it}
     bindings      {(port, host): ...}, the active one included
     attachments   {id: {'volume_id', 'instance', 'host', 'completed'}}
+    volume_type   of the connection_info of attachments
     providers     {id: name}
     allocations   {(consumer, provider): {class: amount}}
     requests      (method, path below the service's own, body), in order
@@ -28,6 +29,7 @@ class RestCloud:
         self.ports, self.networks, self.subnets = {}, {}, {}
         self.floatingips, self.bindings, self.attachments = {}, {}, {}
         self.providers, self.allocations, self._facts = {}, {}, {}
+        self.volume_type = 'rbd'
         self.requests, self.refuse = [], {}
         self._lock = threading.Lock()
         self._server = http.server.ThreadingHTTPServer(
@@ -46,15 +48,18 @@ class RestCloud:
         self._server.server_close()
         self._thread.join()
 
-    def settings(self):
-        """Of an agent that belongs to it."""
+    def settings(self, *services):
+        """Of an agent that belongs to it; without names all services."""
         login = {'auth_type': 'password', 'auth_url': self.url + '/identity/v3',
                  'username': 'nova', 'password': 'secret',
                  'project_name': 'service', 'user_domain_name': 'Default',
                  'project_domain_name': 'Default'}
-        return {'neutron': login, 'cinder': login,
-                'placement': {**login, 'endpoint_override':
-                              self.url + '/placement'}}
+        known = {'neutron': login,
+                 'cinder': {**login, 'endpoint_template':
+                            self.url + '/volume/v3/p'},
+                 'placement': {**login, 'endpoint_override':
+                               self.url + '/placement'}}
+        return {name: known[name] for name in services or known}
 
     def asked(self, method, pattern):
         """The bodies of the requests whose path matches."""
@@ -222,9 +227,10 @@ class RestCloud:
             'status': 'attached' if made['completed'] else 'attaching',
             'attached_at': '2026-11-22T05:32:07.000000', 'detached_at': '',
             'connection_info': {
-                'driver_volume_type': 'nfs', 'export': 'nas:/vol',
-                'name': 'volume-' + made['volume_id'], 'options': '',
-                'format': 'raw', 'for_host': made['host'],
+                'driver_volume_type': self.volume_type,
+                'name': 'volumes/volume-' + made['volume_id'],
+                'hosts': ['10.0.0.1'], 'ports': ['6789'],
+                'auth_enabled': False, 'for_host': made['host'],
                 'attachment_id': name}}
 
     # ---- Placement --------------------------------------------------------
