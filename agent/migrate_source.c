@@ -26,12 +26,12 @@ const struct step migrate_source_steps[] = {
      .begins_anew = true},
     {.name = "queue",
      .run = migration_queue_run,
-     .undo = migration_allocations_undo,
+     .undo = migration_queue_undo,
      .cancel = migration_queue_cancel,
      .begins_anew = true},
     {.name = "prepare",
      .run = migration_prepare,
-     .undo = migration_attachments_undo},
+     .undo = migration_volumes_undo},
     {.name = "list-disks", .run = list_disks_run, .timeout_s = 120},
     {.name = "reserve-dest",
      .run = migration_reserve_run,
@@ -564,68 +564,70 @@ migration_attached_instance(const struct migration *m)
 }
 
 void
-migration_allocations_undo(struct op *op, struct op_ticket *ticket)
+migration_volumes_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
+    AUTO_OBJECT instance = migration_attached_instance(m);
+    const char *uuid = object_string(m->instance, "uuid");
 
-    m->agent->allocations->give_back(
-        m->agent, m->context, object_string(m->instance, "uuid"),
-        object_string(m->record, "uuid"), op_ticket_done_aux, ticket);
+    if (m->attachments && migrate_source_find(m->agent, uuid) != op) {
+        /* Left behind: what the records say may be another migration's. */
+        op_ticket_done(ticket, NULL);
+        return;
+    }
+    m->agent->volumes->restore_source(m->agent, m->context, instance, m->data,
+                                      op_ticket_done_aux, ticket);
 }
 
-/* Ports, whatever became of the volumes; it is all tried again if either
- * failed. */
-struct restoring {
+/* What the conductor arranges before it tells us, so that even a migration that
+ * never leaves the queue has it: ports are bound to the destination, and what
+ * is allotted to the instance is its migration's.  It is all tried again if
+ * either cannot be taken back. */
+struct unarranging {
     struct op_ticket *ticket;
     struct error *error;
 };
 
 static void
-ports_restored(void *aux, struct error *error)
+allocations_given_back(void *aux, struct error *error)
 {
-    struct restoring *restoring = aux;
-    struct error *first = restoring->error ? restoring->error : error;
+    struct unarranging *unarranging = aux;
+    struct error *first = unarranging->error ? unarranging->error : error;
 
     if (first != error) {
         error_free(error);
     }
-    op_ticket_done(restoring->ticket, first);
-    free(restoring);
+    op_ticket_done(unarranging->ticket, first);
+    free(unarranging);
 }
 
 static void
-volumes_restored(void *aux, struct error *error)
+ports_restored(void *aux, struct error *error)
 {
-    struct restoring *restoring = aux;
-    struct op *op = op_ticket_op(restoring->ticket);
+    struct unarranging *unarranging = aux;
+    struct op *op = op_ticket_op(unarranging->ticket);
 
-    restoring->error = error;
+    unarranging->error = error;
     if (!op) {
-        ports_restored(restoring, NULL);
+        allocations_given_back(unarranging, NULL);
         return;
     }
     struct migration *m = op_data(op);
-    AUTO_OBJECT data = migration_told_data(m);
-    m->agent->vifs->restore_source(m->agent, m->context, m->instance, data,
-                                   ports_restored, restoring);
+    m->agent->allocations->give_back(
+        m->agent, m->context, object_string(m->instance, "uuid"),
+        object_string(m->record, "uuid"), allocations_given_back, unarranging);
 }
 
 void
-migration_attachments_undo(struct op *op, struct op_ticket *ticket)
+migration_queue_undo(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
-    AUTO_OBJECT instance = migration_attached_instance(m);
-    struct restoring *restoring = xzalloc(sizeof *restoring);
-    const char *uuid = object_string(m->instance, "uuid");
+    AUTO_OBJECT data = migration_told_data(m);
+    struct unarranging *unarranging = xzalloc(sizeof *unarranging);
 
-    restoring->ticket = ticket;
-    if (m->attachments && migrate_source_find(m->agent, uuid) != op) {
-        /* Left behind: what the records say may be another migration's. */
-        volumes_restored(restoring, NULL);
-        return;
-    }
-    m->agent->volumes->restore_source(m->agent, m->context, instance, m->data,
-                                      volumes_restored, restoring);
+    unarranging->ticket = ticket;
+    m->agent->vifs->restore_source(m->agent, m->context, m->instance, data,
+                                   ports_restored, unarranging);
 }
 
 static void

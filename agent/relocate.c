@@ -27,7 +27,7 @@ static const struct step steps[] = {
      .cancel = migration_queue_cancel},
     {.name = "prepare",
      .run = migration_prepare,
-     .undo = migration_attachments_undo},
+     .undo = migration_volumes_undo},
     /* First a place there: a guest that waits for one had better run. */
     {.name = "reserve-dest",
      .run = migration_reserve_run,
