@@ -659,7 +659,9 @@ incoming_finished(struct op *op, const struct error *error)
     if (!error) {
         drain_guests_changed(in->agent);
     }
-    if (in->agent->nova) {
+    if (in->agent->nova && error) {
         nova_guests_changed(in->agent->nova);
+    } else if (in->agent->nova) {
+        nova_instance_came(in->agent->nova, in->instance);
     }
 }

@@ -796,7 +796,9 @@ migration_finished(struct op *op, const struct error *error)
     if (!error) {
         drain_guests_changed(m->agent);
     }
-    if (m->agent->nova) {
+    if (m->agent->nova && error) {
         nova_guests_changed(m->agent->nova);
+    } else if (m->agent->nova) {
+        nova_instance_gone(m->agent->nova, object_string(m->instance, "uuid"));
     }
 }

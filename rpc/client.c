@@ -34,6 +34,7 @@ struct call {
     bool is_waiting;
     struct rpc_client *client;
     enum call_kind kind;
+    bool is_fanout;
     bool is_over;
     unsigned n_refs;
     char msg_id[33];
@@ -244,9 +245,10 @@ call_create(struct rpc_client *client, enum call_kind kind,
             unsigned timeout_ms)
 {
     struct call *call = xzalloc(sizeof *call);
-    bool is_fanout = kind == KIND_GATHER;
+    bool is_fanout = kind == KIND_GATHER || target->is_fanout;
 
     call->client = client;
+    call->is_fanout = is_fanout;
     call->kind = kind;
     call->n_refs = 1;
     call->start_ms = clock_now_ms();
@@ -308,7 +310,7 @@ call_publish(struct call *call)
                        steal(&call->body), call->size);
     uint64_t now_ms = clock_now_ms();
 
-    message->is_fanout = call->kind == KIND_GATHER;
+    message->is_fanout = call->is_fanout;
     message->mandatory = !message->is_fanout;
     message->deadline_ms = call->timeout_at_ms;
     if (call->kind != KIND_CAST && call->timeout_at_ms > now_ms) {

@@ -20,6 +20,7 @@ struct rpc_target {
     const char *server;     /* Null: any server of the topic. */
     const char *name_space; /* Null: the null namespace. */
     const char *version;    /* "6.0" */
+    bool is_fanout;         /* Of a cast: all servers of the topic. */
 };
 
 struct rpc_options {

@@ -10,6 +10,7 @@
 #include "agent/nova/info_cache.h"
 #include "agent/nova/info_heal.h"
 #include "agent/nova/power_sync.h"
+#include "agent/nova/scheduler_info.h"
 #include "agent/nova/start.h"
 #include "agent/nova/volume_nova.h"
 #include "agent/self_test.h"
@@ -64,6 +65,7 @@ nova_create(struct agent *agent)
         .aux = nova,
     };
     nova->service = service_record_create(&service);
+    nova->schedulers = scheduler_info_create(nova);
     return nova;
 }
 
@@ -110,6 +112,7 @@ nova_serve(struct nova *nova)
     service_record_start_beating(nova->service);
     nova->power = power_sync_create(nova);
     nova->info_heal = info_heal_create(nova);
+    scheduler_info_begin(nova->schedulers);
 }
 
 void
@@ -121,8 +124,16 @@ nova_guests_changed(struct nova *nova)
 }
 
 void
-nova_instance_gone(struct nova *nova, const char *uuid UNUSED)
+nova_instance_gone(struct nova *nova, const char *uuid)
 {
+    scheduler_info_delete(nova->schedulers, uuid);
+    nova_guests_changed(nova);
+}
+
+void
+nova_instance_came(struct nova *nova, struct object *instance)
+{
+    scheduler_info_update(nova->schedulers, &instance, 1);
     nova_guests_changed(nova);
 }
 
@@ -147,6 +158,7 @@ void
 nova_close(struct nova *nova)
 {
     nova_start_cancel(nova);
+    scheduler_info_close(steal(&nova->schedulers));
     if (nova->power) {
         power_sync_close(steal(&nova->power));
     }

@@ -20,6 +20,7 @@ struct info_cache;
 struct info_heal;
 struct nova_start;
 struct power_sync;
+struct scheduler_info;
 
 struct nova {
     struct agent *agent;
@@ -34,6 +35,7 @@ struct nova {
     struct power_sync *power;           /* Null until the start is over. */
     struct info_cache *info_cache;      /* Null: closed. */
     struct info_heal *info_heal;        /* Null until then, or not wanted. */
+    struct scheduler_info *schedulers;  /* Null: they are not told. */
 
     bool tells_able;   /* It was told once whether builds may come. */
     bool is_probed;    /* The hypervisor's answer is waited for, ... */
@@ -61,8 +63,9 @@ void nova_serve(struct nova *nova);
  * is told soon. */
 void nova_guests_changed(struct nova *nova);
 
-/* The same, as this instance is deleted. */
+/* The same, as this instance is not here any more, or has come. */
 void nova_instance_gone(struct nova *nova, const char *uuid);
+void nova_instance_came(struct nova *nova, struct object *instance);
 
 void nova_event(struct nova *nova, const struct driver_event *event);
 

@@ -6,6 +6,7 @@
 
 #include "agent/base/systemd.h"
 #include "agent/nova/instance_start.h"
+#include "agent/nova/scheduler_info.h"
 
 LOG_MODULE(nova);
 
@@ -318,6 +319,10 @@ instance_started(void *aux)
         instance_start(start->nova, start->instances[start->next++],
                        instance_started, start);
     } else {
+        if (start->nova) {
+            scheduler_info_update(start->nova->schedulers, start->instances,
+                                  start->n_instances);
+        }
         step_done(start, NULL);
     }
 }

@@ -4,6 +4,7 @@ import pytest
 
 from harness import crash
 from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.raw import opened
 from harness.wait import wait_for
 from test_nova_records import (control, guest_of, left, nova, pair, states,
                                steer_slow)  # noqa: F401 (fixtures)
@@ -55,6 +56,31 @@ def test_deleted_instance_leaves_nothing(control, listener,  # noqa: F811
             if event['payload'].get('instance_id') == uuid]
     assert seen == ['compute.instance.' + what for what in (
         'delete.start', 'shutdown.start', 'shutdown.end', 'delete.end')]
+
+
+def test_schedulers_know_who_is_here(control, nova, raw):  # noqa: F811
+    raw.channel.exchange_declare('scheduler_fanout', 'fanout', durable=False,
+                                 auto_delete=True)
+    queue = raw.queue(auto_delete=False, exclusive=True)
+    raw.channel.queue_bind(queue, 'scheduler_fanout')
+    hosta = nova('hosta', guests=1, scheduler_instance_sync_interval=1)
+    uuid = guest_of(hosta)
+    control.create_instance(uuid, hosta.host, task_state=None, memory=64)
+
+    def told(method, uuids):
+        def is_it(message):
+            seen = opened(message.body)
+            args = seen['args']
+            return (seen['method'] == method and
+                    args['host_name'] == hosta.host and
+                    args.get('instance_uuids',
+                             args.get('instance_uuid')) == uuids)
+        raw.read_until(queue, is_it, 60)
+
+    told('sync_instance_info', [uuid])
+    ask_to_delete(control, hosta.host, uuid)
+    told('delete_instance_info', uuid)
+    told('sync_instance_info', [])
 
 
 def test_failed_deletion_is_an_error_and_may_be_asked_again(
