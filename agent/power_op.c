@@ -155,6 +155,39 @@ power_event(struct agent *agent, const struct driver_event *event)
 }
 
 static void
+record_known(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && !error) {
+        struct power *p = op_data(op);
+        object_free(p->instance);
+        p->instance = steal(&instance);
+        object_clear_changes(p->instance);
+    }
+    object_free(instance);
+    op_ticket_done(ticket, error_wrap(error, "look for its record"));
+}
+
+/* Nova's API sends less than notifications tell. */
+static void
+where_known(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    struct power *p = op ? op_data(op) : NULL;
+
+    if (!p || error || p->agent->local || object_has(p->instance, "flavor")) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct records *records = p->agent->records;
+    records->ops->instance_get(records->state, p->context, power_uuid(p),
+                               record_known, ticket);
+}
+
+static void
 where_run(struct op *op, struct op_ticket *ticket)
 {
     struct power *p = op_data(op);
@@ -165,8 +198,7 @@ where_run(struct op *op, struct op_ticket *ticket)
              p->is_hard ? ", hard" : "");
     records->ops->event_start(records->state, p->context, power_uuid(p), event);
     power_where_ask(p->agent, p->context, power_uuid(p),
-                    power_order_starts(p->run.order), op_ticket_done_aux,
-                    ticket);
+                    power_order_starts(p->run.order), where_known, ticket);
 }
 /* The journal's side. */
 
