@@ -9,6 +9,7 @@ from keystoneauth1 import exceptions
 
 from harness.wait import wait_for
 
+from cloud.events import Converter
 from cloud.pings import wait_alive
 
 # Of the facts below, what is another with droverd, and why.
@@ -208,3 +209,38 @@ def test_build_on_a_host_with_droverd_is_refused_cleanly(cloud, hosts):
     api.delete(server)
     with pytest.raises(exceptions.NotFound):
         api.server(server)
+
+
+ACTIONS = (('pause', None, 'PAUSED', 'pause'),
+           ('unpause', None, 'ACTIVE', 'unpause'),
+           ('os-stop', None, 'SHUTOFF', 'power_off'),
+           ('os-start', None, 'ACTIVE', 'power_on'),
+           ('reboot', {'type': 'HARD'}, 'ACTIVE', 'reboot'))
+
+
+def events_of(cloud, server, trace):
+    """What Ceilometer makes of all that is done to a server."""
+    trace.mark()
+    for action, arguments, status, event in ACTIONS:
+        cloud.api.action(server, action, arguments)
+        trace.wait_notification('compute.instance.%s.end' % event, 150)
+        cloud.api.wait_status(server, status, 150)
+    converter = Converter()
+    return [converter.event(each) for each in trace.notifications()
+            if each['publisher_id'] == 'compute.hosta']
+
+
+def test_ceilometer_makes_the_same_events(cloud, hosts, trace):
+    hosts(storage='block')
+    server, address = cloud.boot('vm1', 'hosta')
+    wait_alive(address)
+    theirs = events_of(cloud, server, trace)
+    cloud.agents['hosta'].become('drover')
+    ours = events_of(cloud, server, trace)
+    assert len(theirs) == 2 * len(ACTIONS)
+    assert [kind for kind, _ in ours] == [kind for kind, _ in theirs]
+    assert [(kind, name, their.get(name), our.get(name))
+            for (kind, our), (_, their) in zip(ours, theirs)
+            for name in {*our, *their}
+            if our.get(name) != their.get(name)] == []
+    cloud.api.delete(server)
