@@ -6,7 +6,7 @@ import json
 import pathlib
 import statistics
 
-from cloud.moves import OTHER, Guest
+from cloud.moves import MORE, OTHER, Guest
 from cloud.pings import Pings, wait_alive
 from harness.wait import wait_for
 from place import table
@@ -124,10 +124,10 @@ def stage(cloud, storage, kinds):
     """A new guest, its host and the other of these kinds."""
     cloud.clear()
     for agent in cloud.agents.values():
-        agent.become('nova', storage)
+        agent.become('nova', storage, MORE['nova'])
     guest = Guest(cloud, storage)
     for agent, kind in zip(cloud.agents.values(), kinds):
-        agent.become(kind)
+        agent.become(kind, storage, MORE[kind])
     return guest
 
 
@@ -166,7 +166,7 @@ def print_moves(storage, results):
                             for what, n in outcomes.items()),
             '%.2f' % seconds, '%.2f' % (seconds / theirs),
             '%.2f' % median(ours, lambda each: each.silent_s),
-            '%d' % median(ours, lambda each: each.calls),
+            '%.0f' % median(ours, lambda each: each.calls),
             '%.0f' % (median(ours, lambda each: each.size) / 1024)))
         steps.append((name, *('%.2f' % median(
             ours, lambda each, step=step: each.seconds(*step[1:]))

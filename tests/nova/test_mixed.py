@@ -6,7 +6,7 @@ to be made: only nova-compute makes them.
 
 import pytest
 
-from cloud.moves import OTHER, Guest, check_events, check_told
+from cloud.moves import MORE, OTHER, Guest, check_events, check_told
 from cloud.pings import Pings, wait_alive
 
 # In this order each needs one other agent only.
@@ -14,11 +14,6 @@ DIRECTIONS = [('nova', 'nova'), ('nova', 'drover'), ('drover', 'nova'),
               ('drover', 'drover')]
 CASES = [(storage, source, dest, port) for storage in ('shared', 'block')
          for source, dest in DIRECTIONS for port in ('port', 'no port')]
-# Two threads of nova-compute, one by libvirt's event, may activate a port at the
-# same time.  Neutron then answers one with an internal error, and the server is
-# in error.
-MORE = {'nova': {'workarounds': {'handle_virt_lifecycle_events': False}},
-        'drover': None}
 
 
 class Guests:

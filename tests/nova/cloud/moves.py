@@ -16,6 +16,12 @@ EVENTS = {'compute_live_migration': 'source',
           'compute_pre_live_migration': 'destination',
           'compute_post_live_migration_at_destination': 'destination'}
 OTHER = {'hosta': 'hostb', 'hostb': 'hosta'}
+# What each kind of agent is told besides, see Agent.become().  Two threads of
+# nova-compute, one by libvirt's event, may activate a port at the same time, as
+# they do on a busy machine.  Neutron then answers one with an internal error,
+# and the server is in error.
+MORE = {'nova': {'workarounds': {'handle_virt_lifecycle_events': False}},
+        'drover': None}
 
 
 class Guest:
