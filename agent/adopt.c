@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/drain.h"
-#include "agent/incoming.h"
-#include "agent/migration.h"
-#include "agent/power_op.h"
+#include "agent/drain/drain.h"
+#include "agent/incoming/incoming.h"
+#include "agent/migrate/migration.h"
+#include "agent/power/op.h"
 
 LOG_MODULE(adopt);
 

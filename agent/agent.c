@@ -5,20 +5,20 @@
 #include <stdlib.h>
 
 #include "agent/adopt.h"
-#include "agent/audit_facts.h"
-#include "agent/audit_mend.h"
+#include "agent/audit/facts.h"
+#include "agent/audit/mend.h"
 #include "agent/base/worker.h"
 #include "agent/conduct.h"
-#include "agent/drain.h"
+#include "agent/drain/drain.h"
 #include "agent/event_waits.h"
 #include "agent/forecaster.h"
 #include "agent/handlers.h"
-#include "agent/incoming.h"
-#include "agent/incoming_places.h"
-#include "agent/migration.h"
+#include "agent/incoming/incoming.h"
+#include "agent/incoming/places.h"
+#include "agent/migrate/migration.h"
 #include "agent/nova/nova.h"
 #include "agent/nova/terminate.h"
-#include "agent/power_op.h"
+#include "agent/power/op.h"
 #include "agent/relocate.h"
 
 LOG_MODULE(agent);

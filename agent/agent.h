@@ -15,7 +15,7 @@
 #include "agent/attach.h"
 #include "agent/instance_queue.h"
 #include "agent/notify.h"
-#include "agent/op.h"
+#include "agent/op/op.h"
 #include "agent/records.h"
 #include "agent/records_local.h"
 #include "agent/slots.h"
@@ -79,8 +79,9 @@ struct agent {
     struct notifier *notifier;
     struct notify *notify;
 
-    uv_timer_t *sync;        /* Of adopt_regularly(). */
-    struct json *last_drain; /* How it ended (agent/drain.h); null: none. */
+    uv_timer_t *sync; /* Of adopt_regularly(). */
+    struct json
+        *last_drain; /* How it ended (agent/drain/drain.h); null: none. */
     struct forecaster *forecasters; /* Under way. */
     struct collection *collections; /* Of facts for audits, under way. */
 

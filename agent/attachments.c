@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 
 static struct error *parse_text(const char *text, const char *what,
                                 struct json **ret);

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "agent/migrate_data.h"
-#include "agent/migration.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/migration.h"
 #include "agent/placement.h"
 #include "rpc/uuid.h"
 

@@ -3,13 +3,14 @@
 
 /* The conductor's part of a live migration, played by the source where there
  * is no conductor: claims the instance, makes the Migration record, finds a
- * destination, and hands over to agent/migration.h. (spec/live-migration 2.1)
+ * destination, and hands over to agent/migrate/migration.h.
+ * (spec/live-migration 2.1)
  *
  * Threads: the loop. */
 
 #include "agent/agent.h"
-#include "agent/migrate_kind.h"
-#include "agent/migrate_settings.h"
+#include "agent/migrate/kind.h"
+#include "agent/migrate/settings.h"
 
 extern const struct op_type conduct_type;
 

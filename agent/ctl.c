@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "agent/unix_socket.h"
 #include "rpc/failure.h"
 

@@ -11,9 +11,9 @@
  *   {"result": {...}, "id": 1}
  *   {"failure": {"class": "TypeError", "message": ...}, "id": 1}
  *
- * "method" is one of agent/api.h; "args" and "id" may be left out, "id" comes
- * back as it was.  Answers come in the order in which they are ready.  Lines,
- * clients and what waits to be read by a client are bounded.
+ * "method" is one of agent/api/api.h; "args" and "id" may be left out, "id"
+ * comes back as it was.  Answers come in the order in which they are ready.
+ * Lines, clients and what waits to be read by a client are bounded.
  *
  * Whoever uses it ignores SIGPIPE: clients leave when they like.
  *

@@ -6,9 +6,9 @@
 
 #include "agent/base/clock.h"
 #include "agent/forecast.h"
-#include "agent/migrate_data.h"
-#include "agent/migrate_rules.h"
-#include "agent/migration.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/rules.h"
+#include "agent/migrate/migration.h"
 
 LOG_MODULE(forecaster);
 

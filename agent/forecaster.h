@@ -8,7 +8,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
-#include "agent/migrate_settings.h"
+#include "agent/migrate/settings.h"
 
 struct forecaster_request {
     const char *uuid;                        /* Of a guest here. */

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "agent/call.h"
 #include "agent/nova/external_events.h"
 #include "agent/nova/host_enabled.h"

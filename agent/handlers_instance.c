@@ -8,7 +8,7 @@
 #include "agent/call.h"
 #include "agent/diagnostics.h"
 #include "agent/nova/terminate.h"
-#include "agent/power_op.h"
+#include "agent/power/op.h"
 #include "agent/refusals.h"
 
 LOG_MODULE(handlers);

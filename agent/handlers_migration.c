@@ -3,10 +3,10 @@
 #include "agent/handlers.h"
 
 #include "agent/call.h"
-#include "agent/check.h"
-#include "agent/incoming.h"
-#include "agent/migrate_data.h"
-#include "agent/migration.h"
+#include "agent/check/check.h"
+#include "agent/incoming/incoming.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/migration.h"
 #include "rpc/utf8.h"
 
 LOG_MODULE(handlers);

@@ -4,7 +4,7 @@
 /* The monitor of a running migration: a pure core.
  *
  * It is told what the hypervisor says and what time it is, and answers what to
- * do; agent/migrate_monitor.c has the timer and does it.
+ * do; agent/migrate/monitor.c has the timer and does it.
  * (spec/live-migration 4.6, 4.7, 7.2)
  *
  * Threads: no shared state. */

@@ -4,10 +4,10 @@
 
 #include <stdlib.h>
 
-#include "agent/check.h"
-#include "agent/check_report.h"
-#include "agent/migrate_data.h"
-#include "agent/migrate_rules.h"
+#include "agent/check/check.h"
+#include "agent/check/report.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/rules.h"
 #include "agent/peer.h"
 
 LOG_MODULE(placement);

@@ -8,7 +8,7 @@
  * Threads: the loop. */
 
 #include "agent/agent.h"
-#include "agent/migrate_kind.h"
+#include "agent/migrate/kind.h"
 
 struct placement_request {
     const struct json *context;

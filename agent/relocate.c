@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "agent/leftover.h"
-#include "agent/migrate_data.h"
-#include "agent/migrate_plan.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/plan.h"
 
 LOG_MODULE(relocate);
 

@@ -43,11 +43,11 @@
  *   relocate.c           the table of the source, and what it does here
  *   relocate_copy.c      the step that copies
  *   relocate_dest.c      what it asks of the destination
- *   incoming_relocate.c  the destination's part
+ *   incoming/relocate.c  the destination's part
  *
  * Threads: the loop. */
 
-#include "agent/migration.h"
+#include "agent/migrate/migration.h"
 
 /* What a struct migration has more for it. */
 struct relocation {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
-#include "agent/migrate_plan.h"
+#include "agent/migrate/plan.h"
 
 LOG_MODULE(relocate);
 

@@ -6,8 +6,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "agent/incoming.h"
-#include "agent/incoming_places.h"
+#include "agent/incoming/incoming.h"
+#include "agent/incoming/places.h"
 #include "rpc/link.h"
 
 static void add_process(struct metrics *m, const struct agent *agent);

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/api_methods.h"
+#include "agent/api/methods.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 
 #include "agent/base/error.h"
 #include "agent/metrics.h"
-#include "agent/migrate_numbers.h"
+#include "agent/migrate/numbers.h"
 
 #define MIGRATION_OUTCOMES       \
     MIGRATION_OUTCOME(completed) \

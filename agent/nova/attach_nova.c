@@ -6,7 +6,7 @@
 
 #include "agent/agent.h"
 #include "agent/base/completion.h"
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "agent/nova/cloud.h"
 #include "agent/nova/info_cache.h"
 #include "agent/nova/nova.h"

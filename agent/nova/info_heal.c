@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "agent/base/sets.h"
-#include "agent/incoming.h"
-#include "agent/migration.h"
+#include "agent/incoming/incoming.h"
+#include "agent/migrate/migration.h"
 #include "agent/nova/cloud.h"
 #include "agent/nova/info_cache.h"
 #include "agent/nova/ports.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/incoming.h"
+#include "agent/incoming/incoming.h"
 #include "agent/nova/instance_init.h"
 #include "agent/nova/own_order.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/nova/terminate.h"
-#include "agent/power_op.h"
+#include "agent/power/op.h"
 
 LOG_MODULE(nova);
 

@@ -11,9 +11,9 @@
  * Threads: the loop. */
 
 #include "agent/nova/nova.h"
-#include "agent/power.h"
+#include "agent/power/power.h"
 
-/* The order of deleting it, beside those of agent/power.h. */
+/* The order of deleting it, beside those of agent/power/power.h. */
 #define OWN_ORDER_DELETE ORDER_N
 
 /* 'context' is borrowed; null: a new one. */

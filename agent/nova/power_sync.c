@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
-#include "agent/incoming.h"
-#include "agent/migration.h"
+#include "agent/incoming/incoming.h"
+#include "agent/migrate/migration.h"
 #include "agent/nova/own_order.h"
 #include "agent/nova/power_rules.h"
 

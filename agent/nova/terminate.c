@@ -6,12 +6,12 @@
 #include <stdlib.h>
 
 #include "agent/base/clock.h"
-#include "agent/migration.h"
+#include "agent/migrate/migration.h"
 #include "agent/nova/nova.h"
 #include "agent/nova/primitive.h"
 #include "agent/nova/terminate_internal.h"
 #include "agent/peer.h"
-#include "agent/power_where.h"
+#include "agent/power/where.h"
 
 LOG_MODULE(terminate);
 

@@ -7,7 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/attachments.h"
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "agent/nova/cloud.h"
 #include "agent/nova/connector.h"
 #include "agent/nova/nova.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/attachments.h"
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "agent/nova/primitive.h"
 
 const struct json *

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "agent/ctl.h"
 
 /* The input is what a client says at the control socket, in two parts; the api

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/base/log.h"
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "rpc/delivery.h"
 #include "rpc/envelope.h"
 #include "rpc/failure.h"

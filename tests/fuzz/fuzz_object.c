@@ -2,7 +2,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "rpc/object.h"
 #include "rpc/object_level.h"
 

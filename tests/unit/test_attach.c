@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "agent/migrate_data.h"
-#include "agent/migration.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/migration.h"
 #include "agent/plug_retry.h"
 #include "tests/unit/host_recorder.h"
 #include "tests/unit/two_agents.h"

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "agent/nova/nova.h"
 #include "tests/unit/cloud_bench.h"
 

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/audit.h"
+#include "agent/audit/audit.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/check_report.h"
+#include "agent/check/report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/check_report.h"
+#include "agent/check/report.h"
 
 /* What an agent finds out before a migration, asking another: all rules, and
  * the forecast.  (spec/live-migration 2) */
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "tests/unit/two_agents.h"
 
 #define MIB INT64_C(1048576)

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "agent/base/clock.h"
 
 /* The socket with an agent that only has a loop, and an api made here: "echo"

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/drain.h"
+#include "agent/drain/drain.h"
 
 /* A host is drained by whole agents: what is planned, what then happens, who
  * is kept out, and what is left after any crash. */
@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
-#include "agent/incoming.h"
-#include "agent/incoming_places.h"
-#include "agent/migration.h"
+#include "agent/incoming/incoming.h"
+#include "agent/incoming/places.h"
+#include "agent/migrate/migration.h"
 #include "agent/peer.h"
 #include "tests/unit/two_agents.h"
 

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/drain_plan.h"
+#include "agent/drain/plan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/drain_state.h"
+#include "agent/drain/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

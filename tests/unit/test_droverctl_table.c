@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/droverctl_table.h"
+#include "agent/droverctl/table.h"
 
 #include <locale.h>
 #include <setjmp.h>

@@ -14,9 +14,9 @@
 
 #include <cmocka.h>
 
-#include "agent/incoming.h"
-#include "agent/incoming_places.h"
-#include "agent/migration.h"
+#include "agent/incoming/incoming.h"
+#include "agent/incoming/places.h"
+#include "agent/migrate/migration.h"
 #include "tests/unit/two_agents.h"
 
 /* Tries: more than there are. */

@@ -1,7 +1,7 @@
 #include <config.h>
 
-#include "agent/migrate_data.h"
-#include "agent/migrate_pins.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/pins.h"
 
 #include <setjmp.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/migrate_numbers.h"
+#include "agent/migrate/numbers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

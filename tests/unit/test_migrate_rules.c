@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/migrate_rules.h"
+#include "agent/migrate/rules.h"
 
 #include <setjmp.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/migrate_settings.h"
+#include "agent/migrate/settings.h"
 
 /* What one migration has instead of the configuration. */
 

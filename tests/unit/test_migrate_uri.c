@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/migrate_uri.h"
+#include "agent/migrate/uri.h"
 
 #include <setjmp.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/migration.h"
+#include "agent/migrate/migration.h"
 
 /* A live migration between two agents, from the message that asks for it to
  * what both hosts have of it afterwards.  (spec/live-migration 4 to 8) */
@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
-#include "agent/incoming.h"
-#include "agent/incoming_places.h"
-#include "agent/migrate_data.h"
+#include "agent/incoming/incoming.h"
+#include "agent/incoming/places.h"
+#include "agent/migrate/data.h"
 #include "tests/unit/two_agents.h"
 #include "tests/unit/virtual_time.h"
 

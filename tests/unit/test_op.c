@@ -1,6 +1,6 @@
 #include <config.h>
 
-#include "agent/op.h"
+#include "agent/op/op.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

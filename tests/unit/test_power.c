@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "agent/power.h"
-#include "agent/power_where.h"
+#include "agent/power/power.h"
+#include "agent/power/where.h"
 #include "tests/unit/two_agents.h"
 
 /* The core. */

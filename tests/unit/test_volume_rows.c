@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "agent/migrate_data.h"
+#include "agent/migrate/data.h"
 #include "agent/nova/connector.h"
 
 #define VOLUME "11111111-0000-4000-8000-000000000001"

@@ -25,7 +25,7 @@
  *
  *   TORTURE_ALL=1   each crash of each history of a long table, not in turns */
 
-#include "agent/op.h"
+#include "agent/op/op.h"
 
 /* The most steps a table may have here. */
 #define TORTURE_STEPS_MAX 20

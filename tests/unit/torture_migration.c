@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "tests/unit/two_agents.h"
 
 #define N_RANDOM 100

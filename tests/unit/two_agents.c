@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
 #include "tests/unit/virtual_time.h"
 
 #define REST_LIMIT_MS (6 * 3600 * UINT64_C(1000))

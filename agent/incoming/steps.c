@@ -1,0 +1,667 @@
+#include <config.h>
+
+#include "agent/incoming/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/adopt.h"
+#include "agent/attachments.h"
+#include "agent/drain/drain.h"
+#include "agent/incoming/places.h"
+#include "agent/leftover.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/plan.h"
+#include "agent/nova/nova.h"
+#include "agent/serial_ports.h"
+
+LOG_MODULE(incoming);
+
+static void announce_pre(struct op *op, struct op_ticket *ticket);
+static void consoles_run(struct op *op, struct op_ticket *ticket);
+static void answer_run(struct op *op, struct op_ticket *ticket);
+static void wait_run(struct op *op, struct op_ticket *ticket);
+static void wait_undo(struct op *op, struct op_ticket *ticket);
+static void arrived_run(struct op *op, struct op_ticket *ticket);
+static void arrived_probe(struct op *op, struct op_ticket *ticket);
+static void announce_post(struct op *op, struct op_ticket *ticket);
+static void persist_run(struct op *op, struct op_ticket *ticket);
+static void announce_end(struct op *op, struct op_ticket *ticket);
+
+/* What follows the arrival; the same in both tables. */
+#define STEPS_AFTER_ARRIVAL                                                    \
+    {.name = "announce-post", .run = announce_post},                           \
+        {.name = "settle-ports",                                               \
+         .run = incoming_settle_ports,                                         \
+         .timeout_s = 300,                                                     \
+         .may_be_left = true},                                                 \
+        {.name = "persist",                                                    \
+         .run = persist_run,                                                   \
+         .timeout_s = 120,                                                     \
+         .may_be_left = true},                                                 \
+        {.name = "take-record", .run = incoming_record_run, .timeout_s = 300}, \
+        {.name = "announce-end", .run = announce_end},                         \
+    {                                                                          \
+        .name = NULL                                                           \
+    }
+
+static const struct step incoming_steps[] = {
+    {.name = "announce-pre", .run = announce_pre},
+    {.name = "connect-volumes",
+     .run = incoming_volumes_run,
+     .undo = incoming_volumes_undo,
+     .strips_host = true},
+    {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
+    {.name = "make-disks",
+     .run = incoming_disks_run,
+     .undo = incoming_disks_undo,
+     .timeout_s = 600,
+     .strips_host = true},
+    /* Nothing to take back: what is reserved is the operation's own. */
+    {.name = "reserve-consoles", .run = consoles_run},
+    {.name = "plug-ports",
+     .run = incoming_ports_run,
+     .undo = incoming_ports_undo,
+     .strips_host = true},
+    {.name = "answer", .run = answer_run},
+    /* The commit: the guest runs here. */
+    {.name = "wait",
+     .run = wait_run,
+     .undo = wait_undo,
+     .probe = arrived_probe,
+     .readopt = wait_run,
+     .only_waits = true,
+     .strips_host = true},
+    STEPS_AFTER_ARRIVAL,
+};
+
+static const struct step arrival_steps[] = {
+    {.name = "arrive", .run = arrived_run, .probe = arrived_probe},
+    STEPS_AFTER_ARRIVAL,
+};
+
+const struct op_type incoming_type = {
+    .name = "incoming-migration",
+    .steps = incoming_steps,
+    .save = incoming_save,
+    .load = incoming_load,
+    .free_data = incoming_free,
+    .finished = incoming_finished,
+};
+
+const struct op_type incoming_arrival_type = {
+    .name = "incoming-arrival",
+    .steps = arrival_steps,
+    .save = incoming_save,
+    .load = incoming_load,
+    .free_data = incoming_free,
+    .finished = incoming_finished,
+};
+
+const char *
+incoming_uuid(const struct incoming *in)
+{
+    return object_string(in->instance, "uuid");
+}
+
+/* Steps before the arrival. */
+
+static void
+announce_pre(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    notify_instance(in->agent->notify, in->context, NOTIFY_PRE, NOTIFY_START,
+                    in->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+/* Where they are now goes into the journal with the end of the step. */
+static void
+volumes_connected(void *aux, struct error *error, struct object *data)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (op && data) {
+        struct incoming *in = op_data(op);
+        object_free(in->data);
+        in->data = steal(&data);
+    }
+    object_free(data);
+    op_ticket_done(ticket, error);
+}
+
+static void
+volumes_keep(void *aux, const struct object *data, attach_done *kept,
+             void *kept_aux)
+{
+    struct op *op = op_ticket_op(aux);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (!in) {
+        kept(kept_aux, error_new(ERR_CANCELLED, "it came too late"));
+        return;
+    }
+    object_free(in->data);
+    in->data = object_copy(data);
+    op_save(op, kept, kept_aux);
+}
+
+void
+incoming_volumes_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->volumes->connect_dest(in->agent, in->context, in->instance,
+                                     in->data, volumes_keep, volumes_connected,
+                                     ticket);
+}
+
+void
+incoming_volumes_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->volumes->disconnect_dest(in->agent, in->context, in->instance,
+                                        in->data, op_ticket_done_aux, ticket);
+}
+
+/* Null without an error: there is nothing to make. */
+static struct error *
+files_of(const struct incoming *in, struct prepare_request **ret)
+{
+    return in->kind == MIGRATE_LIVE
+               ? migrate_plan_files(in->agent->conf, in->data,
+                                    incoming_uuid(in), in->disks, ret)
+               : migrate_plan_rest_files(in->agent->conf, in->data,
+                                         incoming_uuid(in), in->disks, ret);
+}
+
+static void
+prepare_files(struct op *op, struct op_ticket *ticket, bool only_check)
+{
+    struct incoming *in = op_data(op);
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    struct error *error = files_of(in, &files);
+
+    if (error || !files) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    files->only_check = only_check;
+    driver_prepare(in->agent->driver, files, op_ticket_done_aux, ticket);
+}
+
+/* A step of its own, so that once the journal names "make-disks" whatever
+ * stands there is ours to remove. */
+void
+incoming_disks_check(struct op *op, struct op_ticket *ticket)
+{
+    prepare_files(op, ticket, true);
+}
+
+void
+incoming_disks_run(struct op *op, struct op_ticket *ticket)
+{
+    prepare_files(op, ticket, false);
+}
+
+void
+incoming_disks_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    struct error *error = files_of(in, &files);
+
+    if (error || !files ||
+        error_code(op_error(op)) == ERR_DESTINATION_DISK_EXISTS) {
+        /* There is nothing, or somebody made it after our check: what stands
+         * there is not ours. */
+        error_free(error);
+        op_ticket_done(ticket, NULL);
+        return;
+    }
+    leftover_remove_files(in->agent, steal(&files), ticket);
+}
+
+/* Is it reserved for another guest on its way here, or used? */
+static bool
+is_port_taken(void *aux, int port)
+{
+    const struct incoming *in = aux;
+
+    for (struct op *op = op_first(in->agent->ops); op; op = op_next(op)) {
+        const struct incoming *other = op_data(op);
+
+        if (str_eq(op_type_name(op), incoming_type.name) && other != in &&
+            other->data && migrate_data_has_serial_port(other->data, port)) {
+            return true;
+        }
+    }
+    return serial_ports_in_use(
+        in->agent->conf->serial_console.proxyclient_address, port);
+}
+
+static void
+consoles_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    const struct conf *conf = in->agent->conf;
+    int ports[SERIAL_PORTS_MAX];
+    unsigned n = 0;
+
+    /* Nova's guests have one unless it is said how many. */
+    if (conf->serial_console.enabled &&
+        migrate_data_serial_listen_addr(in->data)) {
+        n = serial_ports_wanted(in->instance, in->agent->local ? 0 : 1);
+    }
+    struct error *error = serial_ports_choose(conf->serial_console.port_range,
+                                              n, is_port_taken, in, ports);
+    migrate_data_set_serial_listen_ports(in->data, ports, error ? 0 : n);
+    op_ticket_done(ticket, error);
+}
+
+void
+incoming_ports_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->vifs->plug_dest(in->agent, in->context, in->instance, in->data,
+                               op_ticket_done_aux, ticket);
+}
+
+void
+incoming_ports_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->vifs->unplug_dest(in->agent, in->context, in->instance, in->data,
+                                 op_ticket_done_aux, ticket);
+}
+
+static void
+answer_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    migrate_plan_set_results(in->agent->conf, in->data);
+    notify_instance(in->agent->notify, in->context, NOTIFY_PRE, NOTIFY_END,
+                    in->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+/* The wait, and what ends it. */
+
+/* The answer goes out only now that the journal names this step: once the
+ * source has it, a restart must ask where the guest is and not just go back. */
+static void
+wait_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    if (in->prepared) {
+        in->prepared(in->prepared_aux, NULL, object_copy(in->data));
+        in->prepared = NULL;
+    }
+    in->wait = ticket;
+    if (in->taken_over) {
+        op_ticket_done(steal(&in->wait), NULL);
+    } else {
+        incoming_watch_start(in, op);
+        incoming_look(in, op); /* It may have come while the agent was away. */
+    }
+}
+
+static void
+wait_undo(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    leftover_remove(in->agent, incoming_uuid(in), NULL, ticket);
+}
+
+static void
+arrival_seen(void *aux, struct error *error, struct guest *guest)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    const struct incoming *in = op ? op_data(op) : NULL;
+    bool was_here =
+        in && in->has_arrived && guest && guest->presence == GUEST_OFF;
+
+    if (!error && guest->presence != GUEST_ACTIVE &&
+        guest->presence != GUEST_POSTCOPY && !was_here) {
+        error = error_set_arg(
+            error_new(ERR_INSTANCE_NOT_RUNNING, "the guest did not arrive"),
+            "instance_id", guest->uuid);
+    }
+    if (!error && op) {
+        op_residue_drop(op_engine_of(op), guest->uuid);
+    }
+    guest_free(guest);
+    op_ticket_done(ticket, error);
+}
+
+static void
+arrived_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    driver_guest_get(in->agent->driver, incoming_uuid(in), arrival_seen,
+                     ticket);
+}
+
+static void
+arrival_probed(void *aux, struct error *error, struct guest *guest)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    const struct incoming *in = op ? op_data(op) : NULL;
+    enum probe_answer answer = PROBE_UNKNOWN;
+
+    if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        answer = PROBE_NO;
+    } else if (!error) {
+        bool is_here = guest->presence == GUEST_ACTIVE ||
+                       guest->presence == GUEST_POSTCOPY ||
+                       guest->presence == GUEST_POSTCOPY_FAILED ||
+                       (guest->presence == GUEST_OFF && in && in->has_arrived);
+        answer = is_here ? PROBE_YES : PROBE_NO;
+    }
+    error_free(error);
+    guest_free(guest);
+    op_ticket_answer(ticket, answer);
+}
+
+static void
+arrived_probe(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    /* Even if it was shut down since; but one that a person ended here as it
+     * ran twice stays where it is. */
+    if (in->has_arrived && !in->told_to_roll_back) {
+        op_ticket_answer(ticket, PROBE_YES);
+        return;
+    }
+    driver_guest_get(in->agent->driver, incoming_uuid(in), arrival_probed,
+                     ticket);
+}
+
+/* Steps after the arrival. (5.5) */
+
+static void
+announce_post(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    notify_instance(in->agent->notify, in->context, NOTIFY_POST_DEST,
+                    NOTIFY_START, in->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+void
+incoming_settle_ports(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->vifs->settle_dest(in->agent, in->context, in->instance, in->data,
+                                 op_ticket_done_aux, ticket);
+}
+
+static void
+persist_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    driver_persist(in->agent->driver, incoming_uuid(in), op_ticket_done_aux,
+                   ticket);
+}
+
+static void
+record_conflict(void *aux, struct error *error, struct object *stored)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (!error && in &&
+        !str_eq(object_string(stored, "host"), in->agent->conf->host)) {
+        log_error(op_log(op),
+                  "the guest runs here, but its record says host '%s'",
+                  object_string(stored, "host"));
+        in->refusal = error_new(ERR_UNEXPECTED_TASK_STATE,
+                                "the record was settled by another host");
+        error_set_arg(in->refusal, "instance_uuid", incoming_uuid(in));
+        error_set_arg(in->refusal, "expected", "migrating");
+        error_set_arg(in->refusal, "actual", "None");
+    } else if (!error && in) {
+        object_free(in->instance); /* Told before: nothing is to be done. */
+        in->instance = steal(&stored);
+    }
+    object_free(stored);
+    op_ticket_done(ticket, error);
+}
+
+static void
+record_saved(void *aux, struct error *error, struct object *stored)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (error_code(error) == ERR_UNEXPECTED_TASK_STATE && in) {
+        struct records *records = in->agent->records;
+        error_free(error);
+        records->ops->instance_get(records->state, in->context,
+                                   incoming_uuid(in), record_conflict, ticket);
+        return;
+    }
+    if (in && stored) {
+        object_free(in->instance);
+        in->instance = steal(&stored);
+    }
+    object_free(stored);
+    op_ticket_done(ticket, error);
+}
+
+static void
+record_take(void *aux, struct error *error, struct guest *guest)
+{
+    static const char *const expected[] = {"migrating", NULL};
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        guest_free(guest);
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct incoming *in = op_data(op);
+    struct records *records = in->agent->records;
+    object_set_string(in->instance, "host", in->agent->conf->host);
+    object_set_string(in->instance, "node",
+                      in->agent->node ? in->agent->node
+                                      : in->agent->conf->host);
+    object_set_int(in->instance, "power_state", guest->power_state);
+    if (in->agent->local) {
+        attachments_keep(in->instance, in->data);
+    }
+    /* Saved whatever the request said of them: what is stored is newer. */
+    object_set_null(in->instance, "task_state");
+    object_set_changed(in->instance, "task_state");
+    object_set_int(in->instance, "progress", 0);
+    object_set_changed(in->instance, "progress");
+    guest_free(guest);
+    records->ops->instance_save(records->state, in->context, in->instance,
+                                expected, record_saved, ticket);
+}
+
+static void
+claim_dropped(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error || !op) {
+        object_free(instance);
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct incoming *in = op_data(op);
+    object_free(in->instance);
+    in->instance = steal(&instance);
+    driver_guest_get(in->agent->driver, incoming_uuid(in), record_take, ticket);
+}
+
+void
+incoming_record_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    struct records *records = in->agent->records;
+
+    records->ops->instance_drop_claim(records->state, in->context, in->instance,
+                                      claim_dropped, ticket);
+}
+
+static void
+announce_end(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+
+    notify_instance(in->agent->notify, in->context, NOTIFY_POST_DEST,
+                    NOTIFY_END, in->instance);
+    op_ticket_done(ticket, NULL);
+}
+
+/* The journal's side. */
+
+struct json *
+incoming_save(const void *data)
+{
+    const struct incoming *in = data;
+    struct json *json = json_object();
+
+    json_set(json, "context", json_copy(in->context));
+    json_set(json, "instance", json_copy(object_json(in->instance)));
+    json_set(json, "migrate_data",
+             in->data ? json_copy(object_json(in->data)) : NULL);
+    json_set_string(json, "disks", in->disks);
+    json_set_bool(json, "taken_over", in->taken_over);
+    json_set_bool(json, "has_arrived", in->has_arrived);
+    if (in->kind != MIGRATE_LIVE) {
+        json_set_string(json, "kind", migrate_kind_word(in->kind));
+        json_set_string(json, "name", in->name);
+        json_set_string(json, "definition", in->definition);
+        json_set_bool(json, "autostart", in->autostart);
+    }
+    return json;
+}
+
+struct error *
+incoming_load(void *aux, const struct json *json, void **ret_data)
+{
+    struct incoming *in = xzalloc(sizeof *in);
+    const struct json *data = json_get(json, "migrate_data");
+
+    in->agent = aux;
+    in->context = json_copy(json_get(json, "context"));
+    in->disks = xstrdup_null(json_string_of(json, "disks"));
+    in->taken_over = json_bool_of(json, "taken_over");
+    in->has_arrived = json_bool_of(json, "has_arrived");
+    in->name = xstrdup_null(json_string_of(json, "name"));
+    in->definition = xstrdup_null(json_string_of(json, "definition"));
+    in->autostart = json_bool_of(json, "autostart");
+    struct error *error =
+        migrate_kind_parse(json_string_of(json, "kind"), &in->kind);
+    if (!error) {
+        error =
+            object_parse(json_get(json, "instance"), "Instance", &in->instance);
+    }
+    if (!error && data && !json_is_null(data)) {
+        error = object_parse(data, NULL, &in->data);
+    }
+    if (error) {
+        incoming_free(in);
+        return error;
+    }
+    *ret_data = in;
+    return NULL;
+}
+
+static struct error *
+stopping(void)
+{
+    return error_new(ERR_CANCELLED, "the agent is stopping");
+}
+
+void
+incoming_free(void *data)
+{
+    struct incoming *in = data;
+
+    if (!in) {
+        return;
+    }
+    if (in->prepared) {
+        in->prepared(in->prepared_aux, stopping(), NULL);
+    }
+    if (in->files_made) {
+        in->files_made(in->files_made_aux, stopping());
+    }
+    if (in->ended) {
+        in->ended(in->ended_aux, stopping());
+    }
+    incoming_watch_stop(in);
+    if (in->wait) {
+        op_ticket_done(in->wait, NULL);
+    }
+    slot_release(in->place);
+    json_free(in->context);
+    object_free(in->instance);
+    object_free(in->data);
+    error_free(in->refusal);
+    free(in->disks);
+    free(in->name);
+    free(in->definition);
+    free(in);
+}
+
+void
+incoming_finished(struct op *op, const struct error *error)
+{
+    struct incoming *in = op_data(op);
+
+    if (in->prepared) {
+        in->prepared(in->prepared_aux, error_copy(error), NULL);
+        in->prepared = NULL;
+    }
+    if (in->files_made) {
+        in->files_made(in->files_made_aux, error_copy(error));
+        in->files_made = NULL;
+    }
+    if (in->ended) {
+        struct error *answer = NULL;
+        if (in->refusal) {
+            answer = steal(&in->refusal);
+        } else if (!in->told_to_roll_back) {
+            answer = error_copy(error);
+        } else if (!error) {
+            answer = error_new(ERR_MIGRATION, "the guest has arrived");
+        }
+        in->ended(in->ended_aux, answer);
+        in->ended = NULL;
+    }
+    slot_release(steal(&in->place));
+    tally_incoming(&in->agent->tally, error);
+    adopt_again(in->agent, incoming_uuid(in));
+    if (!error) {
+        drain_guests_changed(in->agent);
+    }
+    if (in->agent->nova && error) {
+        nova_guests_changed(in->agent->nova);
+    } else if (in->agent->nova) {
+        nova_instance_came(in->agent->nova, in->instance);
+    }
+}
