@@ -55,6 +55,7 @@ struct volume_ops {
 struct vif_ops {
     attach_fn *plug_dest;
     attach_fn *unplug_dest;
+    attach_fn *unbind_dest;    /* At the destination, which plugged nothing. */
     attach_fn *activate_dest;  /* At the source: traffic goes there now. */
     attach_fn *restore_source; /* At the source: nothing goes there. */
     attach_fn *unplug_source;

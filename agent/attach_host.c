@@ -190,6 +190,7 @@ const struct volume_ops volume_host = {
 const struct vif_ops vif_host = {
     .plug_dest = plug_dest,
     .unplug_dest = unplug_dest,
+    .unbind_dest = nothing,
     .activate_dest = nothing,
     .restore_source = nothing,
     .unplug_source = unplug_source,

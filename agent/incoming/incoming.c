@@ -310,6 +310,23 @@ roll_back_done(void *aux, struct error *error)
     free(call);
 }
 
+/* The journal knows of nothing: whatever is here is not ours.  But that the
+ * ports of a guest that is not here are bound to this host, too, would be in
+ * the way of the next attempt. */
+static void
+roll_back_nothing(struct roll_back *call, bool is_absent)
+{
+    struct agent *agent = call->agent;
+    const struct incoming_request *request = &call->request;
+
+    if (is_absent && request->data) {
+        agent->vifs->unbind_dest(agent, request->context, request->instance,
+                                 request->data, roll_back_done, call);
+    } else {
+        roll_back_done(call, NULL);
+    }
+}
+
 static void
 roll_back_asked(void *aux, struct error *error, struct guest *guest)
 {
@@ -323,7 +340,8 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
     bool was_here = op && guest && guest->presence == GUEST_OFF &&
                     incoming_has_arrived(call->agent, uuid);
     guest_free(guest);
-    bool is_unknown = error && error_code(error) != ERR_INSTANCE_NOT_FOUND;
+    bool is_absent = error_code(error) == ERR_INSTANCE_NOT_FOUND;
+    bool is_unknown = error && !is_absent;
     if (is_unknown && !op) {
         roll_back_done(call, error);
         return;
@@ -344,8 +362,7 @@ roll_back_asked(void *aux, struct error *error, struct guest *guest)
         announce_roll_back(call);
     }
     if (!op) {
-        /* The journal knows of nothing: whatever is here is not ours. */
-        roll_back_done(call, NULL);
+        roll_back_nothing(call, is_absent);
         return;
     }
     struct incoming *in = op_data(op);

@@ -296,6 +296,22 @@ unplug_dest(struct agent *agent, const struct json *context,
     }
 }
 
+/* They are bound to this host before it is asked for anything. */
+static void
+unbind_dest(struct agent *agent, const struct json *context,
+            const struct object *instance, const struct object *data,
+            attach_done *done, void *aux)
+{
+    static stage *const stages[] = {unmark, release_dest, NULL};
+
+    if (has_ports(instance, data) &&
+        !str_eq(object_string(instance, "host"), agent->conf->host)) {
+        begin(stages, true, agent, context, instance, data, done, aux);
+    } else {
+        vif_host.unbind_dest(agent, context, instance, data, done, aux);
+    }
+}
+
 static void
 activate_dest(struct agent *agent, const struct json *context,
               const struct object *instance, const struct object *data,
@@ -350,6 +366,7 @@ settle_dest(struct agent *agent, const struct json *context,
 const struct vif_ops vif_nova = {
     .plug_dest = plug_dest,
     .unplug_dest = unplug_dest,
+    .unbind_dest = unbind_dest,
     .activate_dest = activate_dest,
     .restore_source = restore_source,
     .unplug_source = unplug_source,

@@ -349,6 +349,16 @@ note_activate(struct agent *agent UNUSED, const struct json *context UNUSED,
     note_ports("activate-ports", data, done, aux);
 }
 
+static struct json *rollback_args(const struct two_agents *ta);
+
+static void
+note_unbind(struct agent *agent UNUSED, const struct json *context UNUSED,
+            const struct object *instance, const struct object *data UNUSED,
+            attach_done *done, void *aux)
+{
+    note("unbind-ports", object_string(instance, "uuid"), done, aux);
+}
+
 static const struct allocation_ops noted_allocations = {
     .give_back = note_give_back,
     .release = note_release,
@@ -385,6 +395,28 @@ test_what_is_allotted_is_given_back_by_a_roll_back(void **state)
     assert_is_at_a_alone(ta);
     assert_string_equal(asked, "restore-ports (hostb) give-back");
     unwatch_source(ta);
+}
+
+/* The conductor binds its ports to the destination before that is asked. */
+static void
+test_ports_are_unbound_where_nothing_was_plugged(void **state)
+{
+    struct two_agents *ta = *state;
+    struct vif_ops vifs = vif_host;
+    struct error *error = NULL;
+
+    vifs.unbind_dest = note_unbind;
+    ta->hosts[B].agent->vifs = &vifs;
+    asked[0] = '\0';
+    ta_check(ta);
+    AUTO_JSON result UNUSED =
+        ta_call(ta, B, "rollback_live_migration_at_destination",
+                rollback_args(ta), &error);
+    assert_null(error);
+    ta_rest(ta);
+    assert_is_at_a_alone(ta);
+    assert_string_equal(asked, "unbind-ports");
+    ta->hosts[B].agent->vifs = &vif_host;
 }
 
 static void
@@ -999,12 +1031,16 @@ test_abort_in_the_queue(void **state)
     bool has_slot = false;
     struct slot *slot =
         slots_request(ta->hosts[A].agent->outgoing, granted, &has_slot);
+    struct vif_ops vifs;
 
+    watch_source(ta, &vifs);
     ta_conduct(ta);
     ta_until(ta, str_eq(step(ta), "queue"));
     assert_string_equal(ta_status(ta), "queued");
     abort_migration(ta, ta->record);
     ta_rest(ta);
+    assert_string_equal(asked, "restore-ports (hostb) give-back");
+    unwatch_source(ta);
     assert_is_at_a_alone(ta);
     assert_string_equal(ta->statuses, "queued cancelled");
     assert_heard(ta, "hosta live.migration.abort.start\n"
@@ -2337,6 +2373,7 @@ main(void)
         TEST(test_destination_that_refuses_has_undone_its_part_when_it_answers),
         TEST(test_what_is_allotted_is_given_back_by_a_roll_back),
         TEST(test_what_is_allotted_is_released_by_success),
+        TEST(test_ports_are_unbound_where_nothing_was_plugged),
         TEST(test_disk_that_exists_at_the_destination_is_left_alone),
         TEST(test_failed_transfer_is_rolled_back),
         TEST(test_transfer_that_does_not_start_is_rolled_back),
