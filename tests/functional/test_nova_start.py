@@ -154,11 +154,15 @@ MOVE = CAPTURE.with_name('live-migration-block.jsonl')
 # Volumes are asked for by each step that needs them, which are other ones.
 OF_VOLUMES = {'BlockDeviceMappingList.get_by_instance_uuid'}
 
-# Of the host's resources drover tells once a minute, and not with a migration.
+# Of the host's resources drover tells when it starts and once a minute, and not
+# with a migration.
 OF_RESOURCES = {
-    'ComputeNode.save', 'ComputeNodeList.get_all_by_host',
+    'BlockDeviceMappingList.get_by_instance_uuids', 'ComputeNode.save',
+    'ComputeNodeList.get_all_by_host', 'Instance.get_by_uuid',
     'InstanceList.get_by_host_and_node',
-    'MigrationList.get_in_progress_and_error', 'Service.get_by_compute_host',
+    'MigrationList.get_in_progress_and_error',
+    'PciDeviceList.get_by_compute_node',
+    'Service.get_by_compute_host',
 }
 
 # What nova-compute asks the conductor in a block migration and drover does
@@ -167,9 +171,8 @@ NOT_ASKED_IN_MOVE = {
     'ComputeNode.get_first_node_by_host_for_old_compat':
         'its node is that of the hypervisor, and the versions are checked '
         'without the other host\'s record',
-    'Instance.get_by_uuid':
+    'Instance.refresh':
         'a guest on its way is looked after by its operation alone',
-    'Instance.refresh': 'the same',
     'InstanceGroup.get_by_instance_uuid': 'server groups are not checked yet',
     'InstanceInfoCache.refresh': 'no Neutron is configured',
     'InstanceInfoCache.save': 'no Neutron is configured',
