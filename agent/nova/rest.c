@@ -4,10 +4,14 @@
 
 #include <assert.h>
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/clock.h"
+#include "agent/nova/rest_download.h"
 
 LOG_MODULE(rest);
 
@@ -29,16 +33,19 @@ struct rest_call {
     struct rest_call *prev, *next; /* Of all calls, in order. */
     enum call_state state;
     uv_timer_t timer;
-    struct rest_transfer *transfer; /* Of CALL_SENT. */
-    struct error *error;            /* Of CALL_FAILS. */
+    struct rest_transfer *transfer; /* Of CALL_SENT: one of these two. */
+    struct rest_download *download;
+    struct error *error; /* Of CALL_FAILS. */
     rest_done *done;
     void *aux;
+    unsigned n_holders; /* The timer, a download. */
 
     char *method, *url, *body;
     char **headers; /* Ends with null. */
     size_t size;
     struct rest_tls tls;
     bool is_repeatable;
+    int file; /* -1: none. */
     unsigned n_tries, pause_ms;
     uint64_t deadline_ms;
     struct log_context log;
@@ -68,6 +75,8 @@ static struct rest_call *call_create(struct rest *rest, rest_done *done,
 static void fail_soon(struct rest_call *call, struct error *error);
 static void send_waiting(struct rest *rest);
 static void send_one(struct rest_call *call);
+static void stop_sent(struct rest_call *call);
+static void download_ended(void *aux, const struct rest_outcome *outcome);
 static void transfer_ended(void *aux, const struct rest_outcome *outcome);
 static bool may_try_again(const struct rest_call *call,
                           const struct rest_outcome *outcome);
@@ -80,6 +89,7 @@ static void call_end(struct rest_call *call, const struct rest_answer *answer,
                      struct error *error);
 static void call_remove(struct rest_call *call);
 static void timer_closed(uv_handle_t *handle);
+static void call_put(struct rest_call *call);
 static void load_start(struct rest *rest);
 static void load_run(void *aux);
 static void load_done(void *aux);
@@ -110,9 +120,7 @@ rest_close(struct rest *rest)
     while (rest->first) {
         struct rest_call *call = rest->first;
 
-        if (call->transfer) {
-            rest->ops->cancel(steal(&call->transfer));
-        }
+        stop_sent(call);
         call_end(call, NULL,
                  error_new(ERR_CANCELLED, "%s '%s': the agent stops",
                            call->method, call->url));
@@ -152,9 +160,14 @@ rest_send(struct rest *rest, const struct rest_request *request,
     if (request->log) {
         call->log = *request->log;
     }
+    if (request->file) {
+        call->file = fcntl(*request->file, F_DUPFD_CLOEXEC, 0);
+    }
     call->deadline_ms = clock_now_ms() + timeout_ms;
     if (rest->is_closed) {
         fail_soon(call, error_new(ERR_CANCELLED, "the agent stops"));
+    } else if (request->file && call->file < 0) {
+        fail_soon(call, error_new(ERR_REST, "its file: %s", strerror(errno)));
     } else if (rest->counters.n_open > rest->options.max_calls) {
         fail_soon(call, error_new(ERR_REST, "%u requests are under way already",
                                   rest->options.max_calls));
@@ -181,9 +194,7 @@ rest_cancel(struct rest_call *call)
 {
     struct rest *rest = call->rest;
 
-    if (call->transfer) {
-        rest->ops->cancel(steal(&call->transfer));
-    }
+    stop_sent(call);
     call_remove(call);
     send_waiting(rest);
 }
@@ -202,6 +213,8 @@ call_create(struct rest *rest, rest_done *done, void *aux)
     call->rest = rest;
     call->done = done;
     call->aux = aux;
+    call->file = -1;
+    call->n_holders = 1;
     call->pause_ms = rest->options.pause_ms;
     uv_timer_init(rest->options.loop, &call->timer);
     rest->n_users++;
@@ -266,8 +279,38 @@ send_one(struct rest_call *call)
     call->state = CALL_SENT;
     call->n_tries++;
     rest->n_sent++;
-    call->transfer =
-        rest->ops->begin(rest->wire, &exchange, transfer_ended, call);
+    if (call->file >= 0) {
+        call->n_holders++;
+        call->download =
+            rest_download_begin(rest->options.workers, rest->ops, &exchange,
+                                call->file, download_ended, call);
+    } else {
+        call->transfer =
+            rest->ops->begin(rest->wire, &exchange, transfer_ended, call);
+    }
+}
+
+static void
+stop_sent(struct rest_call *call)
+{
+    if (call->transfer) {
+        call->rest->ops->cancel(steal(&call->transfer));
+    }
+    if (call->download) {
+        rest_download_stop(steal(&call->download));
+    }
+}
+
+/* Perhaps of a call that has ended before. */
+static void
+download_ended(void *aux, const struct rest_outcome *outcome)
+{
+    struct rest_call *call = aux;
+
+    if (steal(&call->download)) {
+        transfer_ended(call, outcome);
+    }
+    call_put(call);
 }
 
 static void
@@ -381,7 +424,8 @@ call_end(struct rest_call *call, const struct rest_answer *answer,
     done(aux, answer, error);
 }
 
-/* The call's memory, of which an answer holds nothing, goes with its timer. */
+/* The call's memory, of which an answer holds nothing, goes with its timer, or
+ * with the thread that still looks at it. */
 static void
 call_remove(struct rest_call *call)
 {
@@ -398,9 +442,18 @@ call_remove(struct rest_call *call)
 static void
 timer_closed(uv_handle_t *handle)
 {
-    struct rest_call *call =
-        container_of((uv_timer_t *)handle, struct rest_call, timer);
+    call_put(container_of((uv_timer_t *)handle, struct rest_call, timer));
+}
 
+static void
+call_put(struct rest_call *call)
+{
+    if (--call->n_holders) {
+        return;
+    }
+    if (call->file >= 0) {
+        close(call->file);
+    }
     for (size_t i = 0; call->headers && call->headers[i]; i++) {
         free(call->headers[i]);
     }

@@ -51,10 +51,13 @@ struct rest_request {
     const char *const *headers; /* "Name: value"; ends with null. */
     const char *body;           /* Null: none. */
     size_t size;
-    const struct rest_tls *tls;    /* Its strings must last; null: as zeros. */
-    bool is_repeatable;            /* A POST that may be sent twice; any other
-                                    * method may be. */
-    unsigned timeout_ms;           /* 0: REST_TIMEOUT_MS */
+    const struct rest_tls *tls; /* Its strings must last; null: as zeros. */
+    bool is_repeatable;         /* A POST that may be sent twice; any other
+                                 * method may be. */
+    unsigned timeout_ms;        /* 0: REST_TIMEOUT_MS */
+    /* A file for the body of a 200, instead of what it has; null: into the
+     * answer.  Without it a body is never larger than 'answer_max'. */
+    const int *file;
     const struct log_context *log; /* May be null. */
 };
 

@@ -3,6 +3,7 @@
 #include "agent/nova/rest_curl.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +20,11 @@ LOG_MODULE(rest_curl);
 #define CONNECT_TIMEOUT_MS 10000L
 #define HEADERS_MAX ((size_t)65536)
 
+/* Of a body that goes to a file: as much at a time; and how long it may be that
+ * nothing comes. */
+#define PIECE_SIZE 262144L
+#define SILENCE_MAX_S 60L
+
 struct rest_wire {
     CURLM *multi; /* Null: stopped. */
     uv_loop_t *loop;
@@ -27,7 +33,7 @@ struct rest_wire {
 };
 
 struct rest_transfer {
-    struct rest_wire *wire;
+    struct rest_wire *wire; /* Null: it is fetched. */
     CURL *easy;
     struct curl_slist *headers;
     rest_ended *ended;
@@ -39,6 +45,11 @@ struct rest_transfer {
     size_t n_header_bytes;
     char *token, *request_id;
     char why[CURL_ERROR_SIZE];
+
+    /* Of one that is fetched. */
+    int fd;
+    const atomic_bool *stop;
+    int write_error; /* An errno; 0: none. */
 };
 
 /* A socket of libcurl's that it wants to be told about. */
@@ -48,6 +59,8 @@ struct watch {
     curl_socket_t fd;
 };
 
+static struct rest_transfer *create(const struct rest_exchange *x,
+                                    rest_ended *ended, void *aux);
 static void set_up(struct rest_transfer *t, const struct rest_exchange *x);
 static void set_method(struct rest_transfer *t, const struct rest_exchange *x);
 static void set_tls(CURL *easy, const struct rest_tls *tls);
@@ -62,7 +75,10 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *aux,
 static void timer_due(uv_timer_t *timer);
 static void socket_due(uv_poll_t *poll, int status, int events);
 static void look(struct rest_wire *wire, curl_socket_t fd, int events);
-static void end(struct rest_transfer *t, CURLcode code);
+static void tell(struct rest_transfer *t, CURLcode code);
+static size_t write_body(char *data, size_t size, size_t n, void *aux);
+static int look_at_stop(void *aux, curl_off_t, curl_off_t, curl_off_t,
+                        curl_off_t);
 static enum rest_fault fault_of(const struct rest_transfer *t, CURLcode code);
 static void watch_closed(uv_handle_t *handle);
 static void timer_closed(uv_handle_t *handle);
@@ -98,17 +114,9 @@ static struct rest_transfer *
 begin(struct rest_wire *wire, const struct rest_exchange *x, rest_ended *ended,
       void *aux)
 {
-    struct rest_transfer *t = xzalloc(sizeof *t);
+    struct rest_transfer *t = create(x, ended, aux);
 
     t->wire = wire;
-    t->ended = ended;
-    t->aux = aux;
-    t->answer_max = x->answer_max;
-    t->easy = curl_easy_init();
-    if (!t->easy) {
-        abort(); /* Memory ran out. */
-    }
-    set_up(t, x);
     curl_multi_add_handle(wire->multi, t->easy); /* Sets the timer. */
     return t;
 }
@@ -128,13 +136,49 @@ stop(struct rest_wire *wire)
     wire_put(wire);
 }
 
+static void
+fetch(const struct rest_exchange *x, int fd, const atomic_bool *stop_,
+      rest_ended *ended, void *aux)
+{
+    struct rest_transfer *t = create(x, ended, aux);
+
+    t->fd = fd;
+    t->stop = stop_;
+    curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, write_body);
+    curl_easy_setopt(t->easy, CURLOPT_BUFFERSIZE, PIECE_SIZE);
+    curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(t->easy, CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S);
+    curl_easy_setopt(t->easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(t->easy, CURLOPT_XFERINFOFUNCTION, look_at_stop);
+    curl_easy_setopt(t->easy, CURLOPT_XFERINFODATA, t);
+    tell(t, curl_easy_perform(t->easy));
+    transfer_free(t);
+}
+
 const struct rest_curl_ops drover_rest_curl = {
     .abi = REST_CURL_ABI,
     .start = start,
     .begin = begin,
     .cancel = cancel,
     .stop = stop,
+    .fetch = fetch,
 };
+
+static struct rest_transfer *
+create(const struct rest_exchange *x, rest_ended *ended, void *aux)
+{
+    struct rest_transfer *t = xzalloc(sizeof *t);
+
+    t->ended = ended;
+    t->aux = aux;
+    t->answer_max = x->answer_max;
+    t->easy = curl_easy_init();
+    if (!t->easy) {
+        abort(); /* Memory ran out. */
+    }
+    set_up(t, x);
+    return t;
+}
 
 /* Without CURLOPT_QUICK_EXIT a transfer that is given up would wait, on the
  * loop, for the thread that resolves its name. */
@@ -251,6 +295,38 @@ take_body(char *data, size_t size UNUSED, size_t n, void *aux)
     return n;
 }
 
+/* What is said of a refusal is kept. */
+static size_t
+write_body(char *data, size_t size, size_t n, void *aux)
+{
+    struct rest_transfer *t = aux;
+    long status = 0;
+
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200) {
+        return take_body(data, size, n, aux);
+    }
+    for (size_t done = 0; done < n;) {
+        ssize_t wrote = write(t->fd, data + done, n - done);
+
+        if (wrote < 0 && errno != EINTR) {
+            t->write_error = errno;
+            return 0;
+        }
+        done += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return n;
+}
+
+static int
+look_at_stop(void *aux, curl_off_t to_come UNUSED, curl_off_t came UNUSED,
+             curl_off_t to_go UNUSED, curl_off_t went UNUSED)
+{
+    const struct rest_transfer *t = aux;
+
+    return atomic_load(t->stop) ? 1 : 0;
+}
+
 static void
 keep_header(const char *line, size_t size, const char *name, char **ret)
 {
@@ -358,13 +434,15 @@ look(struct rest_wire *wire, curl_socket_t fd, int events)
         CURLcode code = message->data.result; /* Goes with the handle. */
 
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
-        end(t, code);
+        curl_multi_remove_handle(wire->multi, t->easy);
+        tell(t, code);
+        transfer_free(t);
     }
     wire_put(wire);
 }
 
 static void
-end(struct rest_transfer *t, CURLcode code)
+tell(struct rest_transfer *t, CURLcode code)
 {
     struct rest_outcome outcome = {
         .fault = fault_of(t, code),
@@ -378,9 +456,10 @@ end(struct rest_transfer *t, CURLcode code)
 
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     outcome.status = (int)status;
-    curl_multi_remove_handle(t->wire->multi, t->easy);
+    if (t->write_error) {
+        outcome.why = strerror(t->write_error);
+    }
     t->ended(t->aux, &outcome);
-    transfer_free(t);
 }
 
 static enum rest_fault
@@ -402,6 +481,8 @@ fault_of(const struct rest_transfer *t, CURLcode code)
         return REST_UNREACHABLE;
     case CURLE_OPERATION_TIMEDOUT:
         return connected_us ? REST_TIMED_OUT : REST_UNREACHABLE;
+    case CURLE_ABORTED_BY_CALLBACK:
+        return REST_STOPPED;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
@@ -413,7 +494,9 @@ fault_of(const struct rest_transfer *t, CURLcode code)
     case CURLE_BAD_FUNCTION_ARGUMENT:
         return REST_IMPOSSIBLE;
     default:
-        return t->is_too_large ? REST_TOO_LARGE : REST_LOST;
+        return t->is_too_large  ? REST_TOO_LARGE
+               : t->write_error ? REST_NOT_WRITTEN
+                                : REST_LOST;
     }
 }
 

@@ -9,8 +9,9 @@
  * Connections are kept and used again; names are resolved on threads of
  * libcurl's.  Redirections are not followed, as a token would go along.
  *
- * Threads: the loop. */
+ * Threads: the loop, but for fetch(). */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
@@ -41,7 +42,9 @@ enum rest_fault {
     REST_TIMED_OUT,   /* The same; 'timeout_ms' is over. */
     REST_DISTRUSTED,  /* TLS: a certificate, a file of ours. */
     REST_TOO_LARGE,
-    REST_IMPOSSIBLE, /* A URL that is none, and the like. */
+    REST_IMPOSSIBLE,  /* A URL that is none, and the like. */
+    REST_NOT_WRITTEN, /* To its file. */
+    REST_STOPPED,
 };
 
 /* Good for the call only. */
@@ -60,7 +63,7 @@ typedef void rest_ended(void *aux, const struct rest_outcome *outcome);
 struct rest_wire;
 struct rest_transfer;
 
-#define REST_CURL_ABI 1
+#define REST_CURL_ABI 2
 struct rest_curl_ops {
     int abi; /* REST_CURL_ABI */
 
@@ -76,6 +79,14 @@ struct rest_curl_ops {
     /* When all transfers have ended or were cancelled; memory goes when the
      * handles have closed. */
     void (*stop)(struct rest_wire *wire);
+
+    /* One whose body, if the status is 200, goes to a file from where it stands
+     * (and is not in the outcome), which may be of any size.  After start(); on
+     * any thread but the loop's, which waits until it has ended or, within a
+     * second, '*stop' is set; ends when nothing comes for a minute, too.
+     * 'ended' is called before it returns. */
+    void (*fetch)(const struct rest_exchange *exchange, int fd,
+                  const atomic_bool *stop, rest_ended *ended, void *aux);
 };
 
 /* The symbol that the module exports. */

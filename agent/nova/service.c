@@ -35,6 +35,8 @@ struct service_call {
     char *method, *path, *microversion, *body;
     size_t size;
     bool is_repeatable;
+    int file; /* Of who sent it; -1: none. */
+    unsigned timeout_ms;
     struct log_context log;
 
     /* Of the context. */
@@ -103,6 +105,9 @@ service_send(struct service *service, const struct service_request *request,
     call->path = xstrdup(request->path);
     call->microversion = xstrdup_null(request->microversion);
     call->is_repeatable = request->is_repeatable;
+    call->file = request->file ? *request->file : -1;
+    call->timeout_ms =
+        request->timeout_ms ? request->timeout_ms : service->conf.timeout_ms;
     if (request->body) {
         call->body = json_print(request->body, &call->size);
     }
@@ -128,6 +133,7 @@ service_soon(struct service *service, service_done *done, void *aux)
     call->service = service;
     call->done = done;
     call->aux = aux;
+    call->file = -1;
     call->rest = rest_fail(service->rest, NULL, soon, call);
     return call;
 }
@@ -281,7 +287,9 @@ send_request(struct service_call *call)
     AUTO_FREE version = kind->api && call->microversion
                             ? xasprintf("%s %s", kind->api, call->microversion)
                             : NULL;
-    add_header(headers, &n, "Accept", "application/json");
+    add_header(headers, &n, "Accept",
+               call->file >= 0 ? "application/octet-stream"
+                               : "application/json");
     add_header(headers, &n, "User-Agent", PACKAGE_NAME "/" PACKAGE_VERSION);
     add_header(headers, &n, "OpenStack-API-Version", version);
     add_header(headers, &n, "X-OpenStack-Request-ID", call->request_id);
@@ -298,7 +306,8 @@ send_request(struct service_call *call)
         .size = call->size,
         .tls = &service->conf.tls,
         .is_repeatable = call->is_repeatable,
-        .timeout_ms = service->conf.timeout_ms,
+        .timeout_ms = call->timeout_ms,
+        .file = call->file >= 0 ? &call->file : NULL,
         .log = &call->log,
     };
     free(call->sent_token);

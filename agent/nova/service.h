@@ -50,6 +50,10 @@ struct service_request {
     const struct json *context; /* Of whom it is for; null: our own work. */
     bool is_as_user;            /* With the user's token. */
     bool is_repeatable;         /* As that of struct rest_request. */
+    /* A file for the body of a 200, which is no JSON then; open until it is
+     * done or cancelled.  Null: none. */
+    const int *file;
+    unsigned timeout_ms; /* 0: what is configured. */
 };
 
 /* Good for the call only. */

@@ -4,6 +4,7 @@
 
 /* Requests that go well, badly, and nowhere, to servers of the test's own. */
 
+#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -559,6 +560,124 @@ test_cancel_from_within_an_answer(void **state UNUSED)
     tear_down(b);
 }
 
+/* Asks for a body that goes to 'file'. */
+static void
+download(struct bench *b, int file)
+{
+    AUTO_FREE url = xasprintf("%s/file", rest_server_url(b->server));
+    static const char *const headers[] = {"X-Auth-Token: secret", NULL};
+    const struct rest_request request = {
+        .method = "GET", .url = url, .headers = headers, .file = &file};
+
+    b->call = rest_send(b->rest, &request, done, b);
+}
+
+static int
+nameless_file(void)
+{
+    char name[] = "/tmp/test_rest.XXXXXX";
+    int fd = mkstemp(name);
+
+    assert_true(fd >= 0);
+    unlink(name);
+    return fd;
+}
+
+static void
+assert_file_is(int fd, const char *text)
+{
+    char found[64];
+    ssize_t n = pread(fd, found, sizeof found - 1, 0);
+
+    assert_true(n >= 0);
+    found[n] = '\0';
+    assert_string_equal(found, text);
+}
+
+static void
+test_body_goes_to_a_file(void **state UNUSED)
+{
+    struct bench *b = set_up_with((struct rest_options){.answer_max = 8});
+    int fd = nameless_file();
+
+    assert_int_equal(write(fd, "what was there before", 21), 21);
+    SCRIPT(b, {.status = 200, .body = "more than an answer has"});
+    download(b, fd);
+    run_until(b, 1);
+    assert_int_equal(b->status, 200);
+    assert_string_equal(b->body, "");
+    assert_file_is(fd, "more than an answer has");
+    close(fd);
+    tear_down(b);
+}
+
+static void
+test_half_a_file_is_fetched_again(void **state UNUSED)
+{
+    struct bench *b = set_up();
+    int fd = nameless_file();
+
+    SCRIPT(b, {.manner = CUT_OFF, .status = 200, .body = "all of it, but"},
+           {.status = 503, .body = "later"}, {.status = 200, .body = "whole"});
+    download(b, fd);
+    run_until(b, 1);
+    assert_int_equal(b->status, 200);
+    assert_file_is(fd, "whole");
+    close(fd);
+    tear_down(b);
+}
+
+static void
+test_refused_file_is_told_why(void **state UNUSED)
+{
+    struct bench *b = set_up();
+    int fd = nameless_file();
+
+    SCRIPT(b, {.status = 404, .body = "no such image"});
+    download(b, fd);
+    run_until(b, 1);
+    assert_int_equal(b->status, 404);
+    assert_string_equal(b->body, "no such image");
+    assert_file_is(fd, "");
+    close(fd);
+    tear_down(b);
+}
+
+static void
+test_file_that_can_not_be_written(void **state UNUSED)
+{
+    struct bench *b = set_up();
+    int fd = open("/dev/null", O_RDONLY);
+
+    download(b, fd);
+    run_until(b, 1);
+    assert_failed(b, "/file': Invalid argument");
+    close(fd);
+    tear_down(b);
+}
+
+static void
+test_download_is_ended_at_once(void **state UNUSED)
+{
+    struct bench *b = set_up_with((struct rest_options){.max_sent = 1});
+    int fd = nameless_file();
+
+    SCRIPT(b, {.manner = HANG});
+    download(b, fd);
+    uv_timer_start(&b->deadline, too_late, DEADLINE_MS, 0);
+    while (rest_server_n_requests(b->server) < 1) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    rest_cancel(b->call);
+    download(b, fd);
+    while (rest_server_n_requests(b->server) < 2) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    close(fd); /* It has one of its own. */
+    assert_int_equal(b->n_done, 0);
+    tear_down(b);
+}
+
 static void
 test_failure_is_told_later(void **state UNUSED)
 {
@@ -680,6 +799,11 @@ main(void)
         cmocka_unit_test(test_closing_before_the_module_is_there),
         cmocka_unit_test(test_closing_from_within_an_answer),
         cmocka_unit_test(test_cancel_from_within_an_answer),
+        cmocka_unit_test(test_body_goes_to_a_file),
+        cmocka_unit_test(test_half_a_file_is_fetched_again),
+        cmocka_unit_test(test_refused_file_is_told_why),
+        cmocka_unit_test(test_file_that_can_not_be_written),
+        cmocka_unit_test(test_download_is_ended_at_once),
         cmocka_unit_test(test_failure_is_told_later),
         cmocka_unit_test(test_no_url),
         cmocka_unit_test(test_no_module),
