@@ -85,7 +85,7 @@ conductor_create(struct rpc_client *client,
         .topic = "conductor",
         .version = "3.0",
     };
-    c->learnt = learnt_create(client, &c->target);
+    c->learnt = learnt_create(client, &c->target, conductor_own_version, c);
     c->queue_tail = &c->queue;
     c->n_refs = 1;
     return c;

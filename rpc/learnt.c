@@ -7,6 +7,7 @@
 
 #include "agent/base/clock.h"
 #include "rpc/failure.h"
+#include "rpc/object_internal.h"
 #include "rpc/object_level.h"
 #include "rpc/utf8.h"
 
@@ -15,8 +16,9 @@
 /* Of classes that we do not know ourselves; more only a hostile peer has. */
 #define N_STRANGERS_MAX 256
 
-/* No conductor is as new as that. */
-#define NEVER_MINOR 999999
+/* What no class of objects has. */
+#define NO_METHOD "drover_asks_for_the_version"
+#define SAYS_NO_METHOD "AttributeError"
 
 /* Who waits until all versions it needs are known. */
 struct ask {
@@ -34,7 +36,10 @@ struct entry {
     char *name;
     bool is_known, is_absent, is_asked;
     struct object_version version;
-    uint64_t at_ms; /* When it was learnt. */
+    bool is_at_least;             /* Perhaps it is newer. */
+    uint64_t at_ms;               /* When it was learnt. */
+    struct object_version wanted; /* No matter how much newer. */
+    struct object_version asked;
     struct ask **asks;
     size_t n_asks, room_asks;
 };
@@ -42,6 +47,8 @@ struct entry {
 struct learnt {
     struct rpc_client *client;
     const struct rpc_target *target;
+    object_version_of *own;
+    void *own_aux;
     struct entry **entries;
     size_t n_entries, room_entries, n_strangers;
     unsigned n_asked;
@@ -49,8 +56,11 @@ struct learnt {
 };
 
 static struct error *want_primitive(void *aux, struct json *primitive);
-static struct error *want(struct ask *, const char *name);
+static struct error *want(struct ask *, const char *name,
+                          struct object_version version);
+static struct entry *add(struct learnt *, const char *name);
 static struct entry *find(const struct learnt *, const char *name);
+static bool is_enough(const struct entry *);
 static void ask_conductor(struct entry *, unsigned timeout_ms);
 static void answered(void *aux, struct json **result, struct error *error);
 static struct error *take_answer(struct entry *, struct error *error);
@@ -59,12 +69,15 @@ static void ask_drop(struct ask *);
 static void free_if_unused(struct learnt *);
 
 struct learnt *
-learnt_create(struct rpc_client *client, const struct rpc_target *target)
+learnt_create(struct rpc_client *client, const struct rpc_target *target,
+              object_version_of *own, void *own_aux)
 {
     struct learnt *learnt = xzalloc(sizeof *learnt);
 
     learnt->client = client;
     learnt->target = target;
+    learnt->own = own;
+    learnt->own_aux = own_aux;
     return learnt;
 }
 
@@ -94,7 +107,7 @@ learnt_ask(struct learnt *learnt, struct json *json, const char *name,
     ask->timeout_ms = timeout_ms;
     ask->done = done;
     ask->aux = aux;
-    ask->error = name ? want(ask, name) : NULL;
+    ask->error = name ? want(ask, name, (struct object_version){0, 0}) : NULL;
     if (!ask->error) {
         ask->error = object_walk(json, false, want_primitive, ask);
     }
@@ -125,34 +138,35 @@ static struct error *
 want_primitive(void *aux, struct json *primitive)
 {
     const char *name = object_primitive_name(primitive);
+    struct object_version version;
 
-    return name ? want(aux, name) : NULL;
+    if (!object_version_parse(json_string_of(primitive, KEY_VERSION), &version,
+                              NULL)) {
+        version = (struct object_version){0, 0};
+    }
+    return name ? want(aux, name, version) : NULL;
 }
 
+/* In the newest of this version, ours, and those that were asked for. */
 static struct error *
-want(struct ask *ask, const char *name)
+want(struct ask *ask, const char *name, struct object_version version)
 {
     struct learnt *learnt = ask->learnt;
     struct entry *entry = find(learnt, name);
 
-    if (entry && entry->is_known && clock_now_ms() < entry->at_ms + LIFE_MS) {
-        return NULL;
+    if (!entry && !object_class_find(name) &&
+        learnt->n_strangers++ >= N_STRANGERS_MAX) {
+        return error_new(ERR_UNSUPPORTED_OBJECT, "Unsupported object type %.*s",
+                         (int)utf8_cut(name, FAILURE_QUOTE_MAX), name);
     }
     if (!entry) {
-        if (!object_class_find(name) &&
-            learnt->n_strangers++ >= N_STRANGERS_MAX) {
-            return error_new(ERR_UNSUPPORTED_OBJECT,
-                             "Unsupported object type %.*s",
-                             (int)utf8_cut(name, FAILURE_QUOTE_MAX), name);
-        }
-        if (learnt->n_entries == learnt->room_entries) {
-            learnt->entries = xgrow(learnt->entries, &learnt->room_entries,
-                                    sizeof *learnt->entries);
-        }
-        entry = xzalloc(sizeof *entry);
-        entry->learnt = learnt;
-        entry->name = xstrdup(name);
-        learnt->entries[learnt->n_entries++] = entry;
+        entry = add(learnt, name);
+    }
+    if (object_version_compare(version, entry->wanted) > 0) {
+        entry->wanted = version;
+    }
+    if (is_enough(entry)) {
+        return NULL;
     }
     if (entry->n_asks && entry->asks[entry->n_asks - 1] == ask) {
         return NULL; /* Met before, in the same tree. */
@@ -170,6 +184,33 @@ want(struct ask *ask, const char *name)
 }
 
 static struct entry *
+add(struct learnt *learnt, const char *name)
+{
+    struct entry *entry = xzalloc(sizeof *entry);
+
+    entry->learnt = learnt;
+    entry->name = xstrdup(name);
+    if (!learnt->own(learnt->own_aux, name, &entry->wanted)) {
+        entry->wanted = (struct object_version){1, 0};
+    }
+    if (learnt->n_entries == learnt->room_entries) {
+        learnt->entries = xgrow(learnt->entries, &learnt->room_entries,
+                                sizeof *learnt->entries);
+    }
+    learnt->entries[learnt->n_entries++] = entry;
+    return entry;
+}
+
+/* Whether what is known of it suffices. */
+static bool
+is_enough(const struct entry *entry)
+{
+    return entry->is_known && clock_now_ms() < entry->at_ms + LIFE_MS &&
+           !(entry->is_at_least &&
+             object_version_compare(entry->version, entry->wanted) < 0);
+}
+
+static struct entry *
 find(const struct learnt *learnt, const char *name)
 {
     for (size_t i = 0; i < learnt->n_entries; i++) {
@@ -184,20 +225,19 @@ static void
 ask_conductor(struct entry *entry, unsigned timeout_ms)
 {
     const struct rpc_options options = {.timeout_ms = timeout_ms};
-    const struct object_class *class = object_class_find(entry->name);
-    struct object_version never = {class ? class->version.major : 1,
-                                   NEVER_MINOR};
     char text[OBJECT_VERSION_SIZE];
     AUTO_JSON context = rpc_context_create();
     AUTO_JSON args = json_object();
     struct json *versions = json_object();
 
     json_set_string(args, "objname", entry->name);
-    json_set_string(args, "objmethod", "obj_name");
+    json_set_string(args, "objmethod", NO_METHOD);
     json_set(args, "object_versions", versions);
-    json_set_string(versions, entry->name, object_version_format(never, text));
+    json_set_string(versions, entry->name,
+                    object_version_format(entry->wanted, text));
     json_set(args, "args", json_array());
     json_set(args, "kwargs", json_object());
+    entry->asked = entry->wanted;
     entry->is_asked = true;
     entry->learnt->n_asked++;
     rpc_call(entry->learnt->client, entry->learnt->target, &options, context,
@@ -215,7 +255,11 @@ answered(void *aux, struct json **result UNUSED, struct error *failure)
         error_free(failure);
     } else {
         AUTO_ERROR error = take_answer(entry, failure);
-        tell_all(entry, error);
+        if (error || is_enough(entry)) {
+            tell_all(entry, error);
+        } else { /* A newer one came meanwhile. */
+            ask_conductor(entry, entry->asks[0]->timeout_ms);
+        }
     }
     learnt->n_asked--;
     free_if_unused(learnt);
@@ -228,12 +272,15 @@ take_answer(struct entry *entry, struct error *failure)
     AUTO_ERROR owned = failure;
     struct object_version version;
 
-    if (error_code(failure) == ERR_UNSUPPORTED_OBJECT) {
-        entry->is_absent = true;
+    entry->is_at_least = str_eq(error_class_name(failure), SAYS_NO_METHOD);
+    entry->is_absent = error_code(failure) == ERR_UNSUPPORTED_OBJECT;
+    if (entry->is_at_least) {
+        entry->version = entry->asked;
+    } else if (entry->is_absent) {
+        entry->version = (struct object_version){0, 0};
     } else if (error_code(failure) == ERR_INCOMPATIBLE_OBJECT &&
                object_version_parse(error_arg(failure, "supported"), &version,
                                     NULL)) {
-        entry->is_absent = false;
         entry->version = version;
     } else {
         struct error *error =

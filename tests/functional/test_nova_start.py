@@ -45,8 +45,7 @@ def said(message):
     """One call, in a word; None for those by which versions are learnt."""
     args = message['args']
     if message['method'] == 'object_class_action_versions':
-        if any(int(version.split('.')[1]) > 500
-               for version in args['object_versions'].values()):
+        if args['objmethod'] == 'drover_asks_for_the_version':
             return None
         attributes = args['kwargs'].get('expected_attrs')
         return '%s.%s%s' % (args['objname'], args['objmethod'],

@@ -94,7 +94,8 @@ requested(void *aux, const struct delivery *delivery)
     }
 }
 
-/* Refuses a version that is newer than its own, as the real one does. */
+/* Refuses a version that is newer than its own, or a method that it has not
+ * got, as the real one does. */
 static bool
 tell_version(struct fake_conductor *fake, const struct envelope *env)
 {
@@ -109,15 +110,22 @@ tell_version(struct fake_conductor *fake, const struct envelope *env)
     }
     bool has_it =
         object_version_parse(json_string_of(fake->versions, name), &has, NULL);
-    if (has_it && wanted.major == has.major && wanted.minor <= has.minor) {
+    bool is_new =
+        !has_it || wanted.major != has.major || wanted.minor > has.minor;
+    bool is_question = str_eq(json_string_of(env->args, "objmethod"),
+                              "drover_asks_for_the_version");
+    if (!is_new && !is_question) {
         return false;
     }
     fake->n_learnt++;
+    fake->n_refused += is_new;
     if (!fake->is_mute) {
-        AUTO_ERROR error = has_it
-                               ? object_incompatible(name, asked, has)
-                               : error_new(ERR_UNSUPPORTED_OBJECT,
-                                           "Unsupported object type %s", name);
+        AUTO_ERROR error =
+            !has_it  ? error_new(ERR_UNSUPPORTED_OBJECT,
+                                 "Unsupported object type %s", name)
+            : is_new ? object_incompatible(name, asked, has)
+                     : error_new_remote("AttributeError", "builtins",
+                                        "no such method");
         reply(fake, env, NULL, error);
     }
     return true;

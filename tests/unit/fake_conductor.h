@@ -15,7 +15,8 @@ struct fake_conductor {
     struct transport *transport;
     struct json *versions; /* What it has: {"Service": "1.22"}. */
     bool is_mute;          /* Nobody learns anything. */
-    unsigned n_learnt;     /* Versions that it was asked for. */
+    unsigned n_learnt;     /* Versions that it was asked for... */
+    unsigned n_refused;    /* ...and had not, which the real one logs. */
     struct envelope *requests[64];
     unsigned n_requests;
 };

@@ -253,6 +253,47 @@ test_a_version_is_learnt_once_for_some_minutes(void **state)
     tear_down(b);
 }
 
+/* A question that it can't answer is an error in its log. */
+static void
+test_a_conductor_is_asked_for_no_more_than_matters(void **state)
+{
+    struct bench *b = set_up("{'Service':'1.22','Flavor':'1.5'}");
+
+    (void)state;
+    get_service(b);
+    assert_int_equal(b->fake.n_learnt, 1);
+    backport(b, OBJECT("Flavor", "1.2", "{}"));
+    assert_int_equal(b->fake.n_learnt, 2);
+    backport(b, OBJECT("Flavor", "1.4", "{}"));
+    backport(b, OBJECT("Flavor", "1.3", "{}"));
+    assert_int_equal(b->fake.n_learnt, 3);
+    assert_int_equal(b->fake.n_refused, 0);
+    assert_int_equal(b->fake.n_requests, 4);
+    backport(b, OBJECT("Flavor", "1.6", "{}"));
+    backport(b, OBJECT("Flavor", "1.7", "{}"));
+    assert_int_equal(b->fake.n_refused, 1);
+    assert_int_equal(b->fake.n_requests, 4);
+    tear_down(b);
+}
+
+/* While it is asked for one. */
+static void
+test_a_newer_version_is_asked_for_next(void **state)
+{
+    struct bench *b = set_up("{'Flavor':'1.5'}");
+    AUTO_JSON old = fake_conductor_json(OBJECT("Flavor", "1.3", "{}"));
+    AUTO_JSON new = fake_conductor_json(OBJECT("Flavor", "1.5", "{}"));
+
+    (void)state;
+    conductor_backport(b->conductor, NULL, old, TIMEOUT_MS, conducted, b);
+    conductor_backport(b->conductor, NULL, new, TIMEOUT_MS, conducted, b);
+    memory_bus_deliver_all(b->bus);
+    assert_int_equal(b->fake.n_learnt, 2);
+    assert_int_equal(b->fake.n_refused, 0);
+    assert_int_equal(b->fake.n_requests, 2);
+    tear_down(b);
+}
+
 static void
 test_what_the_conductor_refuses_is_learnt_again(void **state)
 {
@@ -673,6 +714,8 @@ main(void)
         cmocka_unit_test(test_a_result_of_null_is_a_result),
         cmocka_unit_test(test_a_failure_keeps_its_class),
         cmocka_unit_test(test_a_version_is_learnt_once_for_some_minutes),
+        cmocka_unit_test(test_a_conductor_is_asked_for_no_more_than_matters),
+        cmocka_unit_test(test_a_newer_version_is_asked_for_next),
         cmocka_unit_test(test_what_the_conductor_refuses_is_learnt_again),
         cmocka_unit_test(test_a_method_changes_its_object),
         cmocka_unit_test(test_a_failed_method_leaves_its_object_alone),
