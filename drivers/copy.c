@@ -339,7 +339,11 @@ start_server(const struct copy_request *request, const char *export, int fd,
                             "--shared=1",      "--format=raw",
                             "--discard=unmap", "--detect-zeroes=unmap",
                             "--export-name",   export};
-    struct process_options options = {argv, ERR_STORAGE, &fd, true};
+    struct process_options options = {.argv = argv,
+                                      .code = ERR_STORAGE,
+                                      .fds = &fd,
+                                      .n_fds = 1,
+                                      .is_socket = true};
     size_t n = 8;
 
     if (object) {

@@ -65,7 +65,8 @@ create_qcow2(int fd, const struct disk_image *image)
         .argv = argv,
         .timeout_ms = QEMU_IMG_TIMEOUT_MS,
         .code = ERR_STORAGE,
-        .fd = &fd,
+        .fds = &fd,
+        .n_fds = 1,
     };
     size_t n = 5;
 

@@ -49,8 +49,11 @@ code_of(const struct command *command)
 struct error *
 command_run(const struct command *command, struct command_result *ret)
 {
-    struct process_options options = {
-        .argv = command->argv, .code = code_of(command), .fd = command->fd};
+    struct process_options options = {.argv = command->argv,
+                                      .code = code_of(command),
+                                      .fds = command->fds,
+                                      .n_fds = command->n_fds,
+                                      .limits = command->limits};
     CLEANUP(process_free_at) struct process *process = NULL;
     struct error *error = process_start(&options, &process);
     int status = 0;

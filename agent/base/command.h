@@ -19,7 +19,9 @@ struct command {
     unsigned timeout_ms;     /* 0: no limit. */
     size_t output_max;       /* Bytes kept of each channel; 0: 64 KiB. */
     enum error_code code;    /* Of errors; ERR_NONE: ERR_INTERNAL. */
-    const int *fd;           /* Its PROCESS_FD, and still ours; null: none. */
+    const int *fds;          /* From its PROCESS_FD on, and still ours. */
+    size_t n_fds;            /* At most PROCESS_FDS_MAX. */
+    struct process_limits limits;
     const atomic_bool *stop; /* Looked at while waiting; null: no one stops. */
     /* Is given all of its standard output, as it comes; null: no one. */
     void (*hear)(void *aux, const char *text, size_t size);

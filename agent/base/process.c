@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +35,9 @@ static char **make_environment(char *listen_fds, char *listen_pid);
 static bool open_channels(struct process *process, struct start *start);
 static pid_t spawn(struct start *start);
 static void be_child(struct start *start);
+static bool give_fds(const struct process_options *options);
+static bool set_limits(const struct process_limits *limits);
+static bool set_limit(int resource, rlim_t limit);
 static void write_number(char *to, unsigned number);
 
 struct error *
@@ -203,7 +207,6 @@ static void
 be_child(struct start *start)
 {
     const struct process_options *options = start->options;
-    const int *fd = options->fd;
     struct sigaction usual = {.sa_handler = SIG_DFL};
     sigset_t none;
 
@@ -215,8 +218,7 @@ be_child(struct start *start)
     sigaction(SIGPIPE, &usual, NULL);
     if (setpgid(0, 0) || dup2(start->channels[0], 0) < 0 ||
         dup2(start->channels[1], 1) < 0 || dup2(start->channels[2], 2) < 0 ||
-        (fd && *fd == PROCESS_FD && fcntl(PROCESS_FD, F_SETFD, 0)) ||
-        (fd && dup2(*fd, PROCESS_FD) < 0)) {
+        !give_fds(options) || !set_limits(&options->limits)) {
         start->error = errno;
         return;
     }
@@ -225,6 +227,48 @@ be_child(struct start *start)
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(start->path, (char *const *)options->argv, start->environment);
     start->error = errno;
+}
+
+/* Out of each other's way first: one may be where another is to be. */
+static bool
+give_fds(const struct process_options *options)
+{
+    int moved[PROCESS_FDS_MAX] = {-1, -1};
+
+    for (size_t i = 0; i < options->n_fds; i++) {
+        moved[i] = fcntl(options->fds[i], F_DUPFD_CLOEXEC,
+                         PROCESS_FD + PROCESS_FDS_MAX);
+        if (moved[i] < 0) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < options->n_fds; i++) {
+        if (dup2(moved[i], PROCESS_FD + (int)i) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+set_limits(const struct process_limits *limits)
+{
+    struct sigaction ignored = {.sa_handler = SIG_IGN};
+
+    /* What is too long is told to it by errno, and by it in words. */
+    return (!limits->memory || set_limit(RLIMIT_AS, (rlim_t)limits->memory)) &&
+           (!limits->cpu_s || set_limit(RLIMIT_CPU, limits->cpu_s)) &&
+           (!limits->file_size ||
+            (!sigaction(SIGXFSZ, &ignored, NULL) &&
+             set_limit(RLIMIT_FSIZE, (rlim_t)limits->file_size)));
+}
+
+static bool
+set_limit(int resource, rlim_t limit)
+{
+    struct rlimit limits = {limit, limit};
+
+    return !setrlimit(resource, &limits);
 }
 
 /* Into room for ten digits, which it fills. */

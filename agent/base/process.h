@@ -19,19 +19,32 @@
  * into an error: there may be passwords among them. */
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "agent/base/error.h"
 
-/* Where the program finds the descriptor that it is given. */
+/* Where the program finds the first descriptor that it is given; the next ones
+ * follow it. */
 #define PROCESS_FD 3
+#define PROCESS_FDS_MAX 2
+
+/* What the kernel lets the program have (setrlimit(2)); 0: as we have it. */
+struct process_limits {
+    int64_t memory;    /* Bytes of address space. */
+    int64_t file_size; /* Bytes that a file of its may be made long; writing on
+                        * fails, but does not end it. */
+    unsigned cpu_s;
+};
 
 struct process_options {
     const char *const *argv; /* Ends with null; the first is the program. */
     enum error_code code;    /* Of errors. */
-    const int *fd;           /* Given to it, and still ours; null: none. */
-    bool is_socket; /* Which listens: the program is told so, as systemd does
-                     * (sd_listen_fds(3)). */
+    const int *fds;          /* Given to it, and still ours. */
+    size_t n_fds;            /* At most PROCESS_FDS_MAX. */
+    bool is_socket; /* The first one, which listens: the program is told so, as
+                     * systemd does (sd_listen_fds(3)). */
+    struct process_limits limits;
 };
 
 /* To read and not to change. */

@@ -236,7 +236,7 @@ test_descriptor_is_lent(void **state UNUSED)
 
     assert_return_code(pipe2(ends, O_CLOEXEC), 0);
     struct command command = {
-        .argv = argv, .timeout_ms = LONG_MS, .fd = &ends[1]};
+        .argv = argv, .timeout_ms = LONG_MS, .fds = &ends[1], .n_fds = 1};
     assert_null(command_run_checked(&command, NULL));
     close(ends[1]);
     assert_int_equal(read(ends[0], text, sizeof text - 1), 8);
@@ -290,7 +290,7 @@ test_it_does_not_outlive_us(void **state UNUSED)
     assert_return_code(pipe2(ends, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        struct command command = {.argv = argv, .fd = &ends[1]};
+        struct command command = {.argv = argv, .fds = &ends[1], .n_fds = 1};
         _exit(command_run_checked(&command, NULL) != NULL);
     }
     close(ends[1]);

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,7 +29,11 @@ static struct process *
 start(const char *script, int fd, bool is_socket)
 {
     const char *argv[] = {"sh", "-c", script, NULL};
-    struct process_options options = {argv, ERR_STORAGE, &fd, is_socket};
+    struct process_options options = {.argv = argv,
+                                      .code = ERR_STORAGE,
+                                      .fds = &fd,
+                                      .n_fds = 1,
+                                      .is_socket = is_socket};
     struct process *process = NULL;
 
     assert_null(process_start(&options, &process));
@@ -83,6 +88,101 @@ it_has_its_descriptor(void **state UNUSED)
     close(ends[1]);
 }
 
+/* Whatever their numbers are here. */
+static void
+it_has_both_its_descriptors(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c", "echo one >&3; echo two >&4", NULL};
+    char texts[2][8] = {"", ""};
+    int pipes[2][2];
+
+    for (int order = 0; order < 2; order++) {
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pipe2(pipes[i], O_CLOEXEC), 0);
+        }
+        int fds[] = {pipes[order][1], pipes[!order][1]};
+        struct process_options options = {.argv = argv,
+                                          .code = ERR_STORAGE,
+                                          .fds = fds,
+                                          .n_fds = N_ELEMENTS(fds)};
+        struct process *process = NULL;
+        assert_null(process_start(&options, &process));
+        assert_ends_well(process);
+        assert_int_equal(read(pipes[order][0], texts[0], 8), 4);
+        assert_int_equal(read(pipes[!order][0], texts[1], 8), 4);
+        assert_string_equal(texts[0], "one\n");
+        assert_string_equal(texts[1], "two\n");
+        for (int i = 0; i < 4; i++) {
+            close(pipes[i / 2][i % 2]);
+        }
+    }
+}
+
+/* With the numbers that they are to have, exchanged. */
+static void
+descriptors_do_not_take_each_others_place(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c", "echo one >&3; echo two >&4", NULL};
+    char text[8] = "";
+
+    pid_t pid = fork();
+    if (pid == 0) {
+        int one[2], two[2], fds[] = {PROCESS_FD + 1, PROCESS_FD};
+        struct process_options options = {.argv = argv,
+                                          .code = ERR_STORAGE,
+                                          .fds = fds,
+                                          .n_fds = N_ELEMENTS(fds)};
+        struct process *process = NULL;
+
+        if (pipe2(one, O_CLOEXEC) || pipe2(two, O_CLOEXEC)) {
+            _exit(1);
+        }
+        int from_one = fcntl(one[0], F_DUPFD_CLOEXEC, 20);
+        int from_two = fcntl(two[0], F_DUPFD_CLOEXEC, 20);
+        int to_one = fcntl(one[1], F_DUPFD_CLOEXEC, 20);
+        int to_two = fcntl(two[1], F_DUPFD_CLOEXEC, 20);
+        if (dup3(to_one, fds[0], O_CLOEXEC) < 0 ||
+            dup3(to_two, fds[1], O_CLOEXEC) < 0 ||
+            process_start(&options, &process) || process_wait(process)) {
+            _exit(2);
+        }
+        bool is_right =
+            read(from_one, text, sizeof text) == 4 && text[0] == 'o' &&
+            read(from_two, text, sizeof text) == 4 && text[0] == 't';
+        _exit(is_right ? 0 : 3);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void
+it_is_held_to_its_limits(void **state UNUSED)
+{
+    const char *argv[] = {"sh", "-c",
+                          "test $(ulimit -v) = 4194304 && "
+                          "test $(ulimit -t) = 7 && "
+                          "test $(ulimit -f) = 2 && "
+                          "! head -c 2000 /dev/zero >&3",
+                          NULL};
+    FILE *file = tmpfile();
+    int fd = fileno(file);
+    struct process_options options = {
+        .argv = argv,
+        .code = ERR_STORAGE,
+        .fds = &fd,
+        .n_fds = 1,
+        .limits = {INT64_C(4) << 30, 1024, 7},
+    };
+    struct process *process = NULL;
+
+    assert_null(process_start(&options, &process));
+    assert_ends_well(process);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    assert_int_equal(ftell(file), 1024);
+    fclose(file);
+}
+
 static void
 it_is_told_of_a_socket_as_systemd_does(void **state UNUSED)
 {
@@ -135,6 +235,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(program_that_is_not_there_can_not_be_started),
         cmocka_unit_test(it_has_its_descriptor),
+        cmocka_unit_test(it_has_both_its_descriptors),
+        cmocka_unit_test(descriptors_do_not_take_each_others_place),
+        cmocka_unit_test(it_is_held_to_its_limits),
         cmocka_unit_test(it_is_told_of_a_socket_as_systemd_does),
         cmocka_unit_test(it_does_not_outlive_us),
         cmocka_unit_test(one_that_is_forgotten_is_ended),
