@@ -18,9 +18,9 @@ lab_packages="bindfs busybox-static cpio iproute2 iputils-ping kmod
     libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu nftables procps
     python3 qemu-system-x86 qemu-utils rabbitmq-server sqlite3 uidmap
     uuid-runtime xz-utils"
-check_packages="clang-format mandoc python3-amqp python3-nova
-    python3-oslo.messaging python3-prometheus-client python3-pytest
-    valgrind"
+check_packages="clang-format mandoc openssh-client openssh-sftp-server
+    python3-amqp python3-nova python3-oslo.messaging
+    python3-prometheus-client python3-pytest valgrind"
 
 usage() {
     sed -n '2,7s/^# \{0,1\}//p' "$0"

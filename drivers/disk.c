@@ -22,7 +22,6 @@ LOG_MODULE(disk);
 /* Deeper than any instance directory; bounds the descriptors in use. */
 #define DEPTH_MAX 32
 
-#define IMAGE_CACHE "_base"
 #define DISK_INFO "disk.info"
 
 static struct error *open_parent(const struct disk_store *, const char *path,
@@ -360,10 +359,9 @@ find_backing(const struct disk_store *store, const struct prepare_disk *disk,
         *ret = NULL;
         return NULL;
     }
-    AUTO_FREE path =
-        strchr(given, '/')
-            ? xstrdup(given)
-            : xasprintf("%s/" IMAGE_CACHE "/%s", store->roots.paths[0], given);
+    AUTO_FREE path = strchr(given, '/')
+                         ? xstrdup(given)
+                         : disk_path_of_image(&store->roots, given);
     AUTO_ERROR refused = open_parent(store, path, &dir, &name);
     if (error_code(refused) == ERR_INVALID) {
         return error_wrap(steal(&refused), "backing file of '%s'", disk->path);

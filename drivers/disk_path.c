@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As Nova calls it. */
+#define IMAGE_CACHE "_base"
+
 static char *without_end_slash(const char *path);
 static bool is_below(const char *path, const char *root, const char **ret_rest);
 static struct error *check_components(const char *path);
@@ -72,6 +75,13 @@ disk_path_resolve(const struct disk_roots *roots, const char *path,
     *ret_root = root;
     *ret_rest = rest;
     return NULL;
+}
+
+char *
+disk_path_of_image(const struct disk_roots *roots, const char *name)
+{
+    return xasprintf("%s/" IMAGE_CACHE "%s%s", roots->paths[0], name ? "/" : "",
+                     name ? name : "");
 }
 
 struct error *

@@ -35,6 +35,10 @@ struct error *disk_path_resolve(const struct disk_roots *roots,
                                 const char **ret_root,
                                 const char **ret_rest) WARN_UNUSED;
 
+/* Where the image cache has, or would have, the file 'name' (null: the cache
+ * itself); the caller's. */
+char *disk_path_of_image(const struct disk_roots *roots, const char *name);
+
 /* ERR_INVALID unless 'name' is the name of a file and no more: not empty, no
  * slash, not "." or "..". */
 struct error *disk_name_check(const char *name) WARN_UNUSED;

@@ -289,6 +289,23 @@ void copy_request_free(struct copy_request *request);
 CLEANUP_FUNC(struct copy_request, copy_request_free)
 struct copy_request *copy_request_copy(const struct copy_request *r);
 
+/* An image that disks are based on: a file of the image cache, which is the
+ * directory "_base" of instances_path. */
+struct image_request {
+    char *name; /* In the cache, without a directory. */
+    /* image_keep(): what image_create() opened, and what was written there, as
+     * Glance calls it: "raw", "iso", "ami", "ari", "aki", "qcow2", "vdi",
+     * "vhd", "vhdx", "vmdk". image_copy(): "raw" or "qcow2". */
+    int fd;
+    char *format;
+    bool is_made_raw;    /* image_keep(): whatever it is. */
+    int64_t virtual_max; /* Bytes; a larger disk is refused.  0: any. */
+    char *host;          /* image_copy(): from where. */
+};
+void image_request_free(struct image_request *request); /* Not 'fd'. */
+CLEANUP_FUNC(struct image_request, image_request_free)
+struct image_request *image_request_copy(const struct image_request *r);
+
 enum job_type {
     JOB_NONE,
     JOB_BOUNDED,

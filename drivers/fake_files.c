@@ -8,9 +8,6 @@
 
 #include "drivers/disk_image.h"
 
-/* Where images that disks are based on are kept. */
-#define IMAGE_CACHE "_base"
-
 static struct error *enter_probe(struct fake *, enum fake_op,
                                  const char *directory, const char *name,
                                  char **ret_path);
@@ -270,10 +267,9 @@ check_disk(struct fake *fake, const struct prepare_request *request,
     if (error || !given) {
         return error;
     }
-    AUTO_FREE backing =
-        strchr(given, '/')
-            ? xstrdup(given)
-            : xasprintf("%s/" IMAGE_CACHE "/%s", fake->roots.paths[0], given);
+    AUTO_FREE backing = strchr(given, '/')
+                            ? xstrdup(given)
+                            : disk_path_of_image(&fake->roots, given);
     error = disk_path_resolve(&fake->roots, backing, false, &root, &rest);
     if (error) {
         return error_wrap(error, "backing file of '%s'", disk->path);

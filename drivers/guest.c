@@ -239,6 +239,28 @@ copy_request_copy(const struct copy_request *r)
     return copy;
 }
 
+void
+image_request_free(struct image_request *request)
+{
+    if (request) {
+        free(request->name);
+        free(request->format);
+        free(request->host);
+        free(request);
+    }
+}
+
+struct image_request *
+image_request_copy(const struct image_request *r)
+{
+    struct image_request *copy = xmemdup(r, sizeof *r);
+
+    copy->name = xstrdup_null(r->name);
+    copy->format = xstrdup_null(r->format);
+    copy->host = xstrdup_null(r->host);
+    return copy;
+}
+
 static void
 files_free(struct guest_file *files, size_t n)
 {

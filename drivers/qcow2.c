@@ -2,7 +2,6 @@
 
 #include "drivers/qcow2.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,10 @@
 #define VERSION_AT 4
 #define BACKING_OFFSET_AT 8
 #define BACKING_SIZE_AT 16
+#define VIRTUAL_SIZE_AT 24
+#define CRYPT_METHOD_AT 32
+#define INCOMPATIBLE_LOW_AT 76
+#define INCOMPATIBLE_DATA_FILE (1u << 2)
 #define HEADER_SIZE_AT 100
 #define V2_HEADER_SIZE 72
 #define V3_HEADER_MIN 104
@@ -21,6 +24,7 @@
 static struct error *check_name(const char *name, const char *path);
 static char *find_format(const uint8_t *data, size_t size);
 static uint32_t number_at(const uint8_t *data, size_t at);
+static uint64_t long_at(const uint8_t *data, size_t at);
 
 struct error *
 qcow2_backing(const void *data_, size_t size, const char *path,
@@ -31,8 +35,7 @@ qcow2_backing(const void *data_, size_t size, const char *path,
     if (size < V2_HEADER_SIZE || number_at(data, 0) != MAGIC) {
         return error_new(ERR_VALUE, "'%s' is no qcow2 image", path);
     }
-    uint64_t offset = (uint64_t)number_at(data, BACKING_OFFSET_AT) << 32 |
-                      number_at(data, BACKING_OFFSET_AT + 4);
+    uint64_t offset = long_at(data, BACKING_OFFSET_AT);
     uint32_t n = number_at(data, BACKING_SIZE_AT);
 
     if (offset == 0) {
@@ -52,6 +55,27 @@ qcow2_backing(const void *data_, size_t size, const char *path,
                        ? xstrdup(name)
                        : xasprintf("%.*s/%s", (int)(slash - path), path, name);
     *ret_format = find_format(data, offset);
+    return NULL;
+}
+
+struct error *
+qcow2_look(const void *data_, size_t size, const char *path,
+           struct qcow2_facts *ret)
+{
+    const uint8_t *data = data_;
+    uint32_t version = size >= V2_HEADER_SIZE ? number_at(data, VERSION_AT) : 0;
+    bool is_v3 = version == 3 && size >= V3_HEADER_MIN;
+
+    if ((version != 2 && !is_v3) || number_at(data, 0) != MAGIC) {
+        return error_new(ERR_VALUE, "'%s' is no qcow2 image", path);
+    }
+    *ret = (struct qcow2_facts){
+        .virtual_size = long_at(data, VIRTUAL_SIZE_AT),
+        .has_backing = long_at(data, BACKING_OFFSET_AT) != 0,
+        .has_data_file = is_v3 && (number_at(data, INCOMPATIBLE_LOW_AT) &
+                                   INCOMPATIBLE_DATA_FILE),
+        .is_encrypted = number_at(data, CRYPT_METHOD_AT) != 0,
+    };
     return NULL;
 }
 
@@ -100,4 +124,10 @@ number_at(const uint8_t *data, size_t at)
 {
     return (uint32_t)data[at] << 24 | (uint32_t)data[at + 1] << 16 |
            (uint32_t)data[at + 2] << 8 | data[at + 3];
+}
+
+static uint64_t
+long_at(const uint8_t *data, size_t at)
+{
+    return (uint64_t)number_at(data, at) << 32 | number_at(data, at + 4);
 }

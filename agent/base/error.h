@@ -182,6 +182,8 @@
                "Image %(image_id)s could not be found.")                       \
     ERROR_CODE(IMAGE_NOT_AUTHORIZED, "ImageNotAuthorized", ERROR_NOVA, 500,    \
                "Not authorized for image %(image_id)s.")                       \
+    ERROR_CODE(IMAGE_UNACCEPTABLE, "ImageUnacceptable", ERROR_NOVA, 400,       \
+               "Image %(image_id)s is unacceptable: %(reason)s")               \
     ERROR_CODE(REMOTE, NULL, NULL, 0, NULL) /* A peer's: class of its own. */
 
 enum error_code {
