@@ -61,7 +61,11 @@ LOG_MODULE(driver);
     ENTRY(copy_stop)             \
     ENTRY(copy)                  \
     ENTRY(copy_abort)            \
-    ENTRY(copy_progress)
+    ENTRY(copy_progress)         \
+    ENTRY(image_exists)          \
+    ENTRY(image_create)          \
+    ENTRY(image_keep)            \
+    ENTRY(image_copy)
 
 struct event_call {
     struct completion completion;

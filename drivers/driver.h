@@ -548,6 +548,29 @@ struct driver_ops {
     struct error *(*copy_progress)(void *state, const char *uuid,
                                    unsigned *ret);
 
+    /* The image cache, which gives no name to what is not whole, replaces no
+     * file and follows no symbolic link (ERR_INVALID).  All any time. */
+
+    /* True if there is a file of that name. */
+    struct error *(*image_exists)(void *state, const char *name, bool *ret);
+    /* Opens a file without a name, to read and write, that image_keep() can
+     * give this one; closing it is all that is to be done to give up.  The
+     * cache is made if need be. */
+    struct error *(*image_create)(void *state, const char *name, int *ret_fd);
+    /* Looks at what was written there, makes it raw if it is to be, and gives
+     * it its name.  ERR_IMAGE_UNACCEPTABLE, with the name as "image_id", unless
+     * it is of the format that it is said to be and of no other, stands alone,
+     * is not encrypted and not too large.  If there is a file of that name by
+     * now, that is as good.  It has a thread to itself. */
+    struct error *(*image_keep)(void *state,
+                                const struct image_request *request);
+    /* Copies the file of the same name from another host's cache, of the same
+     * path, with scp(1).  It must be of the format that is named, and stand
+     * alone.  ERR_INVALID_HOSTNAME; ERR_STORAGE: it can't be had from there.
+     * It has a thread to itself. */
+    struct error *(*image_copy)(void *state,
+                                const struct image_request *request);
+
     /* Steering of the fake from droverctl ("fail migrate MIGRATION"...);
      * 'text' is a verb and words.  Null: not a fake. */
     struct error *(*steer)(void *state, const char *text, char **ret);
@@ -573,7 +596,8 @@ driver_load(struct completion_queue *q, const char *directory, const char *name,
 void driver_cancel(struct driver *driver);
 
 /* Waits for the calls under way, but not for migrations of which the
- * hypervisor takes care: their threads are left behind at exit.  After it no
+ * hypervisor takes care, nor for what else has a thread to itself: those are
+ * left behind at exit.  After it no
  * 'done' and no 'on_event' is called any more, also of calls that have ended:
  * their results are freed, and every 'aux' stays its owner's.  Completions
  * that are on their way when it returns need the queue to run, or be closed,
@@ -584,8 +608,8 @@ const char *driver_name(const struct driver *driver);
 bool driver_is_connected(struct driver *driver);
 bool driver_can_steer(const struct driver *driver);
 
-/* The front.  'error' is the callee's to free; results too, and null after an
- * error. */
+/* The front.  'error' is the callee's to free; results too, and null (a
+ * descriptor: -1) after an error. */
 typedef void driver_done(void *aux, struct error *error);
 typedef void driver_host_done(void *aux, struct error *error,
                               struct host_info *host);
@@ -600,6 +624,7 @@ typedef void driver_counters_done(void *aux, struct error *error,
                                   struct guest_counters *counters);
 typedef void driver_list_done(void *aux, struct error *error,
                               struct guest_list *list);
+typedef void driver_fd_done(void *aux, struct error *error, int fd);
 typedef void driver_bool_done(void *aux, struct error *error, bool answer);
 typedef void driver_presence_done(void *aux, struct error *error,
                                   enum guest_presence presence);
@@ -700,6 +725,17 @@ void driver_copy_abort(struct driver *, const char *uuid, driver_done *done,
                        void *aux);
 void driver_copy_progress(struct driver *, const char *uuid,
                           driver_number_done *done, void *aux);
+void driver_image_exists(struct driver *, const char *name,
+                         driver_bool_done *done, void *aux);
+/* The descriptor is the callee's to close; it is closed if the driver ended. */
+void driver_image_create(struct driver *, const char *name,
+                         driver_fd_done *done, void *aux);
+/* Both copy the request; of 'fd' they have a descriptor of their own, so that
+ * the caller's may be closed at once. */
+void driver_image_keep(struct driver *, const struct image_request *request,
+                       driver_done *done, void *aux);
+void driver_image_copy(struct driver *, const struct image_request *request,
+                       driver_done *done, void *aux);
 void driver_steer(struct driver *, const char *text, driver_text_done *done,
                   void *aux);
 

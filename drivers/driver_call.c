@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void call_run(void *aux);
 static void call_done(void *aux);
@@ -20,6 +21,7 @@ driver_call_create(struct driver *driver, void (*run)(struct driver_call *),
     call->run = run;
     call->deliver = deliver;
     call->aux = aux;
+    call->ret_fd = -1;
     uv_mutex_lock(&driver->mutex);
     driver->n_holders++;
     uv_mutex_unlock(&driver->mutex);
@@ -100,6 +102,14 @@ texts_free(char **texts)
     free(texts);
 }
 
+static void
+close_fd(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 void
 driver_call_free(struct driver_call *call)
 {
@@ -110,11 +120,16 @@ driver_call_free(struct driver_call *call)
     migrate_request_free(call->migrate);
     at_rest_request_free(call->rest);
     copy_request_free(call->copy);
+    if (call->image) {
+        close_fd(call->image->fd);
+    }
+    image_request_free(call->image);
     error_free(call->error);
     host_info_free(call->ret_host);
     host_resources_free(call->ret_resources);
     texts_free(call->texts[0]);
     texts_free(call->texts[1]);
+    close_fd(call->ret_fd);
     free(call->ret_text);
     guest_free(call->ret_guest);
     guest_rest_free(call->ret_rest);

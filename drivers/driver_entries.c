@@ -2,6 +2,8 @@
 
 #include "drivers/driver.h"
 
+#include <fcntl.h>
+
 #include "drivers/driver_internal.h"
 
 /* How each kind of result reaches its caller. */
@@ -52,6 +54,17 @@ static void
 deliver_counters(struct driver_call *c)
 {
     c->done.counters(c->aux, steal(&c->error), steal(&c->ret_counters));
+}
+
+/* Nobody's any more, whoever was told. */
+static void
+deliver_fd(struct driver_call *c)
+{
+    struct error *error = steal(&c->error);
+    int fd = error ? -1 : c->ret_fd;
+
+    c->ret_fd = -1;
+    c->done.fd(c->aux, error, fd);
 }
 
 static void
@@ -138,6 +151,10 @@ RUN(copy_stop, c->text)
 RUN(copy, c->copy)
 RUN(copy_abort, c->text)
 RUN(copy_progress, c->text, &c->ret_number)
+RUN(image_exists, c->text, &c->ret_answer)
+RUN(image_create, c->text, &c->ret_fd)
+RUN(image_keep, c->image)
+RUN(image_copy, c->image)
 RUN(steer, c->text, &c->ret_text)
 #undef RUN
 
@@ -523,6 +540,58 @@ driver_dirty_rate_get(struct driver *driver, const char *uuid,
     c->done.dirty_rate = done;
     c->text = xstrdup(uuid);
     driver_call_submit(c);
+}
+
+void
+driver_image_exists(struct driver *driver, const char *name,
+                    driver_bool_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_image_exists, deliver_answer, aux);
+
+    c->done.answer = done;
+    c->text = xstrdup(name);
+    driver_call_submit(c);
+}
+
+void
+driver_image_create(struct driver *driver, const char *name,
+                    driver_fd_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_image_create, deliver_fd, aux);
+
+    c->done.fd = done;
+    c->text = xstrdup(name);
+    driver_call_submit(c);
+}
+
+/* Who is told by driver_cancel() closes the descriptor while the worker still
+ * has it.  Without one there is none to look at, which the worker finds. */
+void
+driver_image_keep(struct driver *driver, const struct image_request *request,
+                  driver_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_image_keep, deliver_plain, aux);
+
+    c->done.plain = done;
+    c->image = image_request_copy(request);
+    c->image->fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 0);
+    driver_call_submit_alone(c);
+}
+
+void
+driver_image_copy(struct driver *driver, const struct image_request *request,
+                  driver_done *done, void *aux)
+{
+    struct driver_call *c =
+        driver_call_create(driver, run_image_copy, deliver_plain, aux);
+
+    c->done.plain = done;
+    c->image = image_request_copy(request);
+    c->image->fd = -1;
+    driver_call_submit_alone(c);
 }
 
 void

@@ -48,6 +48,7 @@ struct driver_call {
         driver_rest_done *rest;
         driver_list_done *list;
         driver_counters_done *counters;
+        driver_fd_done *fd;
         driver_bool_done *answer;
         driver_presence_done *presence;
         driver_job_done *job;
@@ -62,6 +63,7 @@ struct driver_call {
     struct migrate_request *migrate;
     struct at_rest_request *rest;
     struct copy_request *copy;
+    struct image_request *image; /* Its descriptor is the call's, or -1. */
     struct host_resources_request resources;
     char **texts[2]; /* What that one borrows. */
     unsigned number;
@@ -76,6 +78,7 @@ struct driver_call {
     struct guest_rest *ret_rest;
     struct guest_list *ret_list;
     struct guest_counters *ret_counters;
+    int ret_fd; /* -1: none. */
     bool ret_answer;
     enum guest_presence ret_presence;
     struct job_stats ret_job;

@@ -554,5 +554,9 @@ const struct driver_ops drover_driver = {
     .copy = fake_copy,
     .copy_abort = fake_copy_abort,
     .copy_progress = fake_copy_progress,
+    .image_exists = fake_image_exists,
+    .image_create = fake_image_create,
+    .image_keep = fake_image_keep,
+    .image_copy = fake_image_copy,
     .steer = fake_steer,
 };

@@ -13,7 +13,8 @@
  *   .down/HOST            its hypervisor can't be reached
  *   .born/UUID            a guest that was made once, not to be made again
  *   .incoming.HOST/UUID   a guest on its way to HOST
- *   .files.HOST/PATH      a directory, disk, probe file or saved state
+ *   .files.HOST/PATH      a directory, disk, image, probe file or saved
+ *                         state
  *   .served.HOST/UUID     a file of that guest that may be written to
  *   .shared               files of one host are seen by all
  *
@@ -76,6 +77,10 @@
     FAKE_OP(copy)                  \
     FAKE_OP(copy_abort)            \
     FAKE_OP(copy_progress)         \
+    FAKE_OP(image_exists)          \
+    FAKE_OP(image_create)          \
+    FAKE_OP(image_keep)            \
+    FAKE_OP(image_copy)            \
     FAKE_OP(transfer)
 
 /* What each host has. */
@@ -252,6 +257,12 @@ struct error *fake_copy(void *state, const struct copy_request *request);
 struct error *fake_copy_abort(void *state, const char *uuid);
 struct error *fake_copy_progress(void *state, const char *uuid, unsigned *ret);
 void fake_copies_free(struct fake *fake);
+
+/* fake_images.c: entries again. */
+struct error *fake_image_exists(void *state, const char *name, bool *ret);
+struct error *fake_image_create(void *state, const char *name, int *ret_fd);
+struct error *fake_image_keep(void *state, const struct image_request *request);
+struct error *fake_image_copy(void *state, const struct image_request *request);
 
 /* fake_steer.c */
 struct error *fake_steer(void *state, const char *text, char **ret);

@@ -4,6 +4,7 @@
 
 #include "drivers/copy.h"
 #include "drivers/disk.h"
+#include "drivers/image_cache.h"
 
 /* The libvirt driver: real guests.  See libvirt_internal.h for its parts. */
 
@@ -111,6 +112,38 @@ libvirt_unprepare(void *state_, const struct prepare_request *request)
     return disk_unprepare(state->store, request);
 }
 
+static struct error *
+libvirt_image_exists(void *state_, const char *name, bool *ret)
+{
+    const struct libvirt *state = state_;
+
+    return image_cache_exists(state->store, name, ret);
+}
+
+static struct error *
+libvirt_image_create(void *state_, const char *name, int *ret_fd)
+{
+    const struct libvirt *state = state_;
+
+    return image_cache_create(state->store, name, ret_fd);
+}
+
+static struct error *
+libvirt_image_keep(void *state_, const struct image_request *request)
+{
+    const struct libvirt *state = state_;
+
+    return image_cache_keep(state->store, request);
+}
+
+static struct error *
+libvirt_image_copy(void *state_, const struct image_request *request)
+{
+    const struct libvirt *state = state_;
+
+    return image_cache_copy(state->store, request);
+}
+
 const struct driver_ops drover_driver = {
     .abi = DRIVER_ABI,
     .name = "libvirt",
@@ -161,4 +194,8 @@ const struct driver_ops drover_driver = {
     .copy = libvirt_copy,
     .copy_abort = libvirt_copy_abort,
     .copy_progress = libvirt_copy_progress,
+    .image_exists = libvirt_image_exists,
+    .image_create = libvirt_image_create,
+    .image_keep = libvirt_image_keep,
+    .image_copy = libvirt_image_copy,
 };

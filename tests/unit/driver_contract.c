@@ -27,6 +27,7 @@ struct fixture {
     char uuid[40];
     char *directory; /* Below instances_path, not there yet. */
     char *disk_path;
+    char *image; /* No other test's, nor run's. */
 };
 
 /* Requests. */
@@ -144,6 +145,7 @@ setup(void **state)
     f->directory = xasprintf("%s/contract-%ld",
                              contract->options.instances_path, (long)getpid());
     f->disk_path = xasprintf("%s/disk", f->directory);
+    f->image = driver_contract_image();
     *state = f;
     return 0;
 }
@@ -156,6 +158,7 @@ teardown(void **state)
     harness_free(f->h);
     free(f->directory);
     free(f->disk_path);
+    free(f->image);
     free(f);
     return 0;
 }
@@ -503,6 +506,123 @@ test_missing_backing_file_is_named(void **state)
     result_clear(&r);
 }
 
+/* Images. */
+
+static void
+keep_image(struct fixture *f, const char *text, const char *format,
+           struct result *r)
+{
+    struct image_request request = {.name = f->image, .format = (char *)format};
+    struct result made = {0};
+
+    AWAIT_OK(f->h, made, driver_image_create(f->here, f->image, on_fd, &made));
+    assert_int_equal(write(made.fd, text, strlen(text)), strlen(text));
+    request.fd = made.fd;
+    AWAIT(f->h, *r, driver_image_keep(f->here, &request, on_plain, r));
+    result_clear(&made);
+}
+
+static void
+assert_image_exists(struct fixture *f, bool answer)
+{
+    struct result r = {0};
+
+    AWAIT_OK(f->h, r, driver_image_exists(f->here, f->image, on_answer, &r));
+    assert_int_equal(r.answer, answer);
+}
+
+static void
+test_image_that_is_not_sound_is_not_kept(void **state)
+{
+    static const char *const rows[][2] = {
+        {"", "raw"},           {"QFI\xfb, which is qcow2", "raw"},
+        {"no qcow2", "qcow2"}, {"an image", "no-format"},
+        {"an image", "vmdk"}, /* It is not to be made raw. */
+    };
+    struct fixture *f = *state;
+    struct result r = {0};
+
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        keep_image(f, rows[i][0], rows[i][1], &r);
+        assert_error(r.error, ERR_IMAGE_UNACCEPTABLE);
+        assert_string_equal(error_arg(r.error, "image_id"), f->image);
+        assert_image_exists(f, false);
+    }
+    result_clear(&r);
+}
+
+static void
+test_image_stays_where_it_is_allowed(void **state)
+{
+    static const char *const names[] = {"a/b", "../x", "..", ".", "", "/etc"};
+    struct fixture *f = *state;
+    struct result r = {0};
+
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        struct image_request request = {.name = (char *)names[i],
+                                        .format = (char[]){"raw"},
+                                        .host = (char[]){"hostb"}};
+
+        AWAIT(f->h, r, driver_image_exists(f->here, names[i], on_answer, &r));
+        assert_error(r.error, ERR_INVALID);
+        AWAIT(f->h, r, driver_image_create(f->here, names[i], on_fd, &r));
+        assert_error(r.error, ERR_INVALID);
+        assert_int_equal(r.fd, -1);
+        AWAIT(f->h, r, driver_image_keep(f->here, &request, on_plain, &r));
+        assert_error(r.error, ERR_INVALID);
+        AWAIT(f->h, r, driver_image_copy(f->here, &request, on_plain, &r));
+        assert_error(r.error, ERR_INVALID);
+    }
+    result_clear(&r);
+}
+
+static void
+test_image_is_copied_from_a_host_only(void **state)
+{
+    static const char *const hosts[] = {"", "-oProxyCommand=x", "user@host"};
+    struct fixture *f = *state;
+    struct image_request request = {.name = f->image,
+                                    .format = (char[]){"raw"}};
+    struct result r = {0};
+
+    for (size_t i = 0; i < N_ELEMENTS(hosts); i++) {
+        request.host = (char *)hosts[i];
+        AWAIT(f->h, r, driver_image_copy(f->here, &request, on_plain, &r));
+        assert_error(r.error, ERR_INVALID_HOSTNAME);
+        assert_string_equal(error_arg(r.error, "hostname"), hosts[i]);
+    }
+    request.host = (char[]){"hostb"};
+    request.format = (char[]){"vmdk"};
+    AWAIT(f->h, r, driver_image_copy(f->here, &request, on_plain, &r));
+    assert_error(r.error, ERR_INVALID);
+    assert_image_exists(f, false);
+    result_clear(&r);
+}
+
+static void
+test_disk_can_be_based_on_an_image_once_it_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(prepare_request_free_at)
+    struct prepare_request *request = prepare_create(NOBODY, f->directory);
+    struct result r = {0};
+
+    prepare_add(request, f->disk_path, "qcow2", 16 << 20);
+    request->disks[0].backing_path = xstrdup(f->image);
+    request->disks[0].backing_format = xstrdup("raw");
+    AWAIT(f->h, r, driver_prepare(f->here, request, on_plain, &r));
+    assert_error(r.error, ERR_MIGRATION);
+    assert_image_exists(f, false);
+    keep_image(f, "an image", "raw", &r);
+    assert_null(r.error);
+    assert_image_exists(f, true);
+    keep_image(f, "the same, from somebody else", "raw", &r);
+    assert_null(r.error);
+    AWAIT_OK(f->h, r, driver_prepare(f->here, request, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_unprepare(f->here, request, on_plain, &r));
+    assert_image_exists(f, true);
+}
+
 /* A guest. */
 
 static void
@@ -834,6 +954,12 @@ test_aborted_migration_leaves_the_guest_running(void **state)
 
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
 
+char *
+driver_contract_image(void)
+{
+    return xasprintf("contract-%ld", (long)getpid());
+}
+
 int
 driver_contract_run(const struct driver_contract *c)
 {
@@ -854,6 +980,10 @@ driver_contract_run(const struct driver_contract *c)
         TEST(test_failed_preparation_leaves_nothing),
         TEST(test_absurd_disks_are_refused),
         TEST(test_missing_backing_file_is_named),
+        TEST(test_image_that_is_not_sound_is_not_kept),
+        TEST(test_image_stays_where_it_is_allowed),
+        TEST(test_image_is_copied_from_a_host_only),
+        TEST(test_disk_can_be_based_on_an_image_once_it_is_kept),
     };
     static const struct CMUnitTest with_guest[] = {
         TEST(test_guest_is_listed_as_it_is_described),

@@ -34,4 +34,7 @@ struct driver_contract {
 /* The number of tests that failed. */
 int driver_contract_run(const struct driver_contract *contract);
 
+/* The name of the image that they leave in the cache; the caller's. */
+char *driver_contract_image(void);
+
 #endif

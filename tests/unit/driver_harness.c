@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -29,6 +30,9 @@ result_clear(struct result *result)
     free(result->text);
     guest_free(result->guest);
     guest_list_free(result->list);
+    if (result->has_fd) {
+        close(result->fd);
+    }
     *result = (struct result){0};
 }
 
@@ -84,6 +88,15 @@ void
 on_list(void *aux, struct error *error, struct guest_list *list)
 {
     finish(aux, error)->list = list;
+}
+
+void
+on_fd(void *aux, struct error *error, int fd)
+{
+    struct result *result = finish(aux, error);
+
+    result->fd = fd;
+    result->has_fd = fd >= 0;
 }
 
 void

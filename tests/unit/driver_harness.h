@@ -26,6 +26,8 @@ struct result {
     char *text;
     struct guest *guest;
     struct guest_list *list;
+    int fd; /* If 'has_fd'. */
+    bool has_fd;
     bool answer;
     enum guest_presence presence;
     struct job_stats job;
@@ -44,6 +46,7 @@ void on_counters(void *aux, struct error *error,
                  struct guest_counters *counters);
 void on_guest(void *aux, struct error *error, struct guest *guest);
 void on_list(void *aux, struct error *error, struct guest_list *list);
+void on_fd(void *aux, struct error *error, int fd);
 void on_answer(void *aux, struct error *error, bool answer);
 void on_presence(void *aux, struct error *error, enum guest_presence presence);
 void on_job(void *aux, struct error *error, const struct job_stats *stats);

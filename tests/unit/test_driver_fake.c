@@ -3,6 +3,7 @@
 /* The driver front and the fake: what they do beyond the contract that all
  * drivers share. */
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,11 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "tests/unit/driver_contract.h"
 #include "tests/unit/fake_fixture.h"
+
+#define IMAGE "c0ffee"
 
 /* Where the modules are that must not be loaded. */
 #define BAD_DRIVER_DIR "tests/unit/.libs"
@@ -187,6 +191,110 @@ test_cancelled_calls_end_at_once(void **state)
     AWAIT_OK(f->h, r, driver_migrate_abort(f->a, f->uuid, on_plain, &r));
     AWAIT_UNTIL(f->h, r, driver_job_get(f->a, f->uuid, true, on_job, &r),
                 r.job.type == JOB_CANCELLED);
+}
+
+/* Of a fake image that was not kept. */
+static unsigned
+count_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    unsigned n = 0;
+
+    while ((entry = readdir(dir))) {
+        char target[64] = "";
+
+        n += readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1) >
+                 0 &&
+             strncmp(target, "/memfd:" IMAGE, sizeof "/memfd:" IMAGE - 1) == 0;
+    }
+    closedir(dir);
+    return n;
+}
+
+static void
+test_descriptor_that_comes_too_late_is_closed(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int is_told = 0; is_told < 2; is_told++) {
+        struct result made = {0}, late = {0};
+
+        AWAIT_OK(f->h, made, driver_image_create(f->a, IMAGE, on_fd, &made));
+        assert_int_equal(count_descriptors(), 1);
+        result_clear(&made);
+        STEER(f->a, "slow image_create 50");
+        driver_image_create(f->a, IMAGE, on_fd, &late);
+        if (is_told) {
+            driver_cancel(f->a);
+            assert_error(late.error, ERR_CANCELLED);
+            assert_int_equal(late.fd, -1);
+        }
+        harness_unload(f->h, A);
+        fake_load(f->h, A, "hosta", "", 0);
+        f->a = f->h->drivers[A];
+        AWAIT_OK(f->h, made,
+                 driver_image_exists(f->a, IMAGE, on_answer, &made));
+        assert_int_equal(late.n_calls, is_told);
+        assert_int_equal(count_descriptors(), 0);
+        result_clear(&late);
+    }
+}
+
+static void
+test_image_is_kept_though_the_caller_closes_it(void **state)
+{
+    struct fixture *f = *state;
+    struct image_request request = {.name = (char[]){IMAGE},
+                                    .format = (char[]){"raw"}};
+    struct result made = {0}, kept = {0}, r = {0};
+
+    AWAIT_OK(f->h, made, driver_image_create(f->a, IMAGE, on_fd, &made));
+    assert_int_equal(write(made.fd, "image", 5), 5);
+    request.fd = made.fd;
+    STEER(f->a, "hang image_keep");
+    driver_image_keep(f->a, &request, on_plain, &kept);
+    result_clear(&made);
+    /* Others, more than there are threads in the pool, are not held up. */
+    for (int i = 0; i < 5; i++) {
+        AWAIT_OK(f->h, r, driver_host_uptime(f->a, on_text, &r));
+    }
+    assert_false(kept.is_done);
+    STEER(f->a, "release");
+    harness_wait(f->h, &kept.is_done);
+    assert_null(kept.error);
+    AWAIT_OK(f->h, r, driver_image_exists(f->a, IMAGE, on_answer, &r));
+    assert_true(r.answer);
+    assert_int_equal(count_descriptors(), 0);
+}
+
+static void
+test_image_is_copied_from_the_host_that_has_it(void **state)
+{
+    struct fixture *f = *state;
+    struct image_request request = {.name = (char[]){IMAGE},
+                                    .format = (char[]){"raw"},
+                                    .host = (char[]){"hosta"}};
+    struct result made = {0}, r = {0};
+
+    AWAIT(f->h, r, driver_image_copy(f->b, &request, on_plain, &r));
+    assert_error(r.error, ERR_STORAGE);
+    AWAIT_OK(f->h, made, driver_image_create(f->a, IMAGE, on_fd, &made));
+    assert_int_equal(write(made.fd, "image", 5), 5);
+    request.fd = made.fd;
+    AWAIT_OK(f->h, r, driver_image_keep(f->a, &request, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_image_exists(f->b, IMAGE, on_answer, &r));
+    assert_false(r.answer);
+    STEER(f->b, "fail image_copy STORAGE");
+    AWAIT(f->h, r, driver_image_copy(f->b, &request, on_plain, &r));
+    assert_error(r.error, ERR_STORAGE);
+    AWAIT_OK(f->h, r, driver_image_copy(f->b, &request, on_plain, &r));
+    AWAIT_OK(f->h, r, driver_image_exists(f->b, IMAGE, on_answer, &r));
+    assert_true(r.answer);
+    AUTO_FREE files = steer(f, f->b, "list");
+    assert_non_null(strstr(files, "/_base/" IMAGE " image 5\n"));
+    result_clear(&made);
+    result_clear(&r);
 }
 
 static void
@@ -415,6 +523,9 @@ main(void)
         FAKE_TEST(test_many_calls_are_answered_once_each),
         FAKE_TEST(test_closed_driver_calls_nobody),
         FAKE_TEST(test_cancelled_calls_end_at_once),
+        FAKE_TEST(test_descriptor_that_comes_too_late_is_closed),
+        FAKE_TEST(test_image_is_kept_though_the_caller_closes_it),
+        FAKE_TEST(test_image_is_copied_from_the_host_that_has_it),
         FAKE_TEST(test_closing_does_not_wait_for_a_migration),
         cmocka_unit_test(test_guests_are_the_same_every_time),
         FAKE_TEST(test_guests_are_added_and_removed),

@@ -189,7 +189,10 @@ main(void)
     };
     int n_failed = driver_contract_run(&contract);
     n_failed += cmocka_run_group_tests_name("libvirt", tests, NULL, NULL);
-    if (rmdir(directory) != 0) {
+    AUTO_FREE name = driver_contract_image();
+    AUTO_FREE cache = xasprintf("%s/_base", directory);
+    AUTO_FREE image = xasprintf("%s/%s", cache, name);
+    if (unlink(image) != 0 || rmdir(cache) != 0 || rmdir(directory) != 0) {
         perror(directory); /* Something was left in it. */
         n_failed++;
     }

@@ -1,0 +1,130 @@
+#include <config.h>
+
+#include "drivers/fake.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "drivers/image_check.h"
+
+/* The image cache.  What is written to it is real, and looked at as by any
+ * driver; what is kept of it is its size. */
+
+static struct error *enter(struct fake *, enum fake_op, const char *name,
+                           char **ret_path, bool *ret_exists);
+static struct error *check(const struct image_request *r, int64_t *ret_size);
+
+struct error *
+fake_image_exists(void *state, const char *name, bool *ret)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    AUTO_FREE path = NULL;
+    return enter(fake, FAKE_image_exists, name, &path, ret);
+}
+
+struct error *
+fake_image_create(void *state, const char *name, int *ret_fd)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    AUTO_FREE path = NULL;
+    bool exists;
+    struct error *error = enter(fake, FAKE_image_create, name, &path, &exists);
+    if (error) {
+        return error;
+    }
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0) {
+        return error_new(ERR_STORAGE, "make a file to become '%s': %s", path,
+                         strerror(errno));
+    }
+    *ret_fd = fd;
+    return NULL;
+}
+
+struct error *
+fake_image_keep(void *state, const struct image_request *r)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    AUTO_FREE path = NULL;
+    bool exists = false;
+    int64_t size = 0;
+    struct error *error = enter(fake, FAKE_image_keep, r->name, &path, &exists);
+    if (!error && !exists) {
+        error = check(r, &size);
+    }
+    if (error || exists) {
+        return error;
+    }
+    AUTO_FREE text = xasprintf("image %" PRId64, size);
+    return fake_file_add(fake->store, fake->host, path, text);
+}
+
+struct error *
+fake_image_copy(void *state, const struct image_request *r)
+{
+    struct fake *fake = state;
+
+    FAKE_LOCK;
+    AUTO_FREE path = NULL;
+    AUTO_FREE remote = NULL;
+    bool exists = false;
+    struct error *error = enter(fake, FAKE_image_copy, r->name, &path, &exists);
+    if (!error) {
+        error = image_check_copy(r, path, &remote);
+    }
+    if (error || exists) {
+        return error;
+    }
+    AUTO_FREE text = fake_file_get(fake->store, r->host, path);
+    return text ? fake_file_add(fake->store, fake->host, path, text)
+                : error_new(ERR_STORAGE,
+                            "copy image '%s' from '%s': it is not there",
+                            r->name, r->host);
+}
+
+static struct error *
+enter(struct fake *fake, enum fake_op op, const char *name, char **ret_path,
+      bool *ret_exists)
+{
+    const char *root, *rest;
+    struct error *error = fake_enter(fake, op);
+
+    if (!error) {
+        error = disk_name_check(name);
+    }
+    if (error) {
+        return error;
+    }
+    *ret_path = disk_path_of_image(&fake->roots, name);
+    error = disk_path_resolve(&fake->roots, *ret_path, false, &root, &rest);
+    if (!error) {
+        *ret_exists = fake_file_exists(fake->store, fake->host, *ret_path);
+    }
+    return error;
+}
+
+/* The size of the file where only QEMU knows how large a disk it is. */
+static struct error *
+check(const struct image_request *r, int64_t *ret_size)
+{
+    struct stat st;
+    struct error *error = image_check_request(r);
+
+    if (!error) {
+        error = image_check_content(r, ret_size);
+    }
+    if (!error && !*ret_size && !fstat(r->fd, &st)) {
+        *ret_size = st.st_size;
+    }
+    return error;
+}
