@@ -6,6 +6,7 @@
  *   incoming.c        what the source says: prepare, take over, roll back
  *   steps.c           what is done then, and the journal's side of it
  *   watch.c           what is done when the source says nothing
+ *   watch_records.c     what a control plane knows of it then
  *   arrival.c           what shows that the guest has arrived
  *   relocate.c           both, of a guest that does not run
  *
@@ -51,6 +52,21 @@ struct incoming {
 void incoming_watch_start(struct incoming *in, struct op *op);
 void incoming_watch_stop(struct incoming *in);
 void incoming_watch_now(struct incoming *in);
+void incoming_watch_soon(struct incoming *in);
+
+/* Is the source's part over, as its records have it? */
+enum incoming_word {
+    INCOMING_OPEN,   /* No, or it is not known. */
+    INCOMING_OVER,   /* Yes; where the guest is, the hypervisors know. */
+    INCOMING_LEFT,   /* Nobody waits for its end, which nobody has recorded. */
+    INCOMING_STAYED, /* Yes, and the guest is not to come. */
+};
+
+/* In Nova's place; with a source in the instance.  Calls 'done' once, on the
+ * loop, perhaps after 'in' is gone. */
+void incoming_ask_records(struct incoming *in,
+                          void (*done)(void *aux, enum incoming_word word),
+                          void *aux);
 
 /* Looks whether the guest has arrived, and notes it if so. */
 void incoming_look(struct incoming *in, const struct op *op);

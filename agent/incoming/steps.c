@@ -21,6 +21,7 @@ static void announce_pre(struct op *op, struct op_ticket *ticket);
 static void consoles_run(struct op *op, struct op_ticket *ticket);
 static void answer_run(struct op *op, struct op_ticket *ticket);
 static void wait_run(struct op *op, struct op_ticket *ticket);
+static void wait_again(struct op *op, struct op_ticket *ticket);
 static void wait_undo(struct op *op, struct op_ticket *ticket);
 static void arrived_run(struct op *op, struct op_ticket *ticket);
 static void arrived_probe(struct op *op, struct op_ticket *ticket);
@@ -69,7 +70,7 @@ static const struct step incoming_steps[] = {
      .run = wait_run,
      .undo = wait_undo,
      .probe = arrived_probe,
-     .readopt = wait_run,
+     .readopt = wait_again,
      .only_waits = true,
      .strips_host = true},
     STEPS_AFTER_ARRIVAL,
@@ -311,6 +312,14 @@ wait_run(struct op *op, struct op_ticket *ticket)
         incoming_watch_start(in, op);
         incoming_look(in, op); /* It may have come while the agent was away. */
     }
+}
+
+/* What was said meanwhile, nobody heard. */
+static void
+wait_again(struct op *op, struct op_ticket *ticket)
+{
+    wait_run(op, ticket);
+    incoming_watch_soon(op_data(op));
 }
 
 static void

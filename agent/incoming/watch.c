@@ -27,28 +27,40 @@
  * its source is through with the migration is the source's: the one here is
  * paused, which loses nothing, until a person ends one of the two.
  *
- * A source that is no drover can't be asked, and is believed to be there. */
+ * A source that is no drover can't be asked, and is believed to be there.  Of
+ * it, and of one that is silent, a control plane has records, which are asked
+ * instead (watch_records.c).  They may say that the guest is not to come.
+ * Where they only say that the source's part is over, a guest that is not here
+ * may have come and gone while nobody looked: nothing is taken back then,
+ * unless it runs at the source. */
 
 LOG_MODULE(incoming);
 
 #define WATCH_MS 30000
+#define SOON_MS 1000 /* After a restart. */
 
 /* A question under way; the operation may end before the answer. */
 struct watch_call {
     struct agent *agent;
     char *key;    /* Of the operation. */
     bool is_over; /* The source said so. */
+    bool is_late; /* It has been silent for as long as a call may take. */
+    enum incoming_word word; /* What its records say. */
     enum { HERE_NOT, HERE_OFF, HERE_ACTIVE } here;
 };
 
 static void watch_due(uv_timer_t *timer);
 static void source_answered(void *aux, struct json **result,
                             struct error *error);
+static bool is_no_drover(const struct error *error);
+static void records_answered(void *aux, enum incoming_word word);
+static void look_here(struct incoming *in, struct watch_call *call);
 static void guest_seen(void *aux, struct error *error, struct guest *guest);
 static void ask_source_for_guest(struct incoming *in, struct watch_call *call);
 static void source_seen(void *aux, struct error *error,
                         enum guest_presence presence);
 static void take_over(struct incoming *in, struct op *op, const char *why);
+static void take_back(struct incoming *in, struct op *op);
 static bool is_arrived(const struct guest *guest);
 static bool is_absent(const struct error *error, const struct guest *guest);
 static bool is_off(const struct guest *guest);
@@ -80,6 +92,14 @@ void
 incoming_watch_now(struct incoming *in)
 {
     watch_due(in->watch);
+}
+
+void
+incoming_watch_soon(struct incoming *in)
+{
+    if (in->watch) {
+        uv_timer_start(in->watch, watch_due, SOON_MS, WATCH_MS);
+    }
 }
 
 static void
@@ -129,14 +149,70 @@ source_answered(void *aux, struct json **result, struct error *error)
         in->heard_ms = clock_now_ms();
     }
     call->is_over = !error && !json_bool_of(*result, "open");
+    call->is_late = clock_now_ms() - in->heard_ms >= patience_ms;
+    if (in->agent->nova && in->kind == MIGRATE_LIVE &&
+        (is_silent || is_no_drover(error))) {
+        incoming_ask_records(in, records_answered, call);
+    } else {
+        look_here(in, call);
+    }
     error_free(error);
-    if (call->is_over || clock_now_ms() - in->heard_ms >= patience_ms) {
+}
+
+static bool
+is_no_drover(const struct error *error)
+{
+    return error_code(error) == ERR_UNSUPPORTED_VERSION ||
+           error_code(error) == ERR_NO_SUCH_METHOD;
+}
+
+static void
+records_answered(void *aux, enum incoming_word word)
+{
+    static const char *const word_names[] = {
+        [INCOMING_OPEN] = "may be open",
+        [INCOMING_OVER] = "is over",
+        [INCOMING_LEFT] = "was left alone",
+        [INCOMING_STAYED] = "is over, and the guest stayed",
+    };
+    struct watch_call *call = aux;
+    struct op *op = NULL;
+    struct incoming *in = find(call, &op);
+
+    call->word = word;
+    if (in) {
+        log_debug(op_log(op), "its source says nothing: by its records it %s",
+                  word_names[word]);
+        look_here(in, call);
+    } else {
+        call_free(call);
+    }
+}
+
+/* Once there is a reason to. */
+static void
+look_here(struct incoming *in, struct watch_call *call)
+{
+    if (call->is_over || call->is_late || call->word != INCOMING_OPEN) {
         driver_guest_get(in->agent->driver, incoming_uuid(in), guest_seen,
                          call);
         return;
     }
     in->is_watched = false;
     call_free(call);
+}
+
+static bool
+is_over(const struct watch_call *call)
+{
+    return call->is_over || call->word != INCOMING_OPEN;
+}
+
+/* It is over, and nobody has said where the guest is. */
+static bool
+is_unsaid(const struct watch_call *call)
+{
+    return call->word == INCOMING_OVER || call->word == INCOMING_LEFT;
 }
 
 /* What the source would have said, or has. */
@@ -151,9 +227,10 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
     call->here = is_arrived(guest) ? HERE_ACTIVE
                  : is_off(guest)   ? HERE_OFF
                                    : HERE_NOT;
+    bool may_have_come = in && (in->has_arrived || is_unsaid(call));
     bool has_come = in && (call->here == HERE_ACTIVE ||
-                           (in->has_arrived && (call->here == HERE_OFF ||
-                                                is_absent(error, guest))));
+                           (may_have_come && (call->here == HERE_OFF ||
+                                              is_absent(error, guest))));
     if (has_come && in->wait) {
         ask_source_for_guest(in, call);
         error_free(error);
@@ -163,13 +240,8 @@ guest_seen(void *aux, struct error *error, struct guest *guest)
     if (in) {
         in->is_watched = false;
     }
-    if (in && in->wait && call->is_over && is_absent(error, guest)) {
-        log_warn(op_log(op),
-                 "'%s' does not send the guest any more: the "
-                 "preparation is taken back",
-                 source);
-        struct incoming_request request = request_of(in);
-        incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
+    if (in && in->wait && is_over(call) && is_absent(error, guest)) {
+        take_back(in, op);
     } else if (in && in->wait && in->place &&
                (is_absent(error, guest) || is_off(guest))) {
         log_warn(op_log(op),
@@ -207,7 +279,7 @@ has_left(const struct watch_call *call, const struct error *error,
          enum guest_presence presence)
 {
     if (error) {
-        return !call->is_over; /* All of it keeps silent. */
+        return call->is_late; /* All of it keeps silent. */
     }
     return presence == GUEST_ABSENT || presence == GUEST_MIGRATED ||
            (presence == GUEST_OFF && call->here == HERE_ACTIVE);
@@ -229,27 +301,31 @@ source_seen(void *aux, struct error *error, enum guest_presence presence)
     struct watch_call *call = aux;
     struct op *op = NULL;
     struct incoming *in = find(call, &op);
-    bool stayed = call->is_over && !error && presence == GUEST_ACTIVE;
+    bool stayed = is_over(call) && !error && presence == GUEST_ACTIVE;
 
     if (in) {
         in->is_watched = false;
     }
     if (!in || !in->wait) {
         /* It is decided. */
-    } else if (call->here != HERE_NOT && has_left(call, error, presence)) {
+    } else if (call->here != HERE_NOT && call->word != INCOMING_STAYED &&
+               has_left(call, error, presence)) {
         take_over(in, op, "has it no more");
     } else if (call->here == HERE_NOT && stayed) {
-        struct incoming_request request = request_of(in);
-        incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
+        take_back(in, op);
     } else {
         log_limited(LOG_LEVEL_ERROR, op_log(op),
-                    "the guest arrived%s, and may be at '%s', too: somebody "
-                    "has to decide",
+                    "the guest %s%s, and may be at '%s', too: somebody has to "
+                    "decide",
+                    call->here == HERE_ACTIVE || in->has_arrived
+                        ? "arrived"
+                        : "may have arrived",
                     call->here == HERE_OFF   ? " and is off"
                     : call->here == HERE_NOT ? " and is gone"
                                              : "",
                     object_string(in->instance, "host"));
-        if (stayed && call->here == HERE_ACTIVE) {
+        if (stayed && call->here == HERE_ACTIVE &&
+            call->word != INCOMING_LEFT) {
             driver_suspend(in->agent->driver, incoming_uuid(in), twin_paused,
                            NULL);
         }
@@ -267,6 +343,18 @@ take_over(struct incoming *in, struct op *op, const char *why)
     log_warn(op_log(op), "the guest arrived, and '%s' %s: it is taken over",
              object_string(in->instance, "host"), why);
     incoming_take_over(in->agent, &request, op_log(op), signalled, NULL);
+}
+
+static void
+take_back(struct incoming *in, struct op *op)
+{
+    struct incoming_request request = request_of(in);
+
+    log_warn(op_log(op),
+             "'%s' does not send the guest any more: the preparation is taken "
+             "back",
+             object_string(in->instance, "host"));
+    incoming_roll_back(in->agent, &request, op_log(op), signalled, NULL);
 }
 
 static bool
