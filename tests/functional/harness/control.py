@@ -78,8 +78,12 @@ class Control:
             block_migration=block, disk_over_commit=False, migration=None,
             limits=None)
 
-    def migrate(self, uuid, dest, block=True):
-        """What the user's request comes to; returns the migration's UUID."""
+    def migrate(self, uuid, dest, block=True, arrange=None):
+        """What the user's request comes to; returns the migration's UUID.
+
+        'arrange' may do what the conductor does beside it: it is given the
+        migration's UUID and the migrate data.
+        """
         self.begin(uuid)
         instance = self.get_instance(uuid, 'flavor', 'metadata', 'info_cache',
                                      'system_metadata')
@@ -89,6 +93,9 @@ class Control:
         del instance['nova_object.changes']
         migration = self.create_migration(instance, dest)
         data = self.check(instance, dest, block)
+        if arrange:
+            arrange(migration['nova_object.data']['uuid'],
+                    data['nova_object.data'])
         self.client.cast(
             'live_migration', _server=instance['nova_object.data']['host'],
             _version='6.0', _context=self.context, instance=instance,

@@ -22,7 +22,8 @@ class RestCloud:
     providers     {id: name}
     allocations   {(consumer, provider): {class: amount}}
     requests      (method, path below the service's own, body), in order
-    refuse        {(method, part of a path): status}, for as long as it is there
+    refuse        {(method, part of a path): status}, for as long as it is there;
+                  of a list each status once, None lets one through
     """
 
     def __init__(self):
@@ -138,12 +139,22 @@ class RestCloud:
         path = path[len(prefix):]
         if prefix != '/identity/v3':
             self.requests.append((method, path, body))
-        for (verb, part), status in list(self.refuse.items()):
-            if verb == method and part in path:
-                return status, {'error': {'message': 'refused by the test'}}
+        status = self._refusal(method, path)
+        if status:
+            return status, {'error': {'message': 'refused by the test'}}
         where, _, query = path.partition('?')
         return answer(method, where.strip('/').split('/'),
                       urllib.parse.parse_qs(query), body)
+
+    def _refusal(self, method, path):
+        for (verb, part), status in list(self.refuse.items()):
+            if verb != method or part not in path:
+                continue
+            if not isinstance(status, list):
+                return status
+            if status:
+                return status.pop(0)
+        return None
 
     def _keystone(self, _method, _path, _query, _body):
         def service(kind, name, path):
@@ -190,7 +201,9 @@ class RestCloud:
                 if other == port['id']:
                     each['status'] = 'INACTIVE'
             binding['status'] = 'ACTIVE'
+            # The profile is the binding's; a port tells that of the active one.
             port['binding:host_id'] = host
+            port['binding:profile'] = binding.get('profile', {})
         return 200, {'binding': binding}
 
     def _cinder(self, method, path, _query, body):
@@ -244,6 +257,10 @@ class RestCloud:
                 if method == 'GET' else self._provider(body['uuid'])
         if path[0] == 'traits':
             return 200, {'traits': query['name'][0][3:].split(',')}
+        if path == ['allocations']:
+            for consumer, more in body.items():
+                self._allocations('PUT', consumer, more)
+            return 204, None
         if path[0] == 'allocations':
             return self._allocations(method, path[1], body)
         if path[2] == 'allocations':
@@ -263,9 +280,11 @@ class RestCloud:
                 'parent_provider_uuid': None, 'root_provider_uuid': uuid}
 
     def _allocations(self, method, consumer, body):
-        if method == 'PUT':
+        if method in ('PUT', 'DELETE'):
             for key in [key for key in self.allocations if key[0] == consumer]:
                 del self.allocations[key]
+            if method == 'DELETE':
+                return 204, None
             for provider, row in body['allocations'].items():
                 self.allocations[consumer, provider] = row['resources']
             return 204, None
