@@ -1,4 +1,8 @@
-"""What Neutron tells an agent of instances, and who waits for it."""
+"""What Neutron tells an agent of instances, and who waits for it.
+
+Numbers in names: 13 is an acceptance point of a host in nova-compute's place,
+20 one of a migration.
+"""
 
 import json
 import uuid as uuids
@@ -43,7 +47,7 @@ class Bench:
     """A source whose destination is played by the test."""
 
     def __init__(self, client, control, nova, cloud,  # noqa: F811
-                 oslo_server, **settings):
+                 oslo_server, hybrid=True, **settings):
         self.client, self.control, self.cloud = client, control, cloud
         self.source = nova('hosta', guests=1, **cloud.settings('neutron'), **settings)
         self.dest = 'dest-' + uuids.uuid4().hex[:6]
@@ -55,7 +59,7 @@ class Bench:
             'InstanceInfoCache', '1.5', {
                 'instance_uuid': self.uuid, 'network_info': json.dumps([
                     {'id': self.port, 'address': 'fa:16:3e:00:00:01',
-                     'type': 'ovs', 'details': {'ovs_hybrid_plug': True},
+                     'type': 'ovs', 'details': {'ovs_hybrid_plug': hybrid},
                      'network': {'id': 'n1', 'bridge': 'br-int'}}])})
         self.on_pre = lambda: None
         self.waits = True
@@ -116,7 +120,7 @@ def bench(client, control, nova, cloud, oslo_server):  # noqa: F811
                                     **settings)
 
 
-def test_13_event_right_after_its_registration_is_not_lost(bench):
+def test_13_20_event_right_after_its_registration_is_not_lost(bench):
     """It is there before the destination has answered."""
     made = bench()
 
@@ -133,7 +137,7 @@ def test_13_event_right_after_its_registration_is_not_lost(bench):
     assert 'nobody waits' not in made.source.log_text()
 
 
-def test_guest_waits_until_its_port_is_plugged(bench):
+def test_20_guest_waits_until_its_port_is_plugged(bench):
     made = bench()
     made.begin()
     # Of another port, and of another kind: nobody's.
@@ -146,7 +150,14 @@ def test_guest_waits_until_its_port_is_plugged(bench):
     made.wait_told('migration is running')
 
 
-def test_failed_plugging_ends_the_migration(bench):
+def test_20_only_ports_that_are_told_of_are_waited_for(bench):
+    made = bench(hybrid=False)
+    made.migrate()
+    made.wait_told('migration is running')
+    assert 'still to be plugged' not in made.source.log_text()
+
+
+def test_20_failed_plugging_ends_the_migration(bench):
     made = bench()
     made.begin()
     made.tell(status='failed')
@@ -156,7 +167,7 @@ def test_failed_plugging_ends_the_migration(bench):
     assert 'Neutron reported failure' in made.source.log_text()
 
 
-def test_failed_plugging_may_be_allowed(bench):
+def test_20_failed_plugging_may_be_allowed(bench):
     made = bench(vif_plugging_is_fatal=False)
     made.begin()
     made.tell(status='failed')
@@ -164,7 +175,7 @@ def test_failed_plugging_may_be_allowed(bench):
     made.wait_told('Neutron reported failure with')
 
 
-def test_silence_ends_the_migration(bench):
+def test_20_silence_ends_the_migration(bench):
     made = bench(vif_plugging_timeout=1)
     made.migrate()
     made.wait_status('failed')
@@ -173,14 +184,14 @@ def test_silence_ends_the_migration(bench):
         made.source.log_text())
 
 
-def test_silence_may_be_allowed(bench):
+def test_20_silence_may_be_allowed(bench):
     made = bench(vif_plugging_timeout=1, vif_plugging_is_fatal=False)
     made.migrate()
     made.wait_told('migration is running')
     made.wait_told('is migrated all the same')
 
 
-def test_destination_may_say_that_nothing_is_waited_for(bench):
+def test_20_destination_may_say_that_nothing_is_waited_for(bench):
     made = bench()
     made.waits = False
     made.migrate()

@@ -23,7 +23,8 @@ class RestCloud:
     allocations   {(consumer, provider): {class: amount}}
     requests      (method, path below the service's own, body), in order
     refuse        {(method, part of a path): status}, for as long as it is there;
-                  of a list each status once, None lets one through
+                  of a list each status once; of a function what it
+                  returns, where None lets one through
     """
 
     def __init__(self):
@@ -150,6 +151,8 @@ class RestCloud:
         for (verb, part), status in list(self.refuse.items()):
             if verb != method or part not in path:
                 continue
+            if callable(status):
+                return status()
             if not isinstance(status, list):
                 return status
             if status:
