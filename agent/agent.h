@@ -33,6 +33,7 @@ struct attach_job;
 struct collection;
 struct event_waits;
 struct forecaster;
+struct image_job;
 struct incoming_places;
 struct link;
 struct nova;
@@ -64,7 +65,9 @@ struct agent {
     const struct volume_ops *volumes;
     const struct vif_ops *vifs;
     const struct allocation_ops *allocations;
-    struct host host; /* Of the first two. */
+    const struct image_ops *images;
+    struct image_job *image_jobs; /* Under way. */
+    struct host host;             /* Of the first two. */
     struct worker_pool *attach_workers;
     struct attach_job *attach_jobs; /* Under way. */
     atomic_bool attach_stop;

@@ -1,8 +1,8 @@
 #ifndef DROVER_AGENT_ATTACH_H
 #define DROVER_AGENT_ATTACH_H
 
-/* What of an instance lives elsewhere than on its host: volumes, ports, and
- * what is allotted to it.
+/* What of an instance lives elsewhere than on its host: volumes, ports, images,
+ * and what is allotted to it.
  *
  * The steps of a migration call these tables, whatever stands behind them.
  * Each function is idempotent, and ends with 'done' on the loop, never before
@@ -14,6 +14,7 @@
 #include "rpc/object.h"
 
 struct agent;
+struct prepare_request;
 
 typedef void attach_done(void *aux, struct error *error);
 typedef void attach_fn(struct agent *agent, const struct json *context,
@@ -73,11 +74,22 @@ struct allocation_ops {
     allocation_fn *release;   /* It moved. */
 };
 
+/* At the destination, before disks are made: has what they are based on there,
+ * if it can be had.  'done' is called perhaps before it
+ * returns. (3.3) */
+struct image_ops {
+    void (*fetch)(struct agent *agent, const struct json *context,
+                  const struct object *instance,
+                  const struct prepare_request *files, attach_done *done,
+                  void *aux);
+};
+
 /* What this host does by itself (attach_host.c), with agent->host; what is a
  * control plane's business is nobody's. */
 extern const struct volume_ops volume_host;
 extern const struct vif_ops vif_host;
 extern const struct allocation_ops allocation_host;
+extern const struct image_ops image_host;
 
 /* Before the tables are used; and when no ticket is waited for any more: what
  * runs is stopped, and what waits ends with ERR_CANCELLED. */

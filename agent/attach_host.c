@@ -202,6 +202,17 @@ const struct allocation_ops allocation_host = {
     .release = nothing_allotted,
 };
 
+static void
+no_images(struct agent *agent UNUSED, const struct json *context UNUSED,
+          const struct object *instance UNUSED,
+          const struct prepare_request *files UNUSED, attach_done *done,
+          void *aux)
+{
+    done(aux, NULL);
+}
+
+const struct image_ops image_host = {.fetch = no_images};
+
 void
 attach_host_open(struct agent *agent)
 {
@@ -210,6 +221,7 @@ attach_host_open(struct agent *agent)
     agent->volumes = &volume_host;
     agent->vifs = &vif_host;
     agent->allocations = &allocation_host;
+    agent->images = &image_host;
     agent->attach_workers = worker_pool_create(agent->q, "attach", N_WORKERS);
     agent->claims_path = xasprintf("%s/volumes", agent->conf->state_path);
     agent->host = (struct host){

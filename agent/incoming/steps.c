@@ -17,7 +17,11 @@
 
 LOG_MODULE(incoming);
 
+/* The longest of all calls that wait for it is over by then. */
+#define IMAGES_TIMEOUT_S 7200
+
 static void announce_pre(struct op *op, struct op_ticket *ticket);
+static void images_run(struct op *op, struct op_ticket *ticket);
 static void consoles_run(struct op *op, struct op_ticket *ticket);
 static void answer_run(struct op *op, struct op_ticket *ticket);
 static void wait_run(struct op *op, struct op_ticket *ticket);
@@ -52,6 +56,8 @@ static const struct step incoming_steps[] = {
      .run = incoming_volumes_run,
      .undo = incoming_volumes_undo,
      .strips_host = true},
+    /* Nothing to take back: the cache is kept. */
+    {.name = "fetch-images", .run = images_run, .timeout_s = IMAGES_TIMEOUT_S},
     {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
     {.name = "make-disks",
      .run = incoming_disks_run,
@@ -177,6 +183,21 @@ files_of(const struct incoming *in, struct prepare_request **ret)
                                     incoming_uuid(in), in->disks, ret)
                : migrate_plan_rest_files(in->agent->conf, in->data,
                                          incoming_uuid(in), in->disks, ret);
+}
+
+static void
+images_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
+    struct error *error = files_of(in, &files);
+
+    if (error || !files) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    in->agent->images->fetch(in->agent, in->context, in->instance, files,
+                             op_ticket_done_aux, ticket);
 }
 
 static void

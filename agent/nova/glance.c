@@ -13,12 +13,21 @@ const struct service_kind glance_kind = {
 struct ask {
     struct service *service;
     char *image;
-    glance_image_done *done;
+    glance_image_done *done; /* One of these. */
+    glance_data_done *data_done;
     void *aux;
 };
 
+static struct ask *ask_create(struct service *glance, const char *image,
+                              void *aux);
+static void ask_free(struct ask *ask);
 static void answered(void *aux, const struct service_answer *answer,
                      struct error *error);
+static void downloaded(void *aux, const struct service_answer *answer,
+                       struct error *error);
+static struct error *judge(const struct ask *ask,
+                           const struct service_answer *answer,
+                           struct error *error);
 static struct error *refuse(const struct ask *ask,
                             const struct service_answer *answer);
 static struct glance_image image_of(const struct json *json);
@@ -27,8 +36,9 @@ void
 glance_image_get(struct service *glance, const struct json *context,
                  const char *image, glance_image_done *done, void *aux)
 {
-    AUTO_FREE path = xasprintf("/images/%s", image);
-    struct ask *ask = xzalloc(sizeof *ask);
+    AUTO_FREE quoted = service_quote(image);
+    AUTO_FREE path = xasprintf("/images/%s", quoted);
+    struct ask *ask = ask_create(glance, image, aux);
     const struct service_request request = {
         .method = "GET",
         .path = path,
@@ -36,11 +46,47 @@ glance_image_get(struct service *glance, const struct json *context,
         .is_as_user = true,
     };
 
+    ask->done = done;
+    service_send(glance, &request, answered, ask);
+}
+
+void
+glance_image_download(struct service *glance, const struct json *context,
+                      const char *image, int fd, unsigned timeout_ms,
+                      glance_data_done *done, void *aux)
+{
+    AUTO_FREE quoted = service_quote(image);
+    AUTO_FREE path = xasprintf("/images/%s/file", quoted);
+    struct ask *ask = ask_create(glance, image, aux);
+    const struct service_request request = {
+        .method = "GET",
+        .path = path,
+        .context = context,
+        .is_as_user = true,
+        .file = &fd,
+        .timeout_ms = timeout_ms,
+    };
+
+    ask->data_done = done;
+    service_send(glance, &request, downloaded, ask);
+}
+
+static struct ask *
+ask_create(struct service *glance, const char *image, void *aux)
+{
+    struct ask *ask = xzalloc(sizeof *ask);
+
     ask->service = glance;
     ask->image = xstrdup(image);
-    ask->done = done;
     ask->aux = aux;
-    service_send(glance, &request, answered, ask);
+    return ask;
+}
+
+static void
+ask_free(struct ask *ask)
+{
+    free(ask->image);
+    free(ask);
 }
 
 static void
@@ -49,6 +95,32 @@ answered(void *aux, const struct service_answer *answer, struct error *error)
     struct ask *ask = aux;
     struct glance_image image;
 
+    error = judge(ask, answer, error);
+    if (!error && (!json_string_of(answer->body, "id") ||
+                   !json_string_of(answer->body, "status"))) {
+        error = service_nonsense(ask->service, "image");
+        error_set_arg(error, "server", service_address(ask->service));
+    } else if (!error) {
+        image = image_of(answer->body);
+    }
+    ask->done(ask->aux, error ? NULL : &image, error);
+    ask_free(ask);
+}
+
+static void
+downloaded(void *aux, const struct service_answer *answer, struct error *error)
+{
+    struct ask *ask = aux;
+
+    ask->data_done(ask->aux, judge(ask, answer, error));
+    ask_free(ask);
+}
+
+/* Takes 'error'; null: the answer is a 200. */
+static struct error *
+judge(const struct ask *ask, const struct service_answer *answer,
+      struct error *error)
+{
     if (error_code(error) == ERR_UNAUTHORIZED) {
         struct error *renamed =
             error_new(ERR_IMAGE_NOT_AUTHORIZED, "%s", error_message(error));
@@ -56,18 +128,11 @@ answered(void *aux, const struct service_answer *answer, struct error *error)
         error = error_set_arg(renamed, "image_id", ask->image);
     } else if (!error && answer->status != 200) {
         error = refuse(ask, answer);
-    } else if (!error && (!json_string_of(answer->body, "id") ||
-                          !json_string_of(answer->body, "status"))) {
-        error = service_nonsense(ask->service, "image");
-    } else if (!error) {
-        image = image_of(answer->body);
     }
     if (error_code(error) == ERR_GLANCE_CONNECTION) {
         error_set_arg(error, "server", service_address(ask->service));
     }
-    ask->done(ask->aux, error ? NULL : &image, error);
-    free(ask->image);
-    free(ask);
+    return error;
 }
 
 static struct error *
@@ -75,7 +140,7 @@ refuse(const struct ask *ask, const struct service_answer *answer)
 {
     enum error_code code = ERR_GLANCE_CONNECTION;
 
-    if (answer->status == 404) {
+    if (answer->status == 404 || answer->status == 204) { /* No data. */
         code = ERR_IMAGE_NOT_FOUND;
     }
     struct error *error = service_refusal(ask->service, code, "image", answer);

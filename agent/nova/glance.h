@@ -1,7 +1,8 @@
 #ifndef DROVER_NOVA_GLANCE_H
 #define DROVER_NOVA_GLANCE_H
 
-/* What Glance knows of an image. (spec/live-migration 3.3, spec/drop-in 13)
+/* What Glance knows of an image, and has of it. (spec/live-migration 3.3,
+ * spec/drop-in 13)
  *
  * Asked with the token of the user whose request it is; when that is refused,
  * as the service's own user.
@@ -38,5 +39,14 @@ typedef void glance_image_done(void *aux, const struct glance_image *image,
  * request for which it is done; null: our own work. */
 void glance_image_get(struct service *glance, const struct json *context,
                       const char *image, glance_image_done *done, void *aux);
+
+/* 'error' is taken; null: all of it is in the file. */
+typedef void glance_data_done(void *aux, struct error *error);
+
+/* The same of what is in it, which goes to the file 'fd', open until it is
+ * done. */
+void glance_image_download(struct service *glance, const struct json *context,
+                           const char *image, int fd, unsigned timeout_ms,
+                           glance_data_done *done, void *aux);
 
 #endif

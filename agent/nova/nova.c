@@ -8,6 +8,7 @@
 #include "agent/nova/attach_nova.h"
 #include "agent/nova/cloud.h"
 #include "agent/nova/info_cache.h"
+#include "agent/nova/image_nova.h"
 #include "agent/nova/info_heal.h"
 #include "agent/nova/power_sync.h"
 #include "agent/nova/scheduler_info.h"
@@ -55,6 +56,7 @@ nova_create(struct agent *agent)
     agent->volumes = &volume_nova;
     agent->vifs = &vif_nova;
     agent->allocations = &allocation_nova;
+    agent->images = &image_nova;
     const struct service_record_options service = {
         .loop = agent->loop,
         .conductor = nova->beat_conductor,

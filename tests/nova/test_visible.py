@@ -10,6 +10,7 @@ from keystoneauth1 import exceptions
 from harness.wait import wait_for
 
 from cloud.events import Converter
+from cloud.moves import AT_DESTINATION, AT_SOURCE, MORE, Guest
 from cloud.pings import wait_alive
 
 # Of the facts below, what is another with droverd, and why.
@@ -230,6 +231,14 @@ def events_of(cloud, server, trace):
             if each['publisher_id'] == 'compute.hosta']
 
 
+def assert_same(ours, theirs):
+    assert [kind for kind, _ in ours] == [kind for kind, _ in theirs]
+    assert [(kind, name, their.get(name), our.get(name))
+            for (kind, our), (_, their) in zip(ours, theirs)
+            for name in {*our, *their}
+            if our.get(name) != their.get(name)] == []
+
+
 def test_ceilometer_makes_the_same_events(cloud, hosts, trace):
     hosts(storage='block')
     server, address = cloud.boot('vm1', 'hosta')
@@ -238,9 +247,35 @@ def test_ceilometer_makes_the_same_events(cloud, hosts, trace):
     cloud.agents['hosta'].become('drover')
     ours = events_of(cloud, server, trace)
     assert len(theirs) == 2 * len(ACTIONS)
-    assert [kind for kind, _ in ours] == [kind for kind, _ in theirs]
-    assert [(kind, name, their.get(name), our.get(name))
-            for (kind, our), (_, their) in zip(ours, theirs)
-            for name in {*our, *their}
-            if our.get(name) != their.get(name)] == []
+    assert_same(ours, theirs)
     cloud.api.delete(server)
+
+
+def events_of_move(cloud, guest, trace):
+    """What it makes of a migration from hosta to hostb, by who tells."""
+    trace.mark()
+    cloud.api.wait_migration(guest.server, guest.move())
+    guest.settled()
+    for what in '_post', 'post.dest':
+        trace.wait_notification(
+            'compute.instance.live_migration.%s.end' % what, 150)
+    converter = Converter()
+    return {host: [converter.event(each) for each in trace.notifications()
+                   if each['publisher_id'] == 'compute.' + host]
+            for host in ('hosta', 'hostb')}
+
+
+def test_ceilometer_makes_the_same_events_of_a_migration(cloud, hosts, trace):
+    hosts(storage='block', more=MORE['nova'])
+    guest = Guest(cloud, 'block', network=False)
+    theirs = events_of_move(cloud, guest, trace)
+    cloud.api.wait_migration(guest.server, guest.move())
+    guest.check_is_at('hosta')
+    for agent in cloud.agents.values():
+        agent.become('drover', 'block')
+    ours = events_of_move(cloud, guest, trace)
+    assert len(theirs['hosta']) == len(AT_SOURCE)
+    assert len(theirs['hostb']) == len(AT_DESTINATION)
+    for host in theirs:
+        assert_same(ours[host], theirs[host])
+    cloud.api.delete(guest.server)

@@ -16,9 +16,10 @@ LEAVE = ('accept', 'queue', 'prepare', 'list-disks', 'reserve-dest', 'start',
          'transfer', 'announce-post', 'activate-ports', 'finish-dest',
          'release-volumes', 'release-ports', 'release-guest', 'announce-end',
          'complete', 'release-allocations', 'forget')
-ARRIVE = ('announce-pre', 'connect-volumes', 'check-disks', 'make-disks',
-          'reserve-consoles', 'plug-ports', 'answer', 'wait', 'announce-post', 'settle-ports',
-          'persist', 'take-record', 'announce-end')
+ARRIVE = ('announce-pre', 'connect-volumes', 'fetch-images', 'check-disks',
+          'make-disks', 'reserve-consoles', 'plug-ports', 'answer', 'wait',
+          'announce-post', 'settle-ports', 'persist', 'take-record',
+          'announce-end')
 LEAVE_BACK = ('reserve-dest', 'prepare', 'queue', 'accept')
 ARRIVE_BACK = ('wait', 'plug-ports', 'make-disks', 'connect-volumes')
 

@@ -1,9 +1,11 @@
-"""Keystone, Neutron, Cinder and Placement on one port, as far as a migration needs them.
+"""Keystone, Neutron, Cinder, Glance and Placement on one port, as far as a
+migration needs them.
 
 They keep what they are told: ports, their bindings to hosts, attachments of
 volumes.  A test puts in what is there first and looks at what became of it.
 """
 
+import hashlib
 import http.server
 import json
 import re
@@ -19,6 +21,7 @@ class RestCloud:
     bindings      {(port, host): ...}, the active one included
     attachments   {id: {'volume_id', 'instance', 'host', 'completed'}}
     volume_type   of the connection_info of attachments
+    images        {id: (what Glance says of it, its bytes)}
     providers     {id: name}
     allocations   {(consumer, provider): {class: amount}}
     requests      (method, path below the service's own, body), in order
@@ -32,6 +35,7 @@ class RestCloud:
         self.floatingips, self.bindings, self.attachments = {}, {}, {}
         self.providers, self.allocations, self._facts = {}, {}, {}
         self.volume_type = 'rbd'
+        self.images = {}
         self.requests, self.refuse = [], {}
         self._lock = threading.Lock()
         self._server = http.server.ThreadingHTTPServer(
@@ -59,6 +63,8 @@ class RestCloud:
         known = {'neutron': login,
                  'cinder': {**login, 'endpoint_template':
                             self.url + '/volume/v3/p'},
+                 'glance': {**login, 'endpoint_override':
+                            self.url + '/image'},
                  'placement': {**login, 'endpoint_override':
                                self.url + '/placement'}}
         return {name: known[name] for name in services or known}
@@ -114,8 +120,9 @@ class RestCloud:
                 with cloud._lock:
                     status, answer, *header = cloud._answer(
                         self.command, self.path, body)
-                text = json.dumps(answer).encode() if answer is not None \
-                    else b''
+                text = (b'' if answer is None else
+                        answer if isinstance(answer, bytes) else
+                        json.dumps(answer).encode())
                 self.send_response(status)
                 for name, value in header:
                     self.send_header(name, value)
@@ -132,6 +139,7 @@ class RestCloud:
         for prefix, answer in (('/identity/v3', self._keystone),
                                ('/network/v2.0', self._neutron),
                                ('/volume/v3/p', self._cinder),
+                               ('/image/v2', self._glance),
                                ('/placement', self._placement)):
             if path.startswith(prefix):
                 break
@@ -248,6 +256,23 @@ class RestCloud:
                 'hosts': ['10.0.0.1'], 'ports': ['6789'],
                 'auth_enabled': False, 'for_host': made['host'],
                 'attachment_id': name}}
+
+    # ---- Glance -----------------------------------------------------------
+
+    def add_image(self, data, **more):
+        name = str(uuids.uuid4())
+        about = {'id': name, 'status': 'active', 'disk_format': 'raw',
+                 'container_format': 'bare', 'size': len(data),
+                 'checksum': hashlib.md5(data).hexdigest(),
+                 'os_hash_algo': 'sha512',
+                 'os_hash_value': hashlib.sha512(data).hexdigest(), **more}
+        self.images[name] = about, data
+        return name
+
+    def _glance(self, _method, path, _query, _body):
+        if path[1] not in self.images:
+            return 404, {'message': 'no such image'}
+        return 200, self.images[path[1]][path[2:] == ['file']]
 
     # ---- Placement --------------------------------------------------------
 

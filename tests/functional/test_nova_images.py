@@ -1,0 +1,160 @@
+"""Images that a destination lacks, and where it gets them from.
+
+Numbers in names are those of the acceptance points.
+"""
+
+import hashlib
+import json
+import threading
+import uuid as uuids
+
+import pytest
+
+from harness import nova as novas
+from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.oslo import Failure
+from harness.rest_cloud import RestCloud
+from harness.wait import wait_for
+from test_nova_records import nova  # noqa: F401
+
+
+class Bench:
+    """A destination; what its source says is said by the test."""
+
+    def __init__(self, client, nova, cloud):  # noqa: F811
+        self.client, self.cloud = client, cloud
+        self.source, self.dest = (nova(name, **cloud.settings('glance'))
+                                  for name in ('hosta', 'hostb'))
+        self.instances = self.dest.settings['instances_path']
+
+    def prepare(self, image, base=None, host=None, **more):
+        """Has a guest expected whose disk is based on it, or on that file."""
+        uuid = str(uuids.uuid4())
+        host = host or self.dest
+        instance = novas.instance(uuid, self.source.host, image_ref=image,
+                                  **more)
+        data = novas.primitive('LibvirtLiveMigrateData', '1.10', {
+            'block_migration': True, 'is_shared_instance_path': False,
+            'is_shared_block_storage': False, 'is_volume_backed': False,
+            'filename': 'tmpabc', 'image_type': 'default',
+            'instance_relative_path': uuid, 'vifs': []})
+        disk = {'path': '%s/%s/disk' % (self.instances, uuid), 'type': 'qcow2',
+                'virt_disk_size': 1 << 20, 'disk_size': 1 << 16,
+                'backing_file': base or cache_name(image),
+                'over_committed_disk_size': 0}
+        return self.client.call(
+            'pre_live_migration', _server=host.host, _version='6.0',
+            _context=novas.context(), instance=instance,
+            disk=json.dumps([disk]), migrate_data=data)
+
+    def refused(self, image, **more):
+        with pytest.raises(Failure) as refusal:
+            self.prepare(image, **more)
+        assert not self.cached and not self.prepared
+        return refusal.value
+
+    def lost(self, data):
+        """An image that only the source's cache still has."""
+        image = self.cloud.add_image(data)
+        self.prepare(image, host=self.source)
+        del self.cloud.images[image]
+        return image
+
+    def files(self, agent, part):
+        """Those with that in their path: {name: what they are}."""
+        lines = [line.split(None, 2) for line in agent.ctl(
+            'fake', 'list').stdout.splitlines() if line.startswith('file ')]
+        return {path.rpartition('/')[2]: text for _, path, text in lines
+                if part in path}
+
+    @property
+    def cached(self):
+        return self.files(self.dest, '/_base/')
+
+    @property
+    def prepared(self):
+        return self.files(self.dest, '/disk')
+
+    def n_downloads(self, image):
+        return len(self.cloud.asked('GET', '/images/%s/file$' % image))
+
+
+def cache_name(image):
+    return hashlib.sha1(image.encode()).hexdigest()
+
+
+@pytest.fixture
+def bench(client, conductor, nova):  # noqa: F811
+    with RestCloud() as cloud:
+        yield Bench(client, nova, cloud)
+
+
+def test_14_image_is_fetched_once(bench):
+    data = bytes(range(256)) * 1000
+    image = bench.cloud.add_image(data)
+    bench.prepare(image)
+    assert bench.cached == {cache_name(image): 'image %d' % len(data)}
+    assert bench.prepared
+    bench.prepare(image)
+    assert bench.n_downloads(image) == 1
+
+
+def test_14_image_of_two_at_once_is_fetched_once(bench):
+    image = bench.cloud.add_image(b'x' * 100000)
+    bench.dest.ctl('fake', 'hang', 'image_keep')
+    callers = [threading.Thread(target=bench.prepare, args=(image,))
+               for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    wait_for(lambda: [op['step'] for op in bench.dest.ctl_json(
+        'op', 'list')] == ['fetch-images'] * 2, 30, 'both wait for it')
+    bench.dest.ctl('fake', 'release')
+    for caller in callers:
+        caller.join()
+    assert bench.cached
+    assert bench.n_downloads(image) == 1
+
+
+@pytest.mark.parametrize('lie', [
+    {'os_hash_value': '0' * 128}, {'size': 99999},
+    {'os_hash_algo': 'none', 'checksum': 'd41d8cd98f00b204e9800998ecf8427e'}])
+def test_image_that_is_not_what_glance_says_is_not_taken(bench, lie):
+    image = bench.cloud.add_image(b'x' * 100000, **lie)
+    refusal = bench.refused(image)
+    assert refusal.name == 'ImageUnacceptable'
+    assert image in str(refusal)
+
+
+def test_15_image_that_glance_lost_comes_from_the_source(bench):
+    image = bench.lost(b'x' * 70)
+    bench.prepare(image)
+    assert bench.cached == {cache_name(image): 'image 70'}
+    assert bench.prepared
+
+
+def test_base_that_is_no_image_comes_from_the_source(bench):
+    """As the file system of an ephemeral disk is not the same on any host."""
+    base = cache_name(bench.lost(b'x' * 90))
+    image = bench.cloud.add_image(b'y' * 1000)
+    bench.prepare(image, base=base)
+    assert bench.cached == {base: 'image 90'}
+    assert bench.n_downloads(image) == 0
+
+
+def test_image_that_nobody_has_is_told_as_glance_does(bench):
+    image = str(uuids.uuid4())
+    refusal = bench.refused(image)
+    assert refusal.name == 'ImageNotFound'
+    assert image in str(refusal)
+    assert "is copied from '%s'" % bench.source.host in bench.dest.log_text()
+
+
+def test_image_larger_than_the_disk_is_refused(bench):
+    refusal = bench.refused(bench.cloud.add_image(b'x' * (2 << 20)))
+    assert refusal.name == 'ImageUnacceptable'
+
+
+def test_instance_with_a_kernel_of_its_own_is_refused(bench):
+    refusal = bench.refused(bench.cloud.add_image(b'x'),
+                            kernel_id=str(uuids.uuid4()))
+    assert 'kernel and ramdisk images are not fetched' in refusal.message
