@@ -1,4 +1,6 @@
 """Agents in nova-compute's place, with a real nova-conductor and its database.
+
+Numbers in names are those of the acceptance points of such a host.
 """
 
 import uuid as uuids
@@ -60,7 +62,7 @@ def guest_of(agent):
 
 # ---- The service record -----------------------------------------------------
 
-def test_service_record_appears_and_beats(control, nova):
+def test_01_service_record_appears_and_beats(control, nova):
     agent = nova()
     record = service(control, agent.host)
     assert (record['binary'], record['topic'], record['version']) == (
@@ -82,7 +84,8 @@ def test_version_is_saved_where_it_differs(control, nova):
         first['id'], first['uuid'], 64)
 
 
-def test_deleted_record_is_an_error_and_made_at_the_next_start(control, nova):
+def test_02_deleted_record_is_an_error_and_made_at_the_next_start(
+        control, nova):
     agent = nova()
     wait_beats(control, agent.host)
     record = service(control, agent.host)
@@ -92,14 +95,18 @@ def test_deleted_record_is_an_error_and_made_at_the_next_start(control, nova):
                      'binary': 'nova-compute'}}, 'destroy')
     wait_for(lambda: 'the record of host \'%s\' was deleted' % agent.host in
              agent.log_text(), 30, 'it is noticed')
+    assert control.client.call('ping', arg='x', _server=agent.host,
+                               _namespace='baseapi', _version='1.0')
     agent.restart()
     rows = control.rows('services', host=agent.host, deleted=0)
     assert [row['id'] for row in rows] != [record['id']]
     assert len(rows) == 1
 
 
-def test_libvirt_lost_disables_and_enables_again(control, nova):
-    agent = nova()
+def test_12_libvirt_lost_disables_and_enables_again(control, nova):
+    agent = nova(guests=1)
+    uuid = guest_of(agent)
+    control.create_instance(uuid, agent.host, task_state=None, memory=64)
     agent.ctl('fake', 'disconnect')
     wait_for(lambda: service(control, agent.host)['disabled'], 30,
              'it is disabled')
@@ -109,6 +116,10 @@ def test_libvirt_lost_disables_and_enables_again(control, nova):
     wait_for(lambda: not service(control, agent.host)['disabled'], 30,
              'it is enabled')
     assert service(control, agent.host)['disabled_reason'] is None
+    # It hears of its guests again; they are compared every ten minutes only.
+    agent.ctl('fake', 'guest-pause', uuid)
+    wait_for(lambda: control.instance(uuid)['power_state'] == 3, 30,
+             'the power state is recorded')
 
 
 def test_what_an_operator_disabled_stays_so(control, nova):
@@ -249,8 +260,8 @@ def states(control, uuid):
     return row['vm_state'], row['task_state']
 
 
-def test_start_settles_what_was_left(control, pair):
-    """Point 17 of drop-in, as far as the guests are not touched."""
+def test_17_start_settles_what_was_left(control, pair):
+    """As far as the guests are not touched."""
     hosta, hostb, uuid = pair
     hosta.stop()
     built = left(control, hosta, 'building', 'spawning', power_state=0)
@@ -283,7 +294,7 @@ def test_start_settles_what_was_left(control, pair):
     assert control.instance(uuid)['host'] == hosta.host
 
 
-def test_guest_shut_down_from_within_is_stopped(control, pair):
+def test_10_guest_shut_down_from_within_is_stopped(control, pair):
     hosta, _, uuid = pair
     hosta.stop()
     hosta.write_config(sync_power_state_interval=1)

@@ -52,7 +52,7 @@ def calls(raw):
     return read
 
 
-def test_node_is_created_and_the_same_after_a_restart(
+def test_08_node_is_created_and_the_same_after_a_restart(
         control, nova):  # noqa: F811
     agent = nova(guests=1)
     row = wait_node(control, agent.host, memory_mb_used=512)

@@ -113,7 +113,7 @@ def restart(conductor, client):  # noqa: F811
     conductor.wait_ready(client)
 
 
-def test_start_waits_for_a_conductor(client, conductor, nova):  # noqa: F811
+def test_07_start_waits_for_a_conductor(client, conductor, nova):  # noqa: F811
     agent = nova('hosta', start=False)
     conductor.kill()
     agent.start(wait=False)

@@ -33,7 +33,8 @@ class RestCloud:
     def __init__(self):
         self.ports, self.networks, self.subnets = {}, {}, {}
         self.floatingips, self.bindings, self.attachments = {}, {}, {}
-        self.providers, self.allocations, self._facts = {}, {}, {}
+        self.providers, self.allocations = {}, {}
+        self._facts, self._generations = {}, {}
         self.volume_type = 'rbd'
         self.images = {}
         self.requests, self.refuse = [], {}
@@ -297,14 +298,30 @@ class RestCloud:
                 resources in self.allocations.items() if where == path[1]},
                 'resource_provider_generation': 1}
         name = tuple(path[1:])
+        now = self._generations.get(path[1], 0)
         if method == 'PUT':
+            if body['resource_provider_generation'] != now:
+                return 409, {'errors': [{
+                    'code': 'placement.concurrent_update'}]}
             self._facts[name] = body[path[2]]
+            now = self._generations[path[1]] = now + 1
         empty = {} if path[2] == 'inventories' else []
         return 200, {path[2]: self._facts.get(name, empty),
-                     'resource_provider_generation': 1}
+                     'resource_provider_generation': now}
+
+    def fact(self, provider, what):
+        """Its 'inventories' or 'traits'; None if it was told of none."""
+        return self._facts.get((provider, what))
+
+    def add_trait(self, provider, name):
+        """As an operator does."""
+        with self._lock:
+            self._facts[provider, 'traits'].append(name)
+            self._generations[provider] += 1
 
     def _provider(self, uuid):
-        return {'uuid': uuid, 'name': self.providers[uuid], 'generation': 1,
+        return {'uuid': uuid, 'name': self.providers[uuid],
+                'generation': self._generations.get(uuid, 0),
                 'parent_provider_uuid': None, 'root_provider_uuid': uuid}
 
     def _allocations(self, method, consumer, body):
