@@ -16,6 +16,7 @@ import pytest
 
 from harness import nova as novas
 from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.oslo import Failure
 from harness.rest_cloud import RestCloud
 from harness.wait import wait_for
 from test_nova_records import (control, guest_of, nova, pair,  # noqa: F401
@@ -169,6 +170,61 @@ def test_09_two_hundred_guests_and_a_restart(control, nova):  # noqa: F811
     assert not control.conductor.rows(
         "SELECT uuid FROM instances WHERE host = ? AND (task_state NOT NULL "
         "OR vm_state != 'active' OR power_state != 1)", agent.host)
+
+
+# ---- What comes in -------------------------------------------------------------
+
+def test_15_nonsense_is_refused_and_nothing_else(
+        client, control, nova, raw):  # noqa: F811
+    agent = nova()
+
+    def refused(method, version='6.0', **args):
+        with pytest.raises(Failure) as caught:
+            client.call(method, _server=agent.host, _version=version,
+                        _context=novas.context(), **args)
+        return caught.value.name
+
+    queue = 'compute.' + agent.host
+    large = novas.instance(str(uuids.uuid4()), agent.host,
+                           display_name='x' * (10 << 20))
+    assert refused('no_such_thing') == 'NoSuchMethod'
+    assert refused('get_host_uptime', '7.0') == 'UnsupportedVersion'
+    assert refused('check_instance_shared_storage') == 'TypeError'
+    assert refused('get_diagnostics', instance=large) == 'InstanceNotFound'
+    raw.publish(b'{"oslo.version": "2.0", "oslo.mess', queue)
+    wait_for(lambda: 'message rejected' in agent.log_text(), 30,
+             'it says what it thinks of it')
+    assert 'load average' in client.call(
+        'get_host_uptime', _server=agent.host, _version='6.0')
+
+
+def test_18_migration_outlives_its_broker(control, broker, pair):  # noqa: F811
+    """Also what it has to say at its end, which is said once."""
+    hosta, hostb, uuid = pair
+    hosta.ctl('fake', 'hang', 'transfer')
+    move = control.migrate(uuid, hostb.host)
+    control.wait_status(move, 'running')
+    queues = of_compute(broker, hosta, hostb)
+    assert len(queues) == 3
+    broker.restart()
+    control.conductor.wait_ready(control.client)
+    hosta.ctl('fake', 'release')
+    control.wait_status(move, 'completed', 'failed', 'error', deadline=120)
+    assert control.status(move) == 'completed'
+    row = control.instance(uuid)
+    assert (row['host'], row['task_state']) == (hostb.host, None)
+    assert of_compute(broker, hosta, hostb) == queues
+    ends = [event for event in control.events(uuid)
+            if event[0] == 'compute_post_live_migration_at_destination']
+    assert len(ends) == 1
+
+
+def of_compute(broker, *agents):
+    """How the queues were declared that hosts are asked by."""
+    names = {'compute', *('compute.' + agent.host for agent in agents)}
+    return {row['name']: row for row in broker.list(
+        'queues', 'name', 'durable', 'auto_delete', 'arguments')
+        if row['name'] in names}
 
 
 # ---- Under way ----------------------------------------------------------------

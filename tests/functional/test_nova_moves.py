@@ -1,4 +1,4 @@
-"""What a move changes in Neutron and in Placement.
+"""What a move changes in Neutron, in Placement and with schedulers.
 
 The test does the conductor's part: it binds the port to the destination, too,
 and moves the allocations.  Numbers in names are those of the acceptance points
@@ -11,9 +11,11 @@ import pytest
 
 from harness import nova as novas
 from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.raw import opened
 from harness.rest_cloud import RestCloud
 from harness.wait import wait_for
-from test_nova_records import control, guest_of, nova  # noqa: F401
+from test_nova_records import (control, guest_of, nova,  # noqa: F401
+                               pair)
 from test_nova_resources import node
 
 NEEDED = {'VCPU': 1, 'MEMORY_MB': 64}
@@ -121,3 +123,31 @@ def test_43_activation_that_fails_three_times(bench):
     bench.wait_all_at(bench.hostb)
     assert bench.control.status(bench.move) == 'completed'
     assert bench.cloud.refuse == {('PUT', '/activate'): []}
+
+
+def test_40_schedulers_and_actions_know_where_it_is(
+        control, pair, raw):  # noqa: F811
+    hosta, hostb, uuid = pair
+    raw.channel.exchange_declare('scheduler_fanout', 'fanout', durable=False,
+                                 auto_delete=True)
+    queue = raw.queue(auto_delete=False, exclusive=True)
+    raw.channel.queue_bind(queue, 'scheduler_fanout')
+    control.wait_status(control.migrate(uuid, hostb.host), 'completed')
+
+    def is_told(method, host):
+        def is_it(message):
+            seen = opened(message.body)
+            return (seen['method'] == method and
+                    seen['args']['host_name'] == host and
+                    uuid in str(seen['args']))
+        return is_it
+
+    told = raw.read_until(queue, is_told('update_instance_info', hostb.host),
+                          60)
+    if not any(map(is_told('delete_instance_info', hosta.host), told)):
+        raw.read_until(queue, is_told('delete_instance_info', hosta.host), 60)
+    wait_for(lambda: set(control.events(uuid)) >= {
+        ('compute_live_migration', 'Success'),
+        ('compute_post_live_migration_at_destination', 'Success')}, 30,
+        lambda: control.events(uuid))
+    assert {result for _, result in control.events(uuid)} == {'Success'}
