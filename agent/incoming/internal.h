@@ -3,12 +3,13 @@
 
 /* What the parts of agent/incoming/incoming.h share, and nobody else includes.
  *
- *   incoming.c        what the source says: prepare, take over, roll back
- *   steps.c           what is done then, and the journal's side of it
- *   watch.c           what is done when the source says nothing
- *   watch_records.c     what a control plane knows of it then
- *   arrival.c           what shows that the guest has arrived
- *   relocate.c           both, of a guest that does not run
+ *   incoming.c         what the source says: prepare, take over, roll back
+ *   steps.c            what is done then, and the journal's side of it
+ *   files.c            its files, before it comes
+ *   watch.c            what is done when the source says nothing
+ *   watch_records.c    what a control plane knows of it then
+ *   arrival.c          what shows that the guest has arrived
+ *   relocate.c         both, of a guest that does not run
  *
  * Threads: the loop. */
 
@@ -84,6 +85,7 @@ void incoming_set_ended(struct incoming *in, attach_done *done, void *aux);
 
 void incoming_volumes_run(struct op *op, struct op_ticket *ticket);
 void incoming_volumes_undo(struct op *op, struct op_ticket *ticket);
+void incoming_images_run(struct op *op, struct op_ticket *ticket);
 void incoming_disks_check(struct op *op, struct op_ticket *ticket);
 void incoming_disks_run(struct op *op, struct op_ticket *ticket);
 void incoming_disks_undo(struct op *op, struct op_ticket *ticket);

@@ -21,7 +21,6 @@ LOG_MODULE(incoming);
 #define IMAGES_TIMEOUT_S 7200
 
 static void announce_pre(struct op *op, struct op_ticket *ticket);
-static void images_run(struct op *op, struct op_ticket *ticket);
 static void consoles_run(struct op *op, struct op_ticket *ticket);
 static void answer_run(struct op *op, struct op_ticket *ticket);
 static void wait_run(struct op *op, struct op_ticket *ticket);
@@ -57,7 +56,9 @@ static const struct step incoming_steps[] = {
      .undo = incoming_volumes_undo,
      .strips_host = true},
     /* Nothing to take back: the cache is kept. */
-    {.name = "fetch-images", .run = images_run, .timeout_s = IMAGES_TIMEOUT_S},
+    {.name = "fetch-images",
+     .run = incoming_images_run,
+     .timeout_s = IMAGES_TIMEOUT_S},
     {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
     {.name = "make-disks",
      .run = incoming_disks_run,
@@ -172,79 +173,6 @@ incoming_volumes_undo(struct op *op, struct op_ticket *ticket)
 
     in->agent->volumes->disconnect_dest(in->agent, in->context, in->instance,
                                         in->data, op_ticket_done_aux, ticket);
-}
-
-/* Null without an error: there is nothing to make. */
-static struct error *
-files_of(const struct incoming *in, struct prepare_request **ret)
-{
-    return in->kind == MIGRATE_LIVE
-               ? migrate_plan_files(in->agent->conf, in->data,
-                                    incoming_uuid(in), in->disks, ret)
-               : migrate_plan_rest_files(in->agent->conf, in->data,
-                                         incoming_uuid(in), in->disks, ret);
-}
-
-static void
-images_run(struct op *op, struct op_ticket *ticket)
-{
-    struct incoming *in = op_data(op);
-    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-    struct error *error = files_of(in, &files);
-
-    if (error || !files) {
-        op_ticket_done(ticket, error);
-        return;
-    }
-    in->agent->images->fetch(in->agent, in->context, in->instance, files,
-                             op_ticket_done_aux, ticket);
-}
-
-static void
-prepare_files(struct op *op, struct op_ticket *ticket, bool only_check)
-{
-    struct incoming *in = op_data(op);
-    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-    struct error *error = files_of(in, &files);
-
-    if (error || !files) {
-        op_ticket_done(ticket, error);
-        return;
-    }
-    files->only_check = only_check;
-    driver_prepare(in->agent->driver, files, op_ticket_done_aux, ticket);
-}
-
-/* A step of its own, so that once the journal names "make-disks" whatever
- * stands there is ours to remove. */
-void
-incoming_disks_check(struct op *op, struct op_ticket *ticket)
-{
-    prepare_files(op, ticket, true);
-}
-
-void
-incoming_disks_run(struct op *op, struct op_ticket *ticket)
-{
-    prepare_files(op, ticket, false);
-}
-
-void
-incoming_disks_undo(struct op *op, struct op_ticket *ticket)
-{
-    struct incoming *in = op_data(op);
-    CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-    struct error *error = files_of(in, &files);
-
-    if (error || !files ||
-        error_code(op_error(op)) == ERR_DESTINATION_DISK_EXISTS) {
-        /* There is nothing, or somebody made it after our check: what stands
-         * there is not ours. */
-        error_free(error);
-        op_ticket_done(ticket, NULL);
-        return;
-    }
-    leftover_remove_files(in->agent, steal(&files), ticket);
 }
 
 /* Is it reserved for another guest on its way here, or used? */

@@ -20,6 +20,9 @@ struct ask {
 
 static struct ask *ask_create(struct service *glance, const char *image,
                               void *aux);
+static void ask_send(struct ask *ask, const struct json *context,
+                     const char *what, struct service_request request,
+                     service_done *done);
 static void ask_free(struct ask *ask);
 static void answered(void *aux, const struct service_answer *answer,
                      struct error *error);
@@ -36,18 +39,10 @@ void
 glance_image_get(struct service *glance, const struct json *context,
                  const char *image, glance_image_done *done, void *aux)
 {
-    AUTO_FREE quoted = service_quote(image);
-    AUTO_FREE path = xasprintf("/images/%s", quoted);
     struct ask *ask = ask_create(glance, image, aux);
-    const struct service_request request = {
-        .method = "GET",
-        .path = path,
-        .context = context,
-        .is_as_user = true,
-    };
 
     ask->done = done;
-    service_send(glance, &request, answered, ask);
+    ask_send(ask, context, "", (struct service_request){0}, answered);
 }
 
 void
@@ -55,20 +50,27 @@ glance_image_download(struct service *glance, const struct json *context,
                       const char *image, int fd, unsigned timeout_ms,
                       glance_data_done *done, void *aux)
 {
-    AUTO_FREE quoted = service_quote(image);
-    AUTO_FREE path = xasprintf("/images/%s/file", quoted);
     struct ask *ask = ask_create(glance, image, aux);
-    const struct service_request request = {
-        .method = "GET",
-        .path = path,
-        .context = context,
-        .is_as_user = true,
-        .file = &fd,
-        .timeout_ms = timeout_ms,
-    };
 
     ask->data_done = done;
-    service_send(glance, &request, downloaded, ask);
+    ask_send(ask, context, "/file",
+             (struct service_request){.file = &fd, .timeout_ms = timeout_ms},
+             downloaded);
+}
+
+/* 'what' of the image is asked for, as 'request' says. */
+static void
+ask_send(struct ask *ask, const struct json *context, const char *what,
+         struct service_request request, service_done *done)
+{
+    AUTO_FREE quoted = service_quote(ask->image);
+    AUTO_FREE path = xasprintf("/images/%s%s", quoted, what);
+
+    request.method = "GET";
+    request.path = path;
+    request.context = context;
+    request.is_as_user = true;
+    service_send(ask->service, &request, done, ask);
 }
 
 static struct ask *
