@@ -160,6 +160,7 @@ void migration_release_volumes(struct op *op, struct op_ticket *ticket);
 void migration_release_vifs(struct op *op, struct op_ticket *ticket);
 void migration_release_guest(struct op *op, struct op_ticket *ticket);
 void migration_announce_end(struct op *op, struct op_ticket *ticket);
+void migration_revoke_consoles(struct op *op, struct op_ticket *ticket);
 void migration_complete(struct op *op, struct op_ticket *ticket);
 void migration_release_allocations(struct op *op, struct op_ticket *ticket);
 void migration_forget(struct op *op, struct op_ticket *ticket);

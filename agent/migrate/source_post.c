@@ -5,6 +5,7 @@
 #include "agent/leftover.h"
 #include "agent/migrate/data.h"
 #include "agent/migrate/plan.h"
+#include "agent/nova/console_tokens.h"
 #include "agent/peer.h"
 
 LOG_MODULE(migrate);
@@ -105,6 +106,20 @@ migration_announce_end(struct op *op, struct op_ticket *ticket)
     notify_instance(m->agent->notify, m->context, NOTIFY_POST, NOTIFY_END,
                     m->instance);
     op_ticket_done(ticket, NULL);
+}
+
+void
+migration_revoke_consoles(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+
+    if (m->agent->nova) {
+        console_tokens_revoke(m->agent->nova, m->context,
+                              object_string(m->instance, "uuid"),
+                              op_ticket_done_aux, ticket);
+    } else {
+        op_ticket_done(ticket, NULL);
+    }
 }
 
 void

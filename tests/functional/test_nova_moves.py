@@ -132,7 +132,9 @@ def test_40_schedulers_and_actions_know_where_it_is(
                                  auto_delete=True)
     queue = raw.queue(auto_delete=False, exclusive=True)
     raw.channel.queue_bind(queue, 'scheduler_fanout')
+    control.add_console_token(uuid, hosta.host)
     control.wait_status(control.migrate(uuid, hostb.host), 'completed')
+    assert not control.rows('console_auth_tokens', instance_uuid=uuid)
 
     def is_told(method, host):
         def is_it(message):

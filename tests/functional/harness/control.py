@@ -53,6 +53,13 @@ class Control:
         return self.act(nova.primitive('Instance', '2.7', made, sorted(made)),
                         'create')
 
+    def add_console_token(self, uuid, host):
+        """What a user who looks at its console was given."""
+        self.conductor.write(
+            'INSERT INTO console_auth_tokens (token_hash, console_type, host, '
+            'port, instance_uuid, expires) VALUES (?, ?, ?, ?, ?, ?)',
+            uuids.uuid4().hex, 'novnc', host, 5900, uuid, 4000000000)
+
     def get_instance(self, uuid, *attributes):
         return self.ask(
             'object_class_action_versions', objname='Instance',

@@ -15,7 +15,7 @@ CONDUCT = ('claim', 'record', 'find-dest', 'hand-over')
 LEAVE = ('accept', 'queue', 'prepare', 'list-disks', 'reserve-dest', 'start',
          'transfer', 'announce-post', 'activate-ports', 'finish-dest',
          'release-volumes', 'release-ports', 'release-guest', 'announce-end',
-         'complete', 'release-allocations', 'forget')
+         'revoke-consoles', 'complete', 'release-allocations', 'forget')
 ARRIVE = ('announce-pre', 'connect-volumes', 'fetch-images', 'check-disks',
           'make-disks', 'reserve-consoles', 'plug-ports', 'answer', 'wait',
           'announce-post', 'settle-ports', 'persist', 'take-record',
