@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 
+#include "agent/attachments.h"
 #include "agent/base/clock.h"
+#include "agent/migrate/data.h"
 
 LOG_MODULE(power);
 
@@ -92,7 +94,7 @@ asked(void *aux, struct error *error)
 }
 
 static void
-off_noted(void *aux, struct error *error)
+plugged(void *aux, struct error *error)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
@@ -102,6 +104,34 @@ off_noted(void *aux, struct error *error)
     } else {
         struct power *p = op_data(op);
         driver_power_on(p->agent->driver, power_uuid(p), moved, ticket);
+    }
+}
+
+/* What its ports need on the host is gone if that was booted meanwhile.  Ports
+ * that are not ours to plug the hypervisor may know. (spec/drop-in 8) */
+static void
+off_noted(void *aux, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (!op || error) {
+        op_ticket_done(ticket, error);
+        return;
+    }
+    struct power *p = op_data(op);
+    AUTO_OBJECT data = migrate_data_create();
+    AUTO_VIFS vifs = {0};
+    attachments_tell(p->instance, data);
+    attachments_name_ports(p->instance, data);
+    AUTO_ERROR strange = attachments_vifs(data, power_uuid(p), false, &vifs);
+    if (strange) {
+        log_info(op_log(op), "its ports are not plugged: %s",
+                 error_message(strange));
+        plugged(ticket, NULL);
+    } else {
+        vif_host.plug_dest(p->agent, p->context, p->instance, data, plugged,
+                           ticket);
     }
 }
 

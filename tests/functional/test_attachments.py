@@ -88,7 +88,7 @@ def pair(lab, droverd, programs, tmp_path):
     agents = []
     for host in (lab.hosta, lab.hostb):
         agent = droverd(host.name, start=False, on=host, settings={
-            'libvirt': {'nfs_mount_point_base': str(
+            'shutdown_timeout': 1, 'libvirt': {'nfs_mount_point_base': str(
                 tmp_path / ('mnt-' + host.name))}})
         agent.start(environment={
             'PATH': '%s:%s' % (programs, os.environ['PATH'])})
@@ -226,6 +226,31 @@ def test_21_block_device_of_both_hosts_is_not_copied(lab, pair, tmp_path):
     finally:
         lab.restore()
         lab.hosta.run('losetup', '-d', device, check=False)
+
+
+def test_ports_are_plugged_when_a_guest_is_started(lab, pair, tmp_path):
+    """A host that was booted anew has nothing of them."""
+    hosta, _ = pair
+    ours = ('brq0fcf8e10-fe', 'qbr88dae9fa-0d', 'qvo88dae9fa-0d')
+    for bridge in ours[:2]:
+        lab.hosta.run('ip', 'link', 'add', bridge, 'type', 'bridge')
+    try:
+        guest = boot(lab, hosta, disk=None, devices=INTERFACE % (
+            PLAIN['address'], 'brq0fcf8e10-fe', PLAIN['devname']) +
+            INTERFACE % (HYBRID['address'], 'qbr88dae9fa-0d',
+                         HYBRID['devname']))
+        attach(hosta, guest, tmp_path, vifs=[PLAIN, HYBRID])
+        hosta.ctl('instance', 'stop', guest.name, timeout=150)
+        for bridge in ours[:2]:
+            lab.hosta.run('ip', 'link', 'delete', bridge)
+        hosta.ctl('instance', 'start', guest.name, timeout=150)
+        assert lab.hosta.virsh('domstate', guest.name) == 'running'
+        assert {*ours, PLAIN['devname'],
+                HYBRID['devname']} <= links(lab.hosta)
+    finally:
+        lab.restore()
+        for link in ours:
+            lab.hosta.run('ip', 'link', 'delete', link, check=False)
 
 
 def test_17_failed_binding_leaves_nothing_there(lab, pair, tmp_path):
