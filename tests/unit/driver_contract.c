@@ -508,6 +508,24 @@ test_missing_backing_file_is_named(void **state)
 
 /* Images. */
 
+/* Not every file system can have a file before its name, and then it is said
+ * so. */
+static bool
+has_nameless_files(struct fixture *f)
+{
+    struct result r = {0};
+    bool has;
+
+    AWAIT(f->h, r, driver_image_create(f->here, f->image, on_fd, &r));
+    has = !r.error;
+    if (!has) {
+        assert_error(r.error, ERR_STORAGE);
+        assert_non_null(strstr(error_message(r.error), "O_TMPFILE"));
+    }
+    result_clear(&r);
+    return has;
+}
+
 static void
 keep_image(struct fixture *f, const char *text, const char *format,
            struct result *r)
@@ -542,7 +560,7 @@ test_image_that_is_not_sound_is_not_kept(void **state)
     struct fixture *f = *state;
     struct result r = {0};
 
-    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+    for (size_t i = 0; i < N_ELEMENTS(rows) && has_nameless_files(f); i++) {
         keep_image(f, rows[i][0], rows[i][1], &r);
         assert_error(r.error, ERR_IMAGE_UNACCEPTABLE);
         assert_string_equal(error_arg(r.error, "image_id"), f->image);
@@ -613,6 +631,10 @@ test_disk_can_be_based_on_an_image_once_it_is_kept(void **state)
     AWAIT(f->h, r, driver_prepare(f->here, request, on_plain, &r));
     assert_error(r.error, ERR_MIGRATION);
     assert_image_exists(f, false);
+    if (!has_nameless_files(f)) {
+        result_clear(&r);
+        return;
+    }
     keep_image(f, "an image", "raw", &r);
     assert_null(r.error);
     assert_image_exists(f, true);
