@@ -192,8 +192,6 @@ class Stories:
             wait_alive(address, 600)
         servers = [server for server, _ in booted]
         for way, function, settings in WAYS:
-            if function is abort_preparing and kinds[1] != 'nova':
-                continue
             if settings is not more:
                 more = settings
                 for host, kind in zip(('hosta', 'hostb'), kinds):
@@ -226,10 +224,7 @@ def why(way, team, line):
     return None
 
 
-# droverd does not fetch images, which nova-compute can be made to wait for.
-CASES = [(team, way) for team, (_, dest) in TEAMS.items()
-         for way, function, _ in WAYS
-         if function is not abort_preparing or dest == 'nova']
+CASES = [(team, way) for team in TEAMS for way, _, _ in WAYS]
 
 
 @pytest.mark.parametrize('team, way', CASES)
