@@ -138,7 +138,8 @@ def moves(cloud, wanted, storage):
     for kinds in ('nova', 'nova'), ('drover', 'nova'), ('drover', 'drover'):
         guest = None
         # Where the two differ each is the source in turn.
-        for _ in range(wanted.migrations * len(set(kinds))):
+        for _ in range(wanted.same if len(set(kinds)) == 1
+                       else 2 * wanted.migrations):
             guest = guest or stage(cloud, storage, kinds)
             source = guest.host
             move = measure(cloud, guest, path)
