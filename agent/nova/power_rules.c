@@ -8,12 +8,16 @@
 #include "drivers/driver.h"
 
 static enum power_action action_of(const char *vm_state, int actual);
+static bool ends_with_its_power(const struct power_facts *facts);
+static bool is_off(int power);
 
 static const char *const texts[] = {
     [POWER_ACT_NOTHING] = NULL,
     [POWER_ACT_STOP] = "it was shut down from within, and is stopped",
     [POWER_ACT_STOP_HARD] = "it runs, although it was stopped: it is powered "
                             "off",
+    [POWER_ACT_DELETE] = "it was shut down from within, and is deleted, as its "
+                         "user has set (shutdown_terminate)",
     [POWER_ACT_WARN_PAUSED] = "it is paused, although its record says active",
     [POWER_ACT_WARN_GONE] = "it is not here, although its record says active",
     [POWER_ACT_WARN_DELETED] = "it runs, although its record says deleted",
@@ -29,7 +33,9 @@ power_rules_judge(const struct power_facts *facts)
         return verdict;
     }
     verdict.saves_power = facts->recorded != facts->actual;
-    verdict.action = action_of(facts->vm_state, facts->actual);
+    verdict.action = ends_with_its_power(facts)
+                         ? POWER_ACT_DELETE
+                         : action_of(facts->vm_state, facts->actual);
     return verdict;
 }
 
@@ -42,18 +48,16 @@ power_action_text(enum power_action action)
 static enum power_action
 action_of(const char *vm_state, int actual)
 {
-    bool is_off = actual == POWER_SHUTDOWN || actual == POWER_CRASHED;
-
     if (str_eq(vm_state, "active")) {
-        return is_off || actual == POWER_SUSPENDED ? POWER_ACT_STOP
-               : actual == POWER_PAUSED            ? POWER_ACT_WARN_PAUSED
-               : actual == POWER_NOSTATE           ? POWER_ACT_WARN_GONE
-                                                   : POWER_ACT_NOTHING;
+        return is_off(actual) || actual == POWER_SUSPENDED ? POWER_ACT_STOP
+               : actual == POWER_PAUSED  ? POWER_ACT_WARN_PAUSED
+               : actual == POWER_NOSTATE ? POWER_ACT_WARN_GONE
+                                         : POWER_ACT_NOTHING;
     }
     if (str_eq(vm_state, "paused")) {
-        return is_off ? POWER_ACT_STOP : POWER_ACT_NOTHING;
+        return is_off(actual) ? POWER_ACT_STOP : POWER_ACT_NOTHING;
     }
-    if (is_off || actual == POWER_NOSTATE) {
+    if (is_off(actual) || actual == POWER_NOSTATE) {
         return POWER_ACT_NOTHING;
     }
     if (str_eq(vm_state, "stopped")) {
@@ -63,4 +67,18 @@ action_of(const char *vm_state, int actual)
         return POWER_ACT_WARN_DELETED;
     }
     return POWER_ACT_NOTHING;
+}
+
+/* Who has both flags is only stopped: it is not to be deleted at all. */
+static bool
+ends_with_its_power(const struct power_facts *facts)
+{
+    return facts->shutdown_terminate && !facts->disable_terminate &&
+           str_eq(facts->vm_state, "active") && is_off(facts->actual);
+}
+
+static bool
+is_off(int power)
+{
+    return power == POWER_SHUTDOWN || power == POWER_CRASHED;
 }

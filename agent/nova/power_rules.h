@@ -12,6 +12,7 @@ enum power_action {
     POWER_ACT_NOTHING,
     POWER_ACT_STOP,      /* It is off, or asleep: as if its user had said so. */
     POWER_ACT_STOP_HARD, /* It runs, although it is stopped. */
+    POWER_ACT_DELETE,    /* It is off, and its record says that it ends so. */
     POWER_ACT_WARN_PAUSED,
     POWER_ACT_WARN_GONE,
     POWER_ACT_WARN_DELETED, /* It runs, although it is deleted. */
@@ -19,9 +20,10 @@ enum power_action {
 
 struct power_facts {
     bool is_of_this_host;
-    bool has_operation;                /* The journal moves it. */
-    const char *vm_state, *task_state; /* Null: none. */
-    int recorded, actual;              /* Of enum power_state. */
+    bool has_operation;                         /* The journal moves it. */
+    const char *vm_state, *task_state;          /* Null: none. */
+    bool shutdown_terminate, disable_terminate; /* As recorded. */
+    int recorded, actual;                       /* Of enum power_state. */
 };
 
 struct power_verdict {

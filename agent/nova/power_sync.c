@@ -41,7 +41,7 @@ struct look {
     int power;
     bool is_second;
     struct object *instance;
-    enum power_action action; /* A stop that is asked for. */
+    enum power_action action; /* A stop, or deletion, that is asked for. */
     struct json *context;     /* Of it. */
 };
 
@@ -59,12 +59,12 @@ static void record_known(void *aux, struct error *error,
 static bool is_moved(struct agent *agent, const char *uuid);
 static struct power_verdict judge(const struct nova *nova,
                                   const struct object *instance, int power);
-static bool is_stop(enum power_action action);
+static bool is_order(enum power_action action);
 static void act(struct look *look);
 static void saved(void *aux, struct error *error, struct object *instance);
-static void record_stop(struct look *look);
-static void stop_recorded(void *aux, struct json **result,
-                          struct object *object, struct error *error);
+static void record_order(struct look *look);
+static void order_recorded(void *aux, struct json **result,
+                           struct object *object, struct error *error);
 static void look_end(struct look *look, struct error *error);
 static void stopped(struct power_sync *sync, const char *uuid);
 static void started(struct power_sync *sync, const char *uuid);
@@ -287,7 +287,7 @@ record_known(void *aux, struct error *error, struct object *instance)
         return;
     }
     struct power_verdict verdict = judge(nova, instance, look->power);
-    if (!look->is_second && is_stop(verdict.action)) {
+    if (!look->is_second && is_order(verdict.action)) {
         look->is_second = true;
         driver_guest_get(nova->agent->driver, look->log.instance, guest_known,
                          look);
@@ -315,6 +315,8 @@ judge(const struct nova *nova, const struct object *instance, int power)
         .has_operation = is_moved(agent, uuid),
         .vm_state = object_string(instance, "vm_state"),
         .task_state = object_string(instance, "task_state"),
+        .shutdown_terminate = object_bool(instance, "shutdown_terminate"),
+        .disable_terminate = object_bool(instance, "disable_terminate"),
         .recorded = (int)object_int(instance, "power_state"),
         .actual = power,
     };
@@ -323,9 +325,10 @@ judge(const struct nova *nova, const struct object *instance, int power)
 }
 
 static bool
-is_stop(enum power_action action)
+is_order(enum power_action action)
 {
-    return action == POWER_ACT_STOP || action == POWER_ACT_STOP_HARD;
+    return action == POWER_ACT_STOP || action == POWER_ACT_STOP_HARD ||
+           action == POWER_ACT_DELETE;
 }
 
 /* Saved only while nobody else has begun anything with it. */
@@ -347,9 +350,11 @@ act(struct look *look)
                  look->power);
         object_set_int(look->instance, "power_state", look->power);
     }
-    if (is_stop(verdict.action)) { /* As Nova's API. */
+    if (is_order(verdict.action)) { /* As Nova's API. */
         look->action = verdict.action;
-        object_set_string(look->instance, "task_state", "powering-off");
+        object_set_string(look->instance, "task_state",
+                          verdict.action == POWER_ACT_DELETE ? "deleting"
+                                                             : "powering-off");
         object_set_int(look->instance, "progress", 0);
     }
     if (!object_n_changes(look->instance)) {
@@ -366,8 +371,8 @@ saved(void *aux, struct error *error, struct object *instance)
     struct look *look = aux;
 
     object_free(instance);
-    if (!error && look->sync->nova && is_stop(look->action)) {
-        record_stop(look);
+    if (!error && look->sync->nova && is_order(look->action)) {
+        record_order(look);
     } else {
         look_end(look, error);
     }
@@ -375,13 +380,14 @@ saved(void *aux, struct error *error, struct object *instance)
 
 /* The user sees it among the instance's actions. */
 static void
-record_stop(struct look *look)
+record_order(struct look *look)
 {
     struct json *args = json_array(), *kwargs = json_object();
 
     look->context = rpc_context_create();
     json_append(args, json_string(look->log.instance));
-    json_append(args, json_string("stop"));
+    json_append(args, json_string(look->action == POWER_ACT_DELETE ? "delete"
+                                                                   : "stop"));
     json_set_bool(kwargs, "want_result", false);
     const struct conductor_work_request request = {
         .context = look->context,
@@ -391,21 +397,23 @@ record_stop(struct look *look)
         .kwargs = kwargs,
         .only_once = true,
     };
-    conductor_work_start(look->sync->nova->works, &request, stop_recorded,
+    conductor_work_start(look->sync->nova->works, &request, order_recorded,
                          look);
 }
 
 static void
-stop_recorded(void *aux, struct json **result UNUSED,
-              struct object *object UNUSED, struct error *error)
+order_recorded(void *aux, struct json **result UNUSED,
+               struct object *object UNUSED, struct error *error)
 {
     struct look *look = aux;
 
     if (look->sync->nova) {
         own_order_start(look->sync->nova, look->context, look->log.instance,
-                        ORDER_STOP, look->action == POWER_ACT_STOP_HARD);
+                        look->action == POWER_ACT_DELETE ? OWN_ORDER_DELETE
+                                                         : ORDER_STOP,
+                        look->action == POWER_ACT_STOP_HARD);
     }
-    look_end(look, error_wrap(error, "record its stop as an action"));
+    look_end(look, error_wrap(error, "record that as an action"));
 }
 
 static void

@@ -83,6 +83,30 @@ def test_schedulers_know_who_is_here(control, nova, raw):  # noqa: F811
     told('sync_instance_info', [])
 
 
+@pytest.mark.parametrize('is_protected', (False, True))
+def test_guest_that_ends_with_its_power(control, pair,  # noqa: F811
+                                        is_protected):
+    hosta, hostb, uuid = pair
+    control.conductor.write(
+        'UPDATE instances SET shutdown_terminate = 1, disable_terminate = ? '
+        'WHERE uuid = ?', is_protected, uuid)
+    hosta.stop()
+    hosta.write_config(sync_power_state_interval=1)
+    hosta.start()
+    hosta.ctl('fake', 'guest-stop', uuid)
+    if is_protected:
+        wait_for(lambda: states(control, uuid) == ('stopped', None), 30,
+                 lambda: states(control, uuid))
+        assert guest_of(hosta) == uuid
+        action = 'stop'
+    else:
+        wait_deleted(control, (hosta, hostb), uuid)
+        wait_event(control, uuid, 'Success')
+        action = 'delete'
+    assert [row['action'] for row in control.rows(
+        'instance_actions', instance_uuid=uuid)] == [action]
+
+
 def test_failed_deletion_is_an_error_and_may_be_asked_again(
         control, pair):  # noqa: F811
     hosta, hostb, uuid = pair

@@ -66,6 +66,41 @@ test_each_state(void **state UNUSED)
     }
 }
 
+/* Only what was on, and is off. */
+static void
+test_who_ends_with_its_power(void **state UNUSED)
+{
+    static const struct {
+        const char *vm_state;
+        int actual;
+        bool disable_terminate;
+        enum power_action action;
+    } rows[] = {
+        {"active", POWER_SHUTDOWN, false, POWER_ACT_DELETE},
+        {"active", POWER_CRASHED, false, POWER_ACT_DELETE},
+        {"active", POWER_SHUTDOWN, true, POWER_ACT_STOP},
+        {"active", POWER_SUSPENDED, false, POWER_ACT_STOP},
+        {"active", POWER_NOSTATE, false, POWER_ACT_WARN_GONE},
+        {"active", POWER_RUNNING, false, POWER_ACT_NOTHING},
+        {"paused", POWER_SHUTDOWN, false, POWER_ACT_STOP},
+        {"stopped", POWER_SHUTDOWN, false, POWER_ACT_NOTHING},
+        {"error", POWER_SHUTDOWN, false, POWER_ACT_NOTHING},
+    };
+
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        struct power_facts facts = active;
+
+        facts.shutdown_terminate = true;
+        facts.vm_state = rows[i].vm_state;
+        facts.actual = rows[i].actual;
+        facts.disable_terminate = rows[i].disable_terminate;
+        if (power_rules_judge(&facts).action != rows[i].action) {
+            fail_msg("row %zu: '%s', %d", i, rows[i].vm_state, rows[i].actual);
+        }
+    }
+    assert_non_null(power_action_text(POWER_ACT_DELETE));
+}
+
 static void
 assert_left_alone(const struct power_facts *facts)
 {
@@ -93,6 +128,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_state),
+        cmocka_unit_test(test_who_ends_with_its_power),
         cmocka_unit_test(test_who_is_somebody_elses_is_left_alone),
     };
 
