@@ -7,6 +7,7 @@
 #include "agent/incoming/incoming.h"
 #include "agent/migrate/data.h"
 #include "agent/migrate/migration.h"
+#include "agent/nova/group_policy.h"
 #include "rpc/utf8.h"
 
 LOG_MODULE(handlers);
@@ -25,13 +26,33 @@ answer_data(void *aux, struct error *error, struct object *data)
     call_end(aux, result, error);
 }
 
+/* Only a cloud has server groups. */
 static void
-check_can_live_migrate_destination(void *aux, struct request *request)
+check_group(struct call *call, attach_done *checked)
 {
-    struct call *call = call_begin(aux, request, WRAP_ALL);
-    struct error *error = NULL;
+    if (call->agent->nova) {
+        group_policy_check(call->agent->nova, request_context(call->request),
+                           object_string(call->instance, "uuid"), checked,
+                           call);
+    } else {
+        checked(call, NULL);
+    }
+}
 
-    if (!call) {
+static void
+destination_group_checked(void *aux, struct error *error)
+{
+    struct call *call = aux;
+    const struct request *request = call->request;
+
+    if (error) {
+        AUTO_FREE reason = error_text(error);
+        error_free(error);
+        call_end(call, NULL,
+                 error_new(ERR_MIGRATION_PRE_CHECK,
+                           "Failed to validate instance group policy due to: "
+                           "%s",
+                           reason));
         return;
     }
     struct check_dest_request asked = {
@@ -42,9 +63,20 @@ check_can_live_migrate_destination(void *aux, struct request *request)
     };
     if (error) {
         call_end(call, NULL, error);
-        return;
+    } else {
+        check_dest(call->agent, &asked, request_log(request), answer_data,
+                   call);
     }
-    check_dest(call->agent, &asked, request_log(request), answer_data, call);
+}
+
+static void
+check_can_live_migrate_destination(void *aux, struct request *request)
+{
+    struct call *call = call_begin(aux, request, WRAP_ALL);
+
+    if (call) {
+        check_group(call, destination_group_checked);
+    }
 }
 
 static void
@@ -110,12 +142,25 @@ incoming_request_of(struct call *call)
 }
 
 static void
-pre_live_migration_start(struct call *call)
+pre_group_checked(void *aux, struct error *error)
 {
-    struct incoming_request request = incoming_request_of(call);
+    struct call *call = aux;
 
+    if (error) {
+        call_end(call, NULL, error);
+        return;
+    }
+    struct incoming_request request = incoming_request_of(call);
     incoming_prepare(call->agent, &request, request_log(call->request),
                      answer_data, call);
+}
+
+/* Once more, as others may have come since: this time it is on the records that
+ * it comes. */
+static void
+pre_live_migration_start(struct call *call)
+{
+    check_group(call, pre_group_checked);
 }
 
 static void

@@ -47,6 +47,10 @@
     ERROR_CODE(                                                                \
         INFO_CACHE_NOT_FOUND, "InstanceInfoCacheNotFound", ERROR_NOVA, 404,    \
         "Info cache for instance %(instance_uuid)s could not be found.")       \
+    ERROR_CODE(INSTANCE_GROUP_NOT_FOUND, "InstanceGroupNotFound", ERROR_NOVA,  \
+               404, "Instance group %(group_uuid)s could not be found.")       \
+    ERROR_CODE(GROUP_AFFINITY_VIOLATION, "GroupAffinityViolation", ERROR_NOVA, \
+               500, "%(policy)s instance group policy was violated")           \
     ERROR_CODE(MIGRATION_NOT_FOUND, "MigrationNotFound", ERROR_NOVA, 404,      \
                "Migration %(migration_id)s could not be found.")               \
     ERROR_CODE(INSTANCE_NOT_RUNNING, "InstanceNotRunning", ERROR_NOVA, 400,    \

@@ -116,6 +116,12 @@ update_resources_soon(struct update_resources *u)
     }
 }
 
+const char *
+update_resources_node(const struct update_resources *u)
+{
+    return u ? u->hostname : NULL;
+}
+
 struct update_resources_status
 update_resources_status(const struct update_resources *u)
 {

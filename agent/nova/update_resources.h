@@ -45,6 +45,10 @@ void update_resources_begin(struct update_resources *u, void (*done)(void *aux),
 /* Another one, as soon as none is under way; nothing before the first. */
 void update_resources_soon(struct update_resources *u);
 
+/* The node's name, which is the hypervisor's of this host; null: not known
+ * yet.  Null is fine. */
+const char *update_resources_node(const struct update_resources *u);
+
 struct update_resources_status {
     uint64_t n_rounds, n_failed, n_saved;
     int64_t ok_ms_ago; /* The last round that went well; -1: none. */

@@ -172,7 +172,6 @@ NOT_ASKED_IN_MOVE = {
         'without the other host\'s record',
     'Instance.refresh':
         'a guest on its way is looked after by its operation alone',
-    'InstanceGroup.get_by_instance_uuid': 'server groups are not checked yet',
     'InstanceInfoCache.refresh': 'no Neutron is configured',
     'InstanceInfoCache.save': 'no Neutron is configured',
     'MigrationContext.get_by_instance_uuid':

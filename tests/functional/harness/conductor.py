@@ -73,7 +73,6 @@ class Conductor:
     def __init__(self, directory, url):
         self.directory = pathlib.Path(directory)
         self.log = self.directory / 'log'
-        self._database = self.directory / 'nova.db'
         self._url = url
         self._process = None
 
@@ -117,21 +116,24 @@ class Conductor:
 
     def rows(self, query, *values):
         """What is in its database: a list of dictionaries."""
-        connection = sqlite3.connect(self._database, timeout=30)
+        connection = self._connect('nova')
         connection.row_factory = sqlite3.Row
         try:
             return [dict(row) for row in connection.execute(query, values)]
         finally:
             connection.close()
 
-    def write(self, statement, *values):
-        """What no service would write."""
-        connection = sqlite3.connect(self._database, timeout=30)
+    def write(self, statement, *values, database='nova'):
+        """What no service would write; the number of the new row."""
+        connection = self._connect(database)
         try:
             with connection:
-                connection.execute(statement, values)
+                return connection.execute(statement, values).lastrowid
         finally:
             connection.close()
+
+    def _connect(self, database):
+        return sqlite3.connect(self.directory / (database + '.db'), timeout=30)
 
     @contextlib.contextmanager
     def paused(self):
