@@ -15,6 +15,7 @@
 
 struct agent;
 struct prepare_request;
+struct vif_list;
 
 typedef void attach_done(void *aux, struct error *error);
 typedef void attach_fn(struct agent *agent, const struct json *context,
@@ -82,6 +83,8 @@ struct image_ops {
                   const struct object *instance,
                   const struct prepare_request *files, attach_done *done,
                   void *aux);
+    /* Ends that with ERR_CANCELLED at once, if it is under way. */
+    void (*cancel)(struct agent *agent, const char *instance_uuid);
 };
 
 /* What this host does by itself (attach_host.c), with agent->host; what is a
@@ -90,6 +93,11 @@ extern const struct volume_ops volume_host;
 extern const struct vif_ops vif_host;
 extern const struct allocation_ops allocation_host;
 extern const struct image_ops image_host;
+
+/* Plugs these here, which must be fit for it (vif_check()), as the tables do.
+ */
+void attach_host_plug(struct agent *agent, const struct vif_list *vifs,
+                      attach_done *done, void *aux);
 
 /* Before the tables are used; and when no ticket is waited for any more: what
  * runs is stopped, and what waits ends with ERR_CANCELLED. */

@@ -140,6 +140,16 @@ plug_dest(struct agent *agent, const struct json *context UNUSED,
                                 &job->vifs));
 }
 
+void
+attach_host_plug(struct agent *agent, const struct vif_list *vifs,
+                 attach_done *done, void *aux)
+{
+    struct attach_job *job = job_create(agent, JOB_PLUG, done, aux);
+
+    job->vifs = vif_list_copy(vifs);
+    start(job, NULL);
+}
+
 static void
 unplug_dest(struct agent *agent, const struct json *context UNUSED,
             const struct object *instance, const struct object *data,
@@ -211,7 +221,13 @@ no_images(struct agent *agent UNUSED, const struct json *context UNUSED,
     done(aux, NULL);
 }
 
-const struct image_ops image_host = {.fetch = no_images};
+static void
+no_images_wanted(struct agent *agent UNUSED, const char *instance_uuid UNUSED)
+{
+}
+
+const struct image_ops image_host = {.fetch = no_images,
+                                     .cancel = no_images_wanted};
 
 void
 attach_host_open(struct agent *agent)

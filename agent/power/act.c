@@ -107,8 +107,25 @@ plugged(void *aux, struct error *error)
     }
 }
 
-/* What its ports need on the host is gone if that was booted meanwhile.  Ports
- * that are not ours to plug the hypervisor may know. (spec/drop-in 8) */
+/* A port of no type that is plugged here is the hypervisor's to know. */
+static void
+choose_ports(const struct op *op, const struct vif_list *all,
+             struct vif_list *ret)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        AUTO_ERROR error = vif_check(all->vifs[i]);
+
+        if (error) {
+            log_info(op_log(op), "a port is not plugged: %s",
+                     error_message(error));
+        } else {
+            vif_list_add(ret, vif_copy(all->vifs[i]));
+        }
+    }
+}
+
+/* What its ports need on the host is gone if that was booted meanwhile.
+ * (spec/drop-in 8) */
 static void
 off_noted(void *aux, struct error *error)
 {
@@ -121,18 +138,17 @@ off_noted(void *aux, struct error *error)
     }
     struct power *p = op_data(op);
     AUTO_OBJECT data = migrate_data_create();
-    AUTO_VIFS vifs = {0};
+    AUTO_VIFS all = {0}, ours = {0};
     attachments_tell(p->instance, data);
     attachments_name_ports(p->instance, data);
-    AUTO_ERROR strange = attachments_vifs(data, power_uuid(p), false, &vifs);
+    AUTO_ERROR strange = attachments_vifs(data, power_uuid(p), false, &all);
     if (strange) {
         log_info(op_log(op), "its ports are not plugged: %s",
                  error_message(strange));
-        plugged(ticket, NULL);
     } else {
-        vif_host.plug_dest(p->agent, p->context, p->instance, data, plugged,
-                           ticket);
+        choose_ports(op, &all, &ours);
     }
+    attach_host_plug(p->agent, &ours, plugged, ticket);
 }
 
 static void
