@@ -351,15 +351,31 @@ is_active(const struct json *port)
            str_eq(json_string_of(port, "status"), "ACTIVE");
 }
 
+/* While Neutron activates its binding to another host. */
+static bool
+is_between_bindings(const struct json *port, const struct json *before)
+{
+    const char *type = json_string_of(before, "type");
+
+    return str_eq(json_string_of(port, "binding:vif_type"), "unbound") &&
+           type && !str_eq(type, "unbound") && !str_eq(type, "binding_failed");
+}
+
+/* Of a port that is bound nowhere at the moment what was known stays: guests
+ * are moved by it. */
 static struct json *
 vif_of(const struct network_facts *facts, const struct json *port,
        const struct json *known)
 {
     const char *id = json_string_of(port, "id");
     const char *kind = json_string_of(port, "binding:vnic_type");
+    const struct json *before = find(known, id);
     AUTO_FREE device = shortened(xasprintf("tap%s", id));
-    struct json *vif = json_object();
 
+    if (is_between_bindings(port, before)) {
+        return json_copy(before);
+    }
+    struct json *vif = json_object();
     json_set_string(vif, "id", id);
     set_copy(vif, "address", json_get(port, "mac_address"));
     json_set(vif, "network", network_of(facts, port));
@@ -375,7 +391,7 @@ vif_of(const struct network_facts *facts, const struct json *port,
     json_set(vif, "profile",
              object_or_empty(json_get(port, "binding:profile")));
     json_set_bool(vif, "preserve_on_delete",
-                  json_bool_of(find(known, id), "preserve_on_delete"));
+                  json_bool_of(before, "preserve_on_delete"));
     json_set_bool(vif, "delegate_create", true);
     json_set(vif, "meta", json_object());
     return vif;

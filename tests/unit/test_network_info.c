@@ -288,6 +288,26 @@ test_only_the_port_that_changed_is_made_anew(void **state UNUSED)
     cloud_close(&cloud);
 }
 
+/* Neutron says so while it makes another of its bindings the active one. */
+static void
+test_unbound_port_stays_as_it_was(void **state UNUSED)
+{
+    struct cloud cloud = recorded_cloud();
+    AUTO_JSON bound = json_of("[" RECORDED "]");
+    AUTO_JSON never = json_of("[{'id': '" P1 "', 'type': 'unbound'}]");
+    json_set_string(json_at(cloud.ports, 0), "binding:vif_type", "unbound");
+
+    AUTO_JSON info = network_info_refresh(facts_of(&cloud), bound, P1);
+    assert_json(info, "[" RECORDED "]");
+    AUTO_JSON rebuilt = network_info_rebuild(facts_of(&cloud), bound);
+    assert_json(rebuilt, "[" RECORDED "]");
+    AUTO_JSON other = network_info_refresh(facts_of(&cloud), never, P1);
+    assert_string_equal(json_string_of(json_at(other, 0), "type"), "unbound");
+    assert_string_equal(json_string_of(json_at(other, 0), "devname"),
+                        "tapc521973a-7f");
+    cloud_close(&cloud);
+}
+
 static void
 test_queries_name_each_once(void **state UNUSED)
 {
@@ -325,6 +345,7 @@ main(void)
         cmocka_unit_test(test_first_segment_with_a_physical_network_names_it),
         cmocka_unit_test(test_which_ports_and_in_which_order),
         cmocka_unit_test(test_only_the_port_that_changed_is_made_anew),
+        cmocka_unit_test(test_unbound_port_stays_as_it_was),
         cmocka_unit_test(test_queries_name_each_once),
     };
 
