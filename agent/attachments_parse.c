@@ -145,6 +145,16 @@ small_int(const struct json *object, const char *name)
     return value < 0 || value > INT32_MAX ? -1 : (int)value;
 }
 
+/* Of a port that was recorded while it was bound nowhere it is not said which
+ * bridge it is, but it is always this one. */
+static char *
+usual_bridge(const struct json *network)
+{
+    const char *id = json_string_of(network, "id");
+
+    return id ? xasprintf("brq%.11s", id) : NULL;
+}
+
 struct error *
 attachments_parse_vif(const struct json *json, const char *uuid,
                       struct vif **ret)
@@ -177,6 +187,10 @@ attachments_parse_vif(const struct json *json, const char *uuid,
     vif->is_hybrid = json_bool_of(details, "ovs_hybrid_plug");
     vif->is_delegated = json_bool_of(json, "delegate_create");
     vif->may_create_bridge = json_bool_of(meta, "should_create_bridge");
+    if (!vif->bridge && str_eq(vif->type, "bridge")) {
+        vif->bridge = usual_bridge(network);
+        vif->may_create_bridge = true;
+    }
     vif->source = text_of(details, "macvtap_source");
     vif->mode = text_of(details, "macvtap_mode");
     vif->parent = text_of(details, "physical_interface");

@@ -178,10 +178,7 @@ vif_unplug(const struct host *host, const struct vif *vif)
 {
     AUTO_ERROR error = vif_check(vif);
 
-    if (error_code(error) == ERR_VIF_PLUG) {
-        return NULL; /* It never was. */
-    }
-    return error ? steal(&error)
+    return error ? NULL /* It never was plugged. */
                  : error_wrap(find_type(vif->type)->unplug(host, vif),
                               "unplug port '%s'", vif->id);
 }

@@ -446,6 +446,25 @@ test_recorded_ports_are_understood(void **state)
     }
 }
 
+/* As the source had it while Neutron was changing its binding. */
+static void
+test_bridge_that_is_not_named_is_the_usual_one(void **state)
+{
+    static const char text[] =
+        "{\"id\": \"" PORT "\", \"address\": \"fa:16:3e:fe:62:f6\", \"type\": "
+        "\"bridge\", \"network\": {\"id\": "
+        "\"0fcf8e10-fe8e-4a01-b215-4e7bd7017b7f\", \"bridge\": null}}";
+    AUTO_JSON json = NULL;
+    CLEANUP(vif_free_at) struct vif *vif = NULL;
+
+    (void)state;
+    assert_null(json_parse(text, strlen(text), &json));
+    assert_null(attachments_parse_vif(json, "78eed080", &vif));
+    assert_string_equal(vif->bridge, "brq0fcf8e10-fe");
+    assert_true(vif->may_create_bridge);
+    assert_null(vif_check(vif));
+}
+
 static struct volume *
 parse_info(const char *text)
 {
@@ -627,6 +646,7 @@ main(void)
         TEST(test_volume_that_can_not_be_connected_fails_the_migration),
         TEST(test_volume_goes_and_comes_back),
         TEST(test_recorded_ports_are_understood),
+        TEST(test_bridge_that_is_not_named_is_the_usual_one),
         TEST(test_targets_are_each_named_once),
         TEST(test_monitors_of_ceph_have_ports_as_text_or_number),
         TEST(test_whatever_a_record_has_is_survived),

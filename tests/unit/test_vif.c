@@ -107,6 +107,19 @@ test_failed_binding_has_novas_class(void **state)
 }
 
 static void
+test_what_could_not_be_plugged_need_not_be_unplugged(void **state)
+{
+    struct host_recorder *recorder = *state;
+    AUTO_VIF *vif = vif_of("bridge");
+
+    free(steal(&vif->bridge));
+    AUTO_ERROR error = vif_plug(&recorder->host, vif);
+    assert_int_equal(error_code(error), ERR_VALUE);
+    assert_null(vif_unplug(&recorder->host, vif));
+    assert_ran(recorder, "");
+}
+
+static void
 test_arguments_are_plain(void **state UNUSED)
 {
     static const char *const names[] = {
@@ -346,6 +359,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_failed_binding_has_novas_class),
+        TEST(test_what_could_not_be_plugged_need_not_be_unplugged),
         TEST(test_arguments_are_plain),
         TEST(test_bridge_that_is_there_is_left_alone),
         TEST(test_bridge_is_made_if_it_may_be),
