@@ -66,8 +66,9 @@ struct agent {
     const struct vif_ops *vifs;
     const struct allocation_ops *allocations;
     const struct image_ops *images;
-    struct image_job *image_jobs; /* Under way. */
-    struct host host;             /* Of the first two. */
+    struct image_walk *image_walks;    /* Of instances that come. */
+    struct image_fetch *image_fetches; /* Under way. */
+    struct host host;                  /* Of the first two. */
     struct worker_pool *attach_workers;
     struct attach_job *attach_jobs; /* Under way. */
     atomic_bool attach_stop;

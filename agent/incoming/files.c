@@ -45,6 +45,14 @@ incoming_images_run(struct op *op, struct op_ticket *ticket)
     }
 }
 
+void
+incoming_images_cancel(struct op *op)
+{
+    struct incoming *in = op_data(op);
+
+    in->agent->images->cancel(in->agent, incoming_uuid(in));
+}
+
 static void
 prepare_files(struct op *op, struct op_ticket *ticket, bool only_check)
 {

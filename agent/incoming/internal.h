@@ -86,6 +86,7 @@ void incoming_set_ended(struct incoming *in, attach_done *done, void *aux);
 void incoming_volumes_run(struct op *op, struct op_ticket *ticket);
 void incoming_volumes_undo(struct op *op, struct op_ticket *ticket);
 void incoming_images_run(struct op *op, struct op_ticket *ticket);
+void incoming_images_cancel(struct op *op);
 void incoming_disks_check(struct op *op, struct op_ticket *ticket);
 void incoming_disks_run(struct op *op, struct op_ticket *ticket);
 void incoming_disks_undo(struct op *op, struct op_ticket *ticket);

@@ -58,6 +58,7 @@ static const struct step incoming_steps[] = {
     /* Nothing to take back: the cache is kept. */
     {.name = "fetch-images",
      .run = incoming_images_run,
+     .cancel = incoming_images_cancel,
      .timeout_s = IMAGES_TIMEOUT_S},
     {.name = "check-disks", .run = incoming_disks_check, .timeout_s = 120},
     {.name = "make-disks",

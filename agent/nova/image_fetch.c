@@ -1,9 +1,9 @@
 #include <config.h>
 
-#include "agent/nova/image_nova.h"
+#include "agent/nova/image_fetch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -13,29 +13,32 @@
 
 LOG_MODULE(nova_image);
 
-/* The images of one instance, one after the other. */
-struct image_job {
-    struct agent *agent;
-    struct image_job *next; /* Of all that are open. */
-    struct json *context;
-    struct object *instance;
-    struct prepare_request *files;
-    size_t i_file;
+/* Who waits for an image. */
+struct image_waiter {
+    struct image_waiter *next;
     attach_done *done;
     void *aux;
+};
 
-    const char *name; /* Of the file that is fetched or waited for; or null. */
-    bool is_waiting;  /* Another job fetches it. */
-    char *format;     /* Glance's. */
+struct image_fetch {
+    struct agent *agent;
+    struct image_fetch *next; /* Of all under way. */
+    struct log_context log;
+    struct json *context;
+    struct object *instance;
+    char *name, *backing_format; /* Of the file, as the disk has it. */
+    int64_t virtual_size;
+    struct image_waiter *waiters; /* The first of all is told the error. */
+
+    char *format; /* Glance's. */
     struct image_sum sum;
     int fd; /* -1: none. */
     struct error *error;
 };
 
-static void next_file(struct image_job *job);
-static void existence_known(void *aux, struct error *error, bool exists);
-static const struct image_job *find_fetching(const struct image_job *job);
-static void fetch(struct image_job *job);
+static struct image_fetch *find(const struct agent *agent, const char *name);
+static void wait_for(struct image_fetch *fetch, attach_done *done, void *aux);
+static void begin(struct image_fetch *fetch);
 static void image_known(void *aux, const struct glance_image *image,
                         struct error *error);
 static void file_made(void *aux, struct error *error, int fd);
@@ -43,130 +46,91 @@ static void downloaded(void *aux, struct error *error);
 static void sum_run(void *aux);
 static void sum_known(void *aux);
 static void kept(void *aux, struct error *error);
-static void copy_from_source(struct image_job *job, struct error *why);
+static void copy_from_source(struct image_fetch *fetch, struct error *why);
 static void copied(void *aux, struct error *error);
-static void fetched(struct image_job *job);
-static void let_go(struct image_job *job);
-static void finish(struct image_job *job, struct error *error);
+static void finish(struct image_fetch *fetch, struct error *error);
 
-static const struct prepare_disk *
-file_at(const struct image_job *job)
+void
+image_fetch(struct agent *agent, const struct json *context,
+            const struct object *instance, const struct prepare_disk *disk,
+            attach_done *done, void *aux)
 {
-    return &job->files->disks[job->i_file];
-}
+    struct image_fetch *fetch = find(agent, disk->backing_path);
 
-/* Which its guest is started with from its directory. */
-static bool
-has_kernel(const struct object *instance)
-{
-    const char *kernel = object_string(instance, "kernel_id");
-
-    return kernel && *kernel;
-}
-
-static void
-fetch_images(struct agent *agent, const struct json *context,
-             const struct object *instance, const struct prepare_request *files,
-             attach_done *done, void *aux)
-{
-    if (has_kernel(instance)) {
-        done(aux, error_new(ERR_MIGRATION, "kernel and ramdisk images are not "
-                                           "fetched"));
+    if (fetch) {
+        wait_for(fetch, done, aux);
         return;
     }
-    struct image_job *job = xzalloc(sizeof *job);
-    job->agent = agent;
-    job->context = json_copy(context);
-    job->instance = object_copy(instance);
-    job->files = prepare_request_copy(files);
-    job->done = done;
-    job->aux = aux;
-    job->fd = -1;
-    job->next = agent->image_jobs;
-    agent->image_jobs = job;
-    next_file(job);
+    fetch = xzalloc(sizeof *fetch);
+    fetch->agent = agent;
+    fetch->context = json_copy(context);
+    fetch->instance = object_copy(instance);
+    fetch->name = xstrdup(disk->backing_path);
+    fetch->backing_format = xstrdup_null(disk->backing_format);
+    fetch->virtual_size = disk->virtual_size;
+    fetch->fd = -1;
+    snprintf(fetch->log.instance, sizeof fetch->log.instance, "%s",
+             object_string(instance, "uuid"));
+    fetch->next = agent->image_fetches;
+    agent->image_fetches = fetch;
+    wait_for(fetch, done, aux);
+    begin(fetch);
 }
 
-const struct image_ops image_nova = {.fetch = fetch_images};
-
-/* What is based on a file elsewhere than in the cache is for the check of the
- * disks to judge. */
-static void
-next_file(struct image_job *job)
+static struct image_fetch *
+find(const struct agent *agent, const char *name)
 {
-    size_t n = job->files->n_disks;
+    struct image_fetch *fetch = agent->image_fetches;
 
-    while (job->i_file < n && (!file_at(job)->backing_path ||
-                               strchr(file_at(job)->backing_path, '/'))) {
-        job->i_file++;
+    while (fetch && !str_eq(fetch->name, name)) {
+        fetch = fetch->next;
     }
-    if (job->i_file == n) {
-        finish(job, NULL);
-    } else {
-        driver_image_exists(job->agent->driver, file_at(job)->backing_path,
-                            existence_known, job);
-    }
+    return fetch;
 }
 
 static void
-existence_known(void *aux, struct error *error, bool exists)
+wait_for(struct image_fetch *fetch, attach_done *done, void *aux)
 {
-    struct image_job *job = aux;
+    struct image_waiter **at = &fetch->waiters;
+    struct image_waiter *waiter = xzalloc(sizeof *waiter);
 
-    if (error) {
-        finish(job, error);
-    } else if (exists) {
-        job->i_file++;
-        next_file(job);
-    } else {
-        job->name = file_at(job)->backing_path;
-        job->is_waiting = find_fetching(job);
-        if (!job->is_waiting) {
-            fetch(job);
-        }
+    waiter->done = done;
+    waiter->aux = aux;
+    while (*at) {
+        at = &(*at)->next;
     }
-}
-
-static const struct image_job *
-find_fetching(const struct image_job *job)
-{
-    const struct image_job *other = job->agent->image_jobs;
-
-    while (other && (other == job || other->is_waiting ||
-                     !str_eq(other->name, job->name))) {
-        other = other->next;
-    }
-    return other;
+    *at = waiter;
 }
 
 /* Null: it is closed. */
 static struct service *
-glance_of(const struct image_job *job)
+glance_of(const struct image_fetch *fetch)
 {
-    const struct nova *nova = job->agent->nova;
+    const struct nova *nova = fetch->agent->nova;
 
     return nova && nova->cloud ? nova->cloud->glance : NULL;
 }
 
 static void
-fetch(struct image_job *job)
+begin(struct image_fetch *fetch)
 {
-    const char *image = object_string(job->instance, "image_ref");
+    const char *image = object_string(fetch->instance, "image_ref");
     AUTO_FREE name = image ? image_sum_cache_name(image) : NULL;
 
-    if (!str_eq(name, job->name)) {
-        copy_from_source(job, NULL);
-    } else if (glance_of(job)) {
-        glance_image_get(glance_of(job), job->context, image, image_known, job);
+    if (!str_eq(name, fetch->name)) {
+        copy_from_source(fetch, NULL);
+    } else if (glance_of(fetch)) {
+        glance_image_get(glance_of(fetch), fetch->context, image, image_known,
+                         fetch);
     } else {
-        finish(job, error_new(ERR_CANCELLED, "the agent is stopping"));
+        finish(fetch, error_new(ERR_CANCELLED, "the agent is stopping"));
     }
 }
 
 static void
 image_known(void *aux, const struct glance_image *image, struct error *error)
 {
-    struct image_job *job = aux;
+    struct image_fetch *fetch = aux;
 
     if (!error && (!str_eq(image->status, "active") || !image->disk_format)) {
         error = error_new(ERR_IMAGE_NOT_FOUND, "image '%s' is %s", image->id,
@@ -174,45 +138,45 @@ image_known(void *aux, const struct glance_image *image, struct error *error)
         error_set_arg(error, "image_id", image->id);
     }
     if (error) {
-        copy_from_source(job, error);
+        copy_from_source(fetch, error);
         return;
     }
-    log_info(NULL, "image '%s', %lld bytes, is fetched", image->id,
+    log_info(&fetch->log, "image '%s', %lld bytes, is fetched", image->id,
              (long long)image->size);
-    job->format = xstrdup(image->disk_format);
-    image_sum_init(&job->sum, image->json);
-    driver_image_create(job->agent->driver, job->name, file_made, job);
+    fetch->format = xstrdup(image->disk_format);
+    image_sum_init(&fetch->sum, image->json);
+    driver_image_create(fetch->agent->driver, fetch->name, file_made, fetch);
 }
 
 static void
 file_made(void *aux, struct error *error, int fd)
 {
-    struct image_job *job = aux;
-    unsigned timeout_ms = (unsigned)job->agent->conf->long_rpc_timeout * 1000;
+    struct image_fetch *fetch = aux;
+    unsigned timeout_ms = (unsigned)fetch->agent->conf->long_rpc_timeout * 1000;
 
-    job->fd = fd;
-    if (!error && !glance_of(job)) {
+    fetch->fd = fd;
+    if (!error && !glance_of(fetch)) {
         error = error_new(ERR_CANCELLED, "the agent is stopping");
     }
     if (error) {
-        finish(job, error);
+        finish(fetch, error);
         return;
     }
-    glance_image_download(glance_of(job), job->context,
-                          object_string(job->instance, "image_ref"), fd,
-                          timeout_ms, downloaded, job);
+    glance_image_download(glance_of(fetch), fetch->context,
+                          object_string(fetch->instance, "image_ref"), fd,
+                          timeout_ms, downloaded, fetch);
 }
 
 static void
 downloaded(void *aux, struct error *error)
 {
-    struct image_job *job = aux;
+    struct image_fetch *fetch = aux;
 
     if (error) {
-        copy_from_source(job, error);
+        copy_from_source(fetch, error);
     } else {
-        worker_run_alone(job->agent->attach_workers, "image", sum_run,
-                         sum_known, job);
+        worker_run_alone(fetch->agent->attach_workers, "image", sum_run,
+                         sum_known, fetch);
     }
 }
 
@@ -220,139 +184,121 @@ downloaded(void *aux, struct error *error)
 static void
 sum_run(void *aux)
 {
-    struct image_job *job = aux;
+    struct image_fetch *fetch = aux;
 
-    job->error = image_sum_check(&job->sum, job->fd, &job->agent->attach_stop);
+    fetch->error =
+        image_sum_check(&fetch->sum, fetch->fd, &fetch->agent->attach_stop);
 }
 
 static void
 sum_known(void *aux)
 {
-    struct image_job *job = aux;
-    const struct prepare_disk *disk = file_at(job);
+    struct image_fetch *fetch = aux;
     const struct image_request request = {
-        .name = (char *)job->name,
-        .fd = job->fd,
-        .format = job->format,
-        .is_made_raw = !str_eq(disk->backing_format, "qcow2"),
-        .virtual_max = disk->virtual_size,
+        .name = fetch->name,
+        .fd = fetch->fd,
+        .format = fetch->format,
+        .is_made_raw = !str_eq(fetch->backing_format, "qcow2"),
+        .virtual_max = fetch->virtual_size,
     };
 
-    if (job->error) {
-        kept(job, steal(&job->error));
+    if (!fetch->error && !fetch->agent->ops) { /* The driver is closed. */
+        fetch->error = error_new(ERR_CANCELLED, "the agent is stopping");
+    }
+    if (fetch->error) {
+        kept(fetch, steal(&fetch->error));
     } else {
-        driver_image_keep(job->agent->driver, &request, kept, job);
+        driver_image_keep(fetch->agent->driver, &request, kept, fetch);
     }
 }
 
 static void
 kept(void *aux, struct error *error)
 {
-    struct image_job *job = aux;
-    const char *image = object_string(job->instance, "image_ref");
+    struct image_fetch *fetch = aux;
+    const char *image = object_string(fetch->instance, "image_ref");
 
     if (error) {
         error = error_set_arg(error_wrap(error, "image '%s'", image),
                               "image_id", image);
-        finish(job, error);
-    } else {
-        fetched(job);
     }
+    finish(fetch, error);
 }
 
 /* As Glance does not have it ('why', taken), or null: nobody else has. */
 static void
-copy_from_source(struct image_job *job, struct error *why)
+copy_from_source(struct image_fetch *fetch, struct error *why)
 {
-    const char *source = object_string(job->instance, "host");
-    const struct prepare_disk *disk = file_at(job);
+    const char *source = object_string(fetch->instance, "host");
     const struct image_request request = {
-        .name = (char *)job->name,
+        .name = fetch->name,
         .fd = -1,
-        .format = disk->backing_format,
-        .virtual_max = disk->virtual_size,
+        .format = fetch->backing_format,
+        .virtual_max = fetch->virtual_size,
         .host = (char *)source,
     };
 
     if (error_code(why) == ERR_CANCELLED || !source) {
-        finish(job, why ? why
-                        : error_new(ERR_MIGRATION,
-                                    "nobody is known who has image '%s'",
-                                    job->name));
+        finish(fetch, why ? why
+                          : error_new(ERR_MIGRATION,
+                                      "nobody is known who has image '%s'",
+                                      fetch->name));
         return;
     }
-    log_info(NULL, "image '%s' is copied from '%s'%s%s", job->name, source,
-             why ? ": " : "", why ? error_message(why) : "");
-    job->error = why;
-    driver_image_copy(job->agent->driver, &request, copied, job);
+    log_info(&fetch->log, "image '%s' is copied from '%s'%s%s", fetch->name,
+             source, why ? ": " : "", why ? error_message(why) : "");
+    fetch->error = why;
+    driver_image_copy(fetch->agent->driver, &request, copied, fetch);
 }
 
 /* Of both failures Glance's is the one that peers know. */
 static void
 copied(void *aux, struct error *error)
 {
-    struct image_job *job = aux;
-    struct error *why = steal(&job->error);
+    struct image_fetch *fetch = aux;
+    struct error *why = steal(&fetch->error);
 
     if (error && why) {
-        log_warn(NULL, "image '%s': %s", job->name, error_message(error));
+        log_warn(&fetch->log, "image '%s': %s", fetch->name,
+                 error_message(error));
         error_free(error);
-        finish(job, why);
-        return;
-    }
-    error_free(why);
-    if (error) {
-        finish(job, error_wrap(error, "image '%s'", job->name));
+        error = why;
     } else {
-        fetched(job);
+        error_free(why);
+        error = error_wrap(error, "image '%s'", fetch->name);
     }
+    finish(fetch, error);
 }
 
+/* Who began it has failed with it; the others may have more luck, with a token
+ * or a source of their own. */
 static void
-fetched(struct image_job *job)
+finish(struct image_fetch *fetch, struct error *error)
 {
-    log_info(NULL, "image '%s' is here", job->name);
-    let_go(job);
-    next_file(job);
-}
+    struct image_fetch **at = &fetch->agent->image_fetches;
 
-/* Of the image that was fetched, or could not be; who waits for it looks again
- * whether it is there. */
-static void
-let_go(struct image_job *job)
-{
-    const char *name = steal(&job->name);
-    struct image_job *other = job->agent->image_jobs, *next;
-
-    if (job->fd >= 0) {
-        close(job->fd);
-        job->fd = -1;
-    }
-    free(steal(&job->format));
-    image_sum_close(&job->sum);
-    for (; other; other = next) {
-        next = other->next;
-        if (name && other->is_waiting && str_eq(other->name, name)) {
-            other->is_waiting = false;
-            other->name = NULL;
-            next_file(other);
-        }
-    }
-}
-
-static void
-finish(struct image_job *job, struct error *error)
-{
-    struct image_job **at = &job->agent->image_jobs;
-
-    while (*at != job) {
+    while (*at != fetch) {
         at = &(*at)->next;
     }
-    *at = job->next;
-    let_go(job);
-    job->done(job->aux, error);
-    json_free(job->context);
-    object_free(job->instance);
-    prepare_request_free(job->files);
-    free(job);
+    *at = fetch->next;
+    if (fetch->fd >= 0) {
+        close(fetch->fd);
+    }
+    image_sum_close(&fetch->sum);
+    if (!error) {
+        log_info(&fetch->log, "image '%s' is here", fetch->name);
+    }
+    while (fetch->waiters) {
+        struct image_waiter *waiter = fetch->waiters;
+
+        fetch->waiters = waiter->next;
+        waiter->done(waiter->aux, steal(&error));
+        free(waiter);
+    }
+    json_free(fetch->context);
+    object_free(fetch->instance);
+    free(fetch->name);
+    free(fetch->backing_format);
+    free(fetch->format);
+    free(fetch);
 }

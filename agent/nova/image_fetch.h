@@ -1,22 +1,28 @@
-#ifndef DROVER_NOVA_IMAGE_NOVA_H
-#define DROVER_NOVA_IMAGE_NOVA_H
+#ifndef DROVER_NOVA_IMAGE_FETCH_H
+#define DROVER_NOVA_IMAGE_FETCH_H
 
-/* Images of a host in Nova's place. (spec/live-migration 3.3)
+/* One image on its way into this host's cache. (spec/live-migration 3.3)
  *
- * An image that this host's cache lacks comes from Glance, or if it is not to
- * be had there, from the cache of the source.  What Glance gave is checked
- * against the sum that it tells, and made what the disk's record says its
- * backing file is.  A file of the cache that is not the instance's image (a
- * file system of an ephemeral disk, say) holds what only the source has, and
- * comes from there.
+ * It comes from Glance, or if it is not to be had there, from the cache of the
+ * source.  What Glance gave is checked against the sum that it tells, and made
+ * what the disk's record says its backing file is.  A file of the cache that is
+ * not the instance's image (a file system of an ephemeral disk, say) holds what
+ * only the source has, and comes from there.
  *
- * One image is fetched once at a time, however many guests come with it.
+ * An image is fetched once at a time, whoever wants it.  Once begun it is not
+ * taken back: in the cache it is of use.
  *
  * Threads: the loop. */
 
 #include "agent/attach.h"
+#include "drivers/driver.h"
 
-/* Of an agent with a 'nova'. */
-extern const struct image_ops image_nova;
+/* Has the cache's file that 'disk' is based on fetched for an instance.  All is
+ * copied.  'done' is called once, perhaps before this returns, with why it is
+ * not there; with null it is, or another fetch of it is over, however that
+ * went: then it is to be looked for again. */
+void image_fetch(struct agent *agent, const struct json *context,
+                 const struct object *instance, const struct prepare_disk *disk,
+                 attach_done *done, void *aux);
 
 #endif
