@@ -226,6 +226,7 @@ rollback_live_migration_at_destination(void *aux, struct request *request)
         call_end(call, NULL, error);
         return;
     }
+    incoming_cut_short(call->agent, object_string(call->instance, "uuid"));
     call_run(call, rollback_live_migration_start);
 }
 

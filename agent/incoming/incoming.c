@@ -396,6 +396,17 @@ incoming_roll_back(struct agent *agent, struct incoming_request *request,
                      roll_back_asked, call);
 }
 
+void
+incoming_cut_short(struct agent *agent, const char *instance_uuid)
+{
+    struct op *op = incoming_find(agent, instance_uuid);
+    const struct incoming *in = op ? op_data(op) : NULL;
+
+    if (in && in->prepared && !in->wait && !op_is_going_back(op)) {
+        op_cancel(op, error_new(ERR_CANCELLED, "the source rolled back"));
+    }
+}
+
 bool
 incoming_is_expected(struct agent *agent, const char *instance_uuid)
 {

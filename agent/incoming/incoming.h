@@ -72,6 +72,10 @@ void incoming_roll_back(struct agent *agent, struct incoming_request *request,
                         const struct log_context *log, attach_done *done,
                         void *aux);
 
+/* The source says so, and it is not the instance's turn yet: a preparation that
+ * nobody needs is not gone on with. */
+void incoming_cut_short(struct agent *agent, const char *instance_uuid);
+
 /* True while this instance is on its way here: its record is not this agent's
  * to make. */
 bool incoming_is_expected(struct agent *agent, const char *instance_uuid);

@@ -3,6 +3,7 @@
 Numbers in names are those of the acceptance points.
 """
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -27,7 +28,7 @@ class Bench:
                                   for name in ('hosta', 'hostb'))
         self.instances = self.dest.settings['instances_path']
 
-    def prepare(self, image, base=None, host=None, **more):
+    def prepare(self, image, base=None, host=None, _timeout=60, **more):
         """Has a guest expected whose disk is based on it, or on that file."""
         uuid = str(uuids.uuid4())
         host = host or self.dest
@@ -42,10 +43,25 @@ class Bench:
                 'virt_disk_size': 1 << 20, 'disk_size': 1 << 16,
                 'backing_file': base or cache_name(image),
                 'over_committed_disk_size': 0}
+        self.last = {'instance': instance, 'migrate_data': data}
         return self.client.call(
             'pre_live_migration', _server=host.host, _version='6.0',
-            _context=novas.context(), instance=instance,
-            disk=json.dumps([disk]), migrate_data=data)
+            _timeout=_timeout, _context=novas.context(),
+            disk=json.dumps([disk]), **self.last)
+
+    def prepare_in_vain(self, image):
+        with contextlib.suppress(Failure):
+            self.prepare(image, _timeout=20)
+
+    def roll_back(self):
+        """The guest whose preparation was asked for last does not come."""
+        self.client.cast(
+            'rollback_live_migration_at_destination', _version='6.0',
+            _server=self.dest.host, _context=novas.context(),
+            destroy_disks=True, **self.last)
+
+    def steps(self):
+        return [op['step'] for op in self.dest.ctl_json('op', 'list')]
 
     def refused(self, image, **more):
         with pytest.raises(Failure) as refusal:
@@ -106,13 +122,46 @@ def test_14_image_of_two_at_once_is_fetched_once(bench):
                for _ in range(2)]
     for caller in callers:
         caller.start()
-    wait_for(lambda: [op['step'] for op in bench.dest.ctl_json(
-        'op', 'list')] == ['fetch-images'] * 2, 30, 'both wait for it')
+    wait_for(lambda: bench.steps() == ['fetch-images'] * 2, 30,
+             'both wait for it')
     bench.dest.ctl('fake', 'release')
     for caller in callers:
         caller.join()
     assert bench.cached
     assert bench.n_downloads(image) == 1
+
+
+def test_roll_back_does_not_wait_for_an_image(bench):
+    """It comes all the same, and is of use to the next one."""
+    image = bench.cloud.add_image(b'x' * 100000)
+    bench.dest.ctl('fake', 'hang', 'image_keep')
+    caller = threading.Thread(target=bench.refused, args=(image,))
+    caller.start()
+    wait_for(lambda: bench.steps() == ['fetch-images'], 30, 'it is fetched')
+    bench.roll_back()
+    wait_for(lambda: not bench.steps(), 30, bench.steps)
+    caller.join()
+    bench.dest.ctl('fake', 'release')
+    wait_for(lambda: bench.cached, 30, 'the image is in the cache')
+    bench.prepare(image)
+    assert bench.n_downloads(image) == 1
+
+
+def test_agent_stops_while_an_image_is_waited_for(bench):
+    image = bench.cloud.add_image(b'x' * 100000)
+    bench.dest.ctl('fake', 'hang', 'image_keep')
+    callers = [threading.Thread(target=bench.prepare_in_vain, args=(image,))
+               for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    wait_for(lambda: bench.steps() == ['fetch-images'] * 2, 30,
+             'both wait for it')
+    bench.dest.stop()
+    bench.dest.start()
+    wait_for(lambda: not bench.steps(), 30, bench.steps)
+    assert not bench.prepared
+    for caller in callers:
+        caller.join()
 
 
 @pytest.mark.parametrize('lie', [
