@@ -271,26 +271,29 @@ take_answer(struct entry *entry, struct error *failure)
 {
     AUTO_ERROR owned = failure;
     struct object_version version;
+    bool is_at_least =
+        failure && str_eq(error_class_name(failure), SAYS_NO_METHOD);
+    bool is_absent = error_code(failure) == ERR_UNSUPPORTED_OBJECT;
 
-    entry->is_at_least = str_eq(error_class_name(failure), SAYS_NO_METHOD);
-    entry->is_absent = error_code(failure) == ERR_UNSUPPORTED_OBJECT;
-    if (entry->is_at_least) {
-        entry->version = entry->asked;
-    } else if (entry->is_absent) {
-        entry->version = (struct object_version){0, 0};
-    } else if (error_code(failure) == ERR_INCOMPATIBLE_OBJECT &&
-               object_version_parse(error_arg(failure, "supported"), &version,
-                                    NULL)) {
-        entry->version = version;
-    } else {
+    if (is_at_least) {
+        version = entry->asked;
+    } else if (is_absent) {
+        version = (struct object_version){0, 0};
+    } else if (error_code(failure) != ERR_INCOMPATIBLE_OBJECT ||
+               !object_version_parse(error_arg(failure, "supported"), &version,
+                                     NULL)) {
         struct error *error =
             failure ? steal(&owned)
                     : error_new(ERR_BAD_MESSAGE, "it takes any version");
 
+        /* What was learnt before stays what it was. */
         return error_wrap(error, "learn the conductor's version of '%.*s'",
                           (int)utf8_cut(entry->name, FAILURE_QUOTE_MAX),
                           entry->name);
     }
+    entry->version = version;
+    entry->is_at_least = is_at_least;
+    entry->is_absent = is_absent;
     entry->is_known = true;
     entry->at_ms = clock_now_ms();
     return NULL;

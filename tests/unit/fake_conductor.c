@@ -121,11 +121,12 @@ tell_version(struct fake_conductor *fake, const struct envelope *env)
     fake->n_refused += is_new;
     if (!fake->is_mute) {
         AUTO_ERROR error =
-            !has_it  ? error_new(ERR_UNSUPPORTED_OBJECT,
-                                 "Unsupported object type %s", name)
-            : is_new ? object_incompatible(name, asked, has)
-                     : error_new_remote("AttributeError", "builtins",
-                                        "no such method");
+            fake->is_odd ? NULL
+            : !has_it    ? error_new(ERR_UNSUPPORTED_OBJECT,
+                                     "Unsupported object type %s", name)
+            : is_new     ? object_incompatible(name, asked, has)
+                         : error_new_remote("AttributeError", "builtins",
+                                            "no such method");
         reply(fake, env, NULL, error);
     }
     return true;

@@ -15,6 +15,7 @@ struct fake_conductor {
     struct transport *transport;
     struct json *versions; /* What it has: {"Service": "1.22"}. */
     bool is_mute;          /* Nobody learns anything. */
+    bool is_odd;           /* It takes any version and has any method. */
     unsigned n_learnt;     /* Versions that it was asked for... */
     unsigned n_refused;    /* ...and had not, which the real one logs. */
     struct envelope *requests[64];

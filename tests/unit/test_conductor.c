@@ -294,6 +294,59 @@ test_a_newer_version_is_asked_for_next(void **state)
     tear_down(b);
 }
 
+/* What was known before stays known as it was. */
+static void
+test_silence_teaches_nothing(void **state)
+{
+    struct bench *b = set_up("{'Service':'1.22','Flavor':'1.5'}");
+
+    (void)state;
+    backport(b, OBJECT("Flavor", "1.3", "{}"));
+    assert_int_equal(b->fake.n_learnt, 1);
+    b->fake.is_mute = true;
+    backport(b, OBJECT("Flavor", "1.5", "{}"));
+    assert_int_equal(b->fake.n_learnt, 2);
+    advance(b, TIMEOUT_MS);
+    assert_int_equal(error_code(b->error), ERR_TIMEOUT);
+    b->fake.is_mute = false;
+    backport(b, OBJECT("Flavor", "1.5", "{}"));
+    assert_int_equal(b->fake.n_learnt, 3);
+    assert_int_equal(b->fake.n_requests, 2);
+
+    backport(b, OBJECT("HVSpec", "1.2", "{}"));
+    assert_int_equal(error_code(b->error), ERR_UNSUPPORTED_OBJECT);
+    advance(b, 5 * 60 * 1000);
+    b->fake.is_mute = true;
+    backport(b, OBJECT("HVSpec", "1.2", "{}"));
+    advance(b, TIMEOUT_MS);
+    assert_int_equal(error_code(b->error), ERR_TIMEOUT);
+    b->fake.is_mute = false;
+    get_service(b);
+    assert_int_equal(b->fake.n_requests, 3);
+    assert_string_equal(
+        json_string_of(fake_conductor_arg(&b->fake, 2, "object_versions"),
+                       "HVSpec"),
+        "1.2");
+    tear_down(b);
+}
+
+/* To the question for a method that nobody has. */
+static void
+test_a_conductor_that_takes_anything_is_not_believed(void **state)
+{
+    struct bench *b = set_up("{'Service':'1.22'}");
+
+    (void)state;
+    b->fake.is_odd = true;
+    get_service(b);
+    assert_failed(b, ERR_BAD_MESSAGE,
+                  "learn the conductor's version of 'Service': it takes any");
+    b->fake.is_odd = false;
+    get_service(b);
+    assert_int_equal(b->fake.n_requests, 1);
+    tear_down(b);
+}
+
 static void
 test_what_the_conductor_refuses_is_learnt_again(void **state)
 {
@@ -716,6 +769,8 @@ main(void)
         cmocka_unit_test(test_a_version_is_learnt_once_for_some_minutes),
         cmocka_unit_test(test_a_conductor_is_asked_for_no_more_than_matters),
         cmocka_unit_test(test_a_newer_version_is_asked_for_next),
+        cmocka_unit_test(test_silence_teaches_nothing),
+        cmocka_unit_test(test_a_conductor_that_takes_anything_is_not_believed),
         cmocka_unit_test(test_what_the_conductor_refuses_is_learnt_again),
         cmocka_unit_test(test_a_method_changes_its_object),
         cmocka_unit_test(test_a_failed_method_leaves_its_object_alone),
