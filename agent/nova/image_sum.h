@@ -12,11 +12,12 @@
 
 struct image_sum {
     int64_t size;    /* Bytes; 0: not known. */
-    char *algorithm; /* "sha512"...; null: none that is known here. */
+    char *algorithm; /* "sha512"...; null: none that can be computed here. */
     char *value;     /* In lower-case hexadecimal digits; null with that. */
 };
 
-/* Of an image of Glance's: the newer sum, or else the MD5 that all have. */
+/* Of an image of Glance's: the newer sum, or else the MD5 that all have.  Says
+ * so if it has one, and none can be computed here. */
 void image_sum_init(struct image_sum *sum, const struct json *image);
 void image_sum_close(struct image_sum *sum);
 

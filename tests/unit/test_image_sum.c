@@ -2,6 +2,8 @@
 
 #include "agent/nova/image_sum.h"
 
+#include <openssl/err.h>
+#include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -27,16 +29,24 @@ file_of(const char *text)
     return fd;
 }
 
+static void
+sum_of(const char *image, struct image_sum *ret)
+{
+    AUTO_JSON json = NULL;
+
+    assert_null(json_parse(image, strlen(image), &json));
+    image_sum_init(ret, json);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
 /* Of a file "abc" of which Glance says 'image'; the caller's, or null. */
 static struct error *
 check(const char *image, const atomic_bool *stop)
 {
-    AUTO_JSON json = NULL;
     struct image_sum sum;
     int fd = file_of("abc");
 
-    assert_null(json_parse(image, strlen(image), &json));
-    image_sum_init(&sum, json);
+    sum_of(image, &sum);
     struct error *error = image_sum_check(&sum, fd, stop);
     image_sum_close(&sum);
     close(fd);
@@ -75,6 +85,57 @@ test_what_is_something_else_is_refused(void **state UNUSED)
                    "sha256 sum");
 }
 
+/* Which libcrypto knows by its name, and no provider offers. */
+static void
+test_sum_of_another_kind_is_taken_instead(void **state UNUSED)
+{
+    EVP_MD *md = EVP_MD_fetch(NULL, "md4", NULL);
+
+    ERR_clear_error();
+    if (md) {
+        EVP_MD_free(md);
+        skip();
+    }
+    assert_null(check("{\"os_hash_algo\": \"md4\", \"os_hash_value\": \"0\", "
+                      "\"checksum\": \"" ABC_MD5 "\"}",
+                      NULL));
+    assert_refused("{\"os_hash_algo\": \"md4\", \"os_hash_value\": \"0\", "
+                   "\"checksum\": \"0\"}",
+                   "md5 sum");
+    assert_null(check("{\"os_hash_algo\": \"md4\", \"os_hash_value\": \"0\", "
+                      "\"size\": 3}",
+                      NULL));
+    assert_refused("{\"os_hash_algo\": \"md4\", \"os_hash_value\": \"0\", "
+                   "\"size\": 4}",
+                   "3 bytes instead of 4");
+}
+
+/* Nothing that libcrypto has here is as is asked for then. */
+static void
+allow(bool all)
+{
+    assert_true(EVP_set_default_properties(NULL, all ? "" : "drover=none"));
+}
+
+static void
+test_no_sum_can_be_computed(void **state UNUSED)
+{
+    struct image_sum sum;
+    int fd = file_of("abc");
+
+    sum_of("{\"checksum\": \"" ABC_MD5 "\"}", &sum);
+    allow(false);
+    AUTO_ERROR error = image_sum_check(&sum, fd, NULL);
+    assert_int_equal(error_code(error), ERR_IMAGE_UNACCEPTABLE);
+    assert_non_null(strstr(error_message(error), "md5 sum can't be computed"));
+    image_sum_close(&sum);
+    close(fd);
+    assert_null(check("{\"size\": 3, \"checksum\": \"0\"}", NULL));
+    assert_refused("{\"size\": 4, \"checksum\": \"0\"}", "instead of 4");
+    allow(true);
+    assert_refused("{\"size\": 3, \"checksum\": \"0\"}", "md5 sum");
+}
+
 static void
 test_it_stops(void **state UNUSED)
 {
@@ -100,6 +161,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_glance_says_is_what_it_is),
         cmocka_unit_test(test_what_is_something_else_is_refused),
+        cmocka_unit_test(test_sum_of_another_kind_is_taken_instead),
+        cmocka_unit_test(test_no_sum_can_be_computed),
         cmocka_unit_test(test_it_stops),
         cmocka_unit_test(test_name_in_the_cache),
     };
