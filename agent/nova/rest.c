@@ -16,6 +16,7 @@
 LOG_MODULE(rest);
 
 #define MAX_SENT 8
+#define MAX_DOWNLOADS 4
 #define MAX_CALLS 1000
 #define PAUSE_MS 500
 #define ANSWER_MAX ((size_t)1 << 20)
@@ -57,8 +58,8 @@ struct rest {
     const struct rest_curl_ops *ops;
     struct rest_wire *wire; /* Null: not loaded yet. */
     bool is_loading, is_closed;
-    unsigned n_users; /* The owner, a load under way, timers. */
-    unsigned n_sent;
+    unsigned n_users;             /* The owner, a load under way, timers. */
+    unsigned n_sent, n_downloads; /* With a place; the latter to files. */
     struct rest_call *first, *last;
     struct rest_counters counters;
 };
@@ -74,6 +75,8 @@ static struct rest_call *call_create(struct rest *rest, rest_done *done,
                                      void *aux);
 static void fail_soon(struct rest_call *call, struct error *error);
 static void send_waiting(struct rest *rest);
+static bool has_place(const struct rest_call *call);
+static unsigned *places_of(const struct rest_call *call);
 static void send_one(struct rest_call *call);
 static void stop_sent(struct rest_call *call);
 static void download_ended(void *aux, const struct rest_outcome *outcome);
@@ -104,6 +107,7 @@ rest_create(const struct rest_options *options)
 
     *o = *options;
     o->max_sent = o->max_sent ? o->max_sent : MAX_SENT;
+    o->max_downloads = o->max_downloads ? o->max_downloads : MAX_DOWNLOADS;
     o->max_calls = o->max_calls ? o->max_calls : MAX_CALLS;
     o->pause_ms = o->pause_ms ? o->pause_ms : PAUSE_MS;
     o->answer_max = o->answer_max ? o->answer_max : ANSWER_MAX;
@@ -234,7 +238,8 @@ fail_soon(struct rest_call *call, struct error *error)
     uv_timer_start(&call->timer, timer_due, 0, 0);
 }
 
-/* Whoever comes here again from within finds less to do. */
+/* All are looked at: one that has no place holds up its own kind only.  Whoever
+ * comes here again from within finds less to do. */
 static void
 send_waiting(struct rest *rest)
 {
@@ -247,12 +252,27 @@ send_waiting(struct rest *rest)
         load_start(rest);
         return;
     }
-    while (call && rest->n_sent < rest->options.max_sent) {
-        if (call->state == CALL_WAITS) {
+    for (; call; call = call->next) {
+        if (call->state == CALL_WAITS && has_place(call)) {
             send_one(call);
         }
-        call = call->next;
     }
+}
+
+static bool
+has_place(const struct rest_call *call)
+{
+    const struct rest_options *options = &call->rest->options;
+
+    return *places_of(call) <
+           (call->file >= 0 ? options->max_downloads : options->max_sent);
+}
+
+/* How many are taken of those that it may have. */
+static unsigned *
+places_of(const struct rest_call *call)
+{
+    return call->file >= 0 ? &call->rest->n_downloads : &call->rest->n_sent;
 }
 
 /* The transfer has a time-out of its own: what is left of ours. */
@@ -278,7 +298,7 @@ send_one(struct rest_call *call)
     uv_timer_stop(&call->timer);
     call->state = CALL_SENT;
     call->n_tries++;
-    rest->n_sent++;
+    ++*places_of(call);
     if (call->file >= 0) {
         call->n_holders++;
         call->download =
@@ -374,7 +394,7 @@ try_later(struct rest_call *call, const struct rest_outcome *outcome)
                   call->url, outcome->status, call->pause_ms);
     }
     rest->counters.n_retried++;
-    rest->n_sent--;
+    --*places_of(call);
     call->state = CALL_PAUSES;
     uv_timer_start(&call->timer, timer_due, call->pause_ms, 0);
     call->pause_ms *= 2;
@@ -431,7 +451,7 @@ call_remove(struct rest_call *call)
 {
     struct rest *rest = call->rest;
 
-    rest->n_sent -= call->state == CALL_SENT ? 1 : 0;
+    *places_of(call) -= call->state == CALL_SENT ? 1 : 0;
     call->state = CALL_ENDED;
     rest->counters.n_open--;
     *(call->prev ? &call->prev->next : &rest->first) = call->next;

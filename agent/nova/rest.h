@@ -4,10 +4,13 @@
 /* Requests to the REST services of a cloud: bytes out, bytes back.
  *
  * So many are with the services at once; the others wait in order, and each
- * ends within its time-out, all tries and waits taken together.  A request that
- * may be sent twice is tried again, after pauses that double, when the server
- * was not reached, hung up, or answered 502, 503 or 504; any other only if it
- * certainly did not arrive.
+ * ends within its time-out, all tries and waits taken together.  Downloads,
+ * which may take half an hour each, have places of their own, so that they wait
+ * for each other only, and nothing else for them.
+ *
+ * A request that may be sent twice is tried again, after pauses that double,
+ * when the server was not reached, hung up, or answered 502, 503 or 504; any
+ * other only if it certainly did not arrive.
  *
  * This module knows when; how is known to agent/nova/rest_curl.h, a module that
  * is loaded for the first request.  Tokens are never logged.
@@ -29,8 +32,9 @@ struct rest_options {
     uv_loop_t *loop;
     struct worker_pool *workers; /* Loads the module. */
     const char *directory;       /* Of the module.  Copied. */
-    unsigned max_sent;           /* Requests under way at once; 8. */
-    unsigned max_calls;          /* Those and those that wait; 1000. */
+    unsigned max_sent;           /* Requests under way at once; 8... */
+    unsigned max_downloads;      /* ...besides those to files; 4. */
+    unsigned max_calls;          /* Those and all that wait; 1000. */
     unsigned pause_ms;           /* Before the second try; 500. */
     size_t answer_max;           /* Bytes of an answer; 1 MiB. */
 };

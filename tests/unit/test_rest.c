@@ -35,6 +35,7 @@ struct bench {
     struct worker_pool *workers;
     struct rest_server *server;
     struct script script;
+    bool keeps_files; /* What is asked for a file says nothing. */
     struct rest *rest;
     uv_timer_t deadline;
 
@@ -47,13 +48,15 @@ struct bench {
 };
 
 static void
-handle(void *aux, const struct rest_server_request *request UNUSED,
+handle(void *aux, const struct rest_server_request *request,
        struct rest_server_reply *reply)
 {
     struct bench *b = aux;
     size_t n = b->server ? rest_server_n_requests(b->server) : 1;
 
-    if (b->script.n) {
+    if (b->keeps_files && str_eq(request->path, "/file")) {
+        reply->manner = HANG;
+    } else if (b->script.n) {
         *reply = b->script.replies[n < b->script.n ? n - 1 : b->script.n - 1];
     }
 }
@@ -679,6 +682,113 @@ test_download_is_ended_at_once(void **state UNUSED)
 }
 
 static void
+run_until_requests(struct bench *b, size_t n)
+{
+    uv_timer_start(&b->deadline, too_late, DEADLINE_MS, 0);
+    while (rest_server_n_requests(b->server) < n) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    uv_timer_stop(&b->deadline);
+    assert_int_equal(rest_server_n_requests(b->server), n);
+}
+
+/* More of them than there are places, and each waits for the first. */
+static void
+test_downloads_hold_up_nobody_else(void **state UNUSED)
+{
+    struct bench *b =
+        set_up_with((struct rest_options){.max_sent = 2, .max_downloads = 2});
+    struct rest_call *downloads[3];
+    int fd = nameless_file();
+
+    b->keeps_files = true;
+    for (size_t i = 0; i < N_ELEMENTS(downloads); i++) {
+        download(b, fd);
+        downloads[i] = b->call;
+    }
+    run_until_requests(b, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        send_to(b, rest_server_url(b->server), "GET", NULL, DEADLINE_MS / 3,
+                NULL);
+        run_until(b, i + 1);
+        assert_int_equal(b->status, 200);
+    }
+    assert_int_equal(rest_server_n_requests(b->server), 5);
+    rest_cancel(downloads[0]);
+    run_until_requests(b, 6);
+    assert_string_equal(rest_server_request(b->server, 5)->path, "/file");
+    assert_int_equal(rest_counters(b->rest).n_open, 2);
+    close(fd);
+    tear_down(b);
+}
+
+/* The other way round; and one that waits is patient, and comes before those
+ * that were sent later. */
+static void
+test_downloads_wait_for_each_other_only(void **state UNUSED)
+{
+    struct bench *b =
+        set_up_with((struct rest_options){.max_sent = 1, .max_downloads = 1});
+    int fds[] = {nameless_file(), nameless_file(), nameless_file()};
+
+    SCRIPT(b, {.manner = HANG});
+    send_one(b, "GET", NULL);
+    struct rest_call *one = b->call;
+    run_until_requests(b, 1);
+    b->keeps_files = true;
+    download(b, fds[0]);
+    b->other = b->call;
+    run_until_requests(b, 2);
+    download(b, fds[1]);
+    download(b, fds[2]);
+    send_to(b, rest_server_url(b->server), "GET", NULL, TIMEOUT_MS, NULL);
+    run_until(b, 1);
+    assert_failed(b, "no turn");
+    assert_int_equal(rest_counters(b->rest).n_open, 4);
+
+    b->keeps_files = false;
+    SCRIPT(b, {.status = 200, .body = "whole"});
+    rest_cancel(b->other);
+    run_until(b, 2);
+    assert_int_equal(b->status, 200);
+    assert_file_is(fds[1], "whole");
+    assert_file_is(fds[2], "");
+    run_until(b, 3);
+    assert_file_is(fds[2], "whole");
+    rest_cancel(one);
+    for (size_t i = 0; i < N_ELEMENTS(fds); i++) {
+        close(fds[i]);
+    }
+    tear_down(b);
+}
+
+/* Its place goes to the next one meanwhile, and it has the one after that. */
+static void
+test_download_that_pauses_keeps_no_place(void **state UNUSED)
+{
+    struct bench *b = set_up_with((struct rest_options){.max_downloads = 1});
+    int fds[] = {nameless_file(), nameless_file()};
+
+    SCRIPT(b, {.status = 503}, {.status = 200, .body = "whole"});
+    download(b, fds[0]);
+    download(b, fds[1]);
+    run_until(b, 2);
+    for (size_t i = 0; i < N_ELEMENTS(fds); i++) {
+        assert_file_is(fds[i], "whole");
+    }
+    assert_int_equal(rest_server_n_requests(b->server), 3);
+    b->keeps_files = true;
+    download(b, fds[0]);
+    download(b, fds[1]);
+    run_until_requests(b, 4);
+    ask(b, "GET", NULL);
+    assert_int_equal(rest_server_n_requests(b->server), 5);
+    close(fds[0]);
+    close(fds[1]);
+    tear_down(b);
+}
+
+static void
 test_failure_is_told_later(void **state UNUSED)
 {
     struct bench *b = set_up();
@@ -804,6 +914,9 @@ main(void)
         cmocka_unit_test(test_refused_file_is_told_why),
         cmocka_unit_test(test_file_that_can_not_be_written),
         cmocka_unit_test(test_download_is_ended_at_once),
+        cmocka_unit_test(test_downloads_hold_up_nobody_else),
+        cmocka_unit_test(test_downloads_wait_for_each_other_only),
+        cmocka_unit_test(test_download_that_pauses_keeps_no_place),
         cmocka_unit_test(test_failure_is_told_later),
         cmocka_unit_test(test_no_url),
         cmocka_unit_test(test_no_module),
