@@ -133,12 +133,19 @@ static void
 source_answered(void *aux, struct json **result, struct error *error)
 {
     struct watch_call *call = aux;
-    struct incoming *in = find(call, NULL);
+    struct op *op = NULL;
+    struct incoming *in = find(call, &op);
     bool is_silent = error && (error_code(error) == ERR_TIMEOUT ||
                                error_code(error) == ERR_UNDELIVERABLE ||
                                error_code(error) == ERR_CANCELLED);
 
-    if (!in) {
+    if (!in || !in->wait) {
+        /* What ended the wait brought an instance of its own, perhaps without
+         * a source that others could be asked of. */
+        if (in) {
+            log_debug(op_log(op), "its source is not waited for any more");
+            in->is_watched = false;
+        }
         error_free(error);
         call_free(call);
         return;

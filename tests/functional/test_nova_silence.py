@@ -5,10 +5,12 @@ ask each other, or is away.
 """
 
 import pathlib
+import threading
 
 import pytest
 
 from harness.conductor import _conductor, conductor  # noqa: F401
+from harness.oslo import Raise
 from harness.wait import wait_for
 from test_nova_records import control, nova  # noqa: F401
 
@@ -80,6 +82,15 @@ class Silence:
         self.dest.stop()
         self._read = len(self.dest.log_text())
         self.dest.start()
+
+    def tell_arrival(self, uuid):
+        """As a source does, but for the host of the instance."""
+        instance = self.control.get_instance(uuid)
+        del instance['nova_object.data']['host']
+        self.client.cast(
+            'post_live_migration_at_destination', _server=self.dest.host,
+            _version='6.0', _context=self.control.context, instance=instance,
+            block_migration=False)
 
     def wait_said(self, uuid, word):
         """In its log since then."""
@@ -157,3 +168,30 @@ def test_source_that_is_away_is_looked_up(silence):
     made.ask()
     made.wait_said(runs, 'may be open')
     made.wait_expected(runs)
+
+
+def test_source_answers_when_it_is_not_waited_for(silence, oslo_server):
+    """What ended the wait says nothing of a source to be looked up."""
+    made = silence(1)
+    uuid, = made.uuids
+    heard = threading.Event()
+
+    def migration_is_open(context, args):
+        heard.wait(30)
+        raise Raise('NoSuchMethod', module='oslo_messaging.rpc.dispatcher')
+
+    source = oslo_server('compute', made.source.host,
+                         {'migration_is_open': migration_is_open},
+                         endpoints=((None, '6.1'), ('drover', '1.0')))
+    made.carry(uuid)
+    made.ask()
+    source.wait_for('migration_is_open', 30)
+    made.dest.ctl('fake', 'hang', 'persist')
+    made.tell_arrival(uuid)
+    wait_for(lambda: 'persist' in [op['step'] for op in made.dest.ctl_json(
+        'op', 'list')], 30, made.dest.log_text)
+    heard.set()
+    made.wait_said(uuid, 'not waited for any more')
+    made.dest.ctl('fake', 'release', 'persist')
+    made.wait_expected()
+    assert made.control.instance(uuid)['host'] == made.dest.host
