@@ -8,9 +8,8 @@
 /* The steps that have the files of a guest ready before it comes.
  * (spec/live-migration 3.3) */
 
-/* Null without an error: there is nothing to make. */
-static struct error *
-files_of(const struct incoming *in, struct prepare_request **ret)
+struct error *
+incoming_files_of(const struct incoming *in, struct prepare_request **ret)
 {
     return in->kind == MIGRATE_LIVE
                ? migrate_plan_files(in->agent->conf, in->data,
@@ -24,7 +23,7 @@ static struct prepare_request *
 files_or_end(const struct incoming *in, struct op_ticket *ticket)
 {
     struct prepare_request *files = NULL;
-    struct error *error = files_of(in, &files);
+    struct error *error = incoming_files_of(in, &files);
 
     if (error || !files) {
         op_ticket_done(ticket, error);
@@ -85,7 +84,7 @@ incoming_disks_undo(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
     CLEANUP(prepare_request_free_at) struct prepare_request *files = NULL;
-    struct error *error = files_of(in, &files);
+    struct error *error = incoming_files_of(in, &files);
 
     if (error || !files ||
         error_code(op_error(op)) == ERR_DESTINATION_DISK_EXISTS) {

@@ -4,8 +4,10 @@
 /* What the parts of agent/incoming/incoming.h share, and nobody else includes.
  *
  *   incoming.c         what the source says: prepare, take over, roll back
- *   steps.c            what is done then, and the journal's side of it
+ *   steps.c            what is done then
  *   files.c            its files, before it comes
+ *   record.c           its record, once it is here
+ *   state.c            the journal's side of it, and its end
  *   watch.c            what is done when the source says nothing
  *   watch_records.c    what a control plane knows of it then
  *   arrival.c          what shows that the guest has arrived
@@ -82,6 +84,10 @@ struct op *incoming_find(struct agent *agent, const char *uuid);
 
 /* The newest who asks is told of the end. */
 void incoming_set_ended(struct incoming *in, attach_done *done, void *aux);
+
+/* What is to be made for it; null without an error: nothing. */
+struct error *incoming_files_of(const struct incoming *in,
+                                struct prepare_request **ret) WARN_UNUSED;
 
 void incoming_volumes_run(struct op *op, struct op_ticket *ticket);
 void incoming_volumes_undo(struct op *op, struct op_ticket *ticket);

@@ -19,8 +19,6 @@ static void wait_undo(struct op *op, struct op_ticket *ticket);
 static void wait_probe(struct op *op, struct op_ticket *ticket);
 static void take_run(struct op *op, struct op_ticket *ticket);
 static void wake_run(struct op *op, struct op_ticket *ticket);
-static struct error *files_of(const struct incoming *in,
-                              struct prepare_request **ret);
 
 static const struct step steps[] = {
     {.name = "connect-volumes",
@@ -128,7 +126,7 @@ incoming_rest_serve(struct agent *agent, const char *uuid, const char *path,
     struct error *error = find_waiting(agent, uuid, "wait", &in);
 
     if (!error) {
-        error = files_of(in, &files);
+        error = incoming_files_of(in, &files);
     }
     if (!error && !has_file(files, path)) {
         error = error_new(ERR_VALUE, "'%s' is no file of the guest's", path);
@@ -178,7 +176,7 @@ incoming_rest_seal(struct agent *agent, const char *uuid, attach_done *done,
     struct error *error = find_waiting(agent, uuid, "wait", &in);
 
     if (!error) {
-        error = files_of(in, &files);
+        error = incoming_files_of(in, &files);
     }
     if (error) {
         done(aux, error);
@@ -311,11 +309,4 @@ wake_run(struct op *op, struct op_ticket *ticket)
     } else {
         op_ticket_done(ticket, NULL);
     }
-}
-
-static struct error *
-files_of(const struct incoming *in, struct prepare_request **ret)
-{
-    return migrate_plan_rest_files(in->agent->conf, in->data, incoming_uuid(in),
-                                   in->disks, ret);
 }
