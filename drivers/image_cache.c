@@ -198,20 +198,26 @@ open_nameless(const struct place *place, int *ret)
     return NULL;
 }
 
-/* What QEMU makes of an image is its word on how large a disk that is. */
+/* What QEMU makes of an image is its word on how large a disk that is.  One
+ * image may hold another: what begins like that is refused as nova-compute
+ * does, for what has a name is raw only if it looks so. */
 static struct error *
 make_raw(const struct place *place, const struct image_request *r, int *ret)
 {
-    struct stat st;
+    struct image_request raw = *r;
+    char format[] = "raw";
+    int64_t size = 0;
     struct error *error = open_nameless(place, ret);
 
     if (!error) {
         error = convert(r, *ret);
     }
-    if (!error && fstat(*ret, &st)) {
-        error = disk_failed("look at", place->path);
+    if (error) {
+        return error;
     }
-    return error ? error : image_check_size(r, st.st_size);
+    raw.fd = *ret;
+    raw.format = format;
+    return error_wrap(image_check_content(&raw, &size), "made raw");
 }
 
 static struct error *

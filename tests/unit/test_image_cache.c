@@ -493,6 +493,22 @@ image_that_is_something_else_is_refused(void **state)
     refuse(f, empty, "qcow2", 0, "it is empty");
 }
 
+/* Whoever looked at what it was made of would take it for that again. */
+static void
+image_in_an_image_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE inner = xasprintf("%s/inner", f->top);
+    AUTO_FREE image = xasprintf("%s/image", f->top);
+    struct image_request r = {.format = (char[]){"qcow2"}, .is_made_raw = true};
+
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", inner, "1M");
+    RUN("qemu-img", "convert", "-f", "raw", "-O", "qcow2", inner, image);
+    assert_refused(f, keep(f, image, &r), ERR_IMAGE_UNACCEPTABLE,
+                   "made raw: image '" NAME "': it is said to be 'raw', and "
+                   "begins like 'qcow2'");
+}
+
 static void
 image_that_is_too_large_is_refused(void **state)
 {
@@ -792,6 +808,7 @@ main(void)
         TEST(image_that_was_tampered_with_is_refused),
         TEST(type_of_vmdk_must_be_allowed),
         TEST(image_that_is_something_else_is_refused),
+        TEST(image_in_an_image_is_refused),
         TEST(image_that_is_too_large_is_refused),
         TEST(image_is_copied),
         TEST(reason_of_ssh_is_told),
