@@ -16,6 +16,7 @@
 #include "drivers/disk_image.h"
 #include "drivers/disk_internal.h"
 #include "drivers/disk_path.h"
+#include "drivers/image_check.h"
 
 LOG_MODULE(disk);
 
@@ -33,13 +34,17 @@ static struct error *check_request(const struct disk_store *,
                                    const struct prepare_request *);
 static struct error *check_is_free(const struct disk_store *, const char *path);
 static struct error *find_backing(const struct disk_store *,
-                                  const struct prepare_disk *, char **ret);
+                                  const struct prepare_disk *, char **ret,
+                                  const char **ret_format);
+static struct error *find_format(const struct prepare_disk *, int fd,
+                                 const char **ret);
 static struct error *make_directory(const struct disk_store *,
                                     const char *path);
 static struct error *make_disk(const struct disk_store *,
                                const struct prepare_disk *);
 static struct error *make_image(int fd, const struct prepare_disk *,
-                                const char *backing_path);
+                                const char *backing_path,
+                                const char *backing_format);
 static struct error *write_disk_info(const struct disk_store *,
                                      const struct prepare_request *);
 static void take_back(const struct disk_store *, const struct prepare_request *,
@@ -299,18 +304,19 @@ check_request(const struct disk_store *store,
     }
     for (size_t i = 0; !error && i < request->n_disks; i++) {
         const struct prepare_disk *disk = &request->disks[i];
-        struct disk_image image = {disk->format, disk->virtual_size,
-                                   disk->backing_path, disk->backing_format};
         AUTO_FREE backing = NULL;
+        const char *format = NULL;
 
         error =
             disk_path_resolve(&store->roots, disk->path, false, &root, &rest);
         if (!error) {
-            error =
-                error_wrap(disk_image_check(&image), "disk '%s'", disk->path);
+            error = find_backing(store, disk, &backing, &format);
         }
         if (!error) {
-            error = find_backing(store, disk, &backing);
+            struct disk_image image = {disk->format, disk->virtual_size,
+                                       backing, format};
+            error =
+                error_wrap(disk_image_check(&image), "disk '%s'", disk->path);
         }
         if (!error) {
             error = check_is_free(store, disk->path);
@@ -345,11 +351,11 @@ check_is_free(const struct disk_store *store, const char *path)
                : NULL;
 }
 
-/* '*ret' is null without one.  It must be there already: another guest's
- * disk is as good a path as an image, so only the roots are allowed. */
+/* Both are null without one.  It must be there already: another guest's disk is
+ * as good a path as an image, so only the roots are allowed. */
 static struct error *
 find_backing(const struct disk_store *store, const struct prepare_disk *disk,
-             char **ret)
+             char **ret, const char **ret_format)
 {
     const char *given = disk->backing_path, *name = NULL;
     AUTO_CLOSE dir = -1;
@@ -357,6 +363,7 @@ find_backing(const struct disk_store *store, const struct prepare_disk *disk,
 
     if (!given) {
         *ret = NULL;
+        *ret_format = NULL;
         return NULL;
     }
     AUTO_FREE path = strchr(given, '/')
@@ -376,8 +383,58 @@ find_backing(const struct disk_store *store, const struct prepare_disk *disk,
                          "backing file '%s' of '%s' is not a regular file",
                          given, disk->path);
     }
-    *ret = steal(&path);
-    return NULL;
+    AUTO_CLOSE fd =
+        openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        return disk_failed("open backing file", path);
+    }
+    struct error *error = find_format(disk, fd, ret_format);
+    if (!error) {
+        *ret = steal(&path);
+    }
+    return error;
+}
+
+/* The overlay must read here what the source's reads there.  A source that
+ * tells a format tells how its hypervisor reads the file: one that begins
+ * otherwise here is not the same, and is refused.
+ *
+ * nova-compute does not tell.  It bases its disks on whatever `qemu-img info`
+ * says that the file in its cache is, raw or, without force_raw_images, qcow2;
+ * so the beginning of ours says the same here.  That is no way for who made an
+ * image to have other files opened: no guest writes to a file of the cache,
+ * which takes nothing as raw that begins like another format; and what is found
+ * to be qcow2 must stand alone, so that no name in it is ever followed.
+ * Elsewhere a guest may be writing to the file right now, and what it begins
+ * like is its word: untold, it is raw or refused. */
+static struct error *
+find_format(const struct prepare_disk *disk, int fd, const char **ret)
+{
+    const char *told = disk->backing_format;
+    const char *given = disk->backing_path;
+    const struct image_request request = {
+        .name = (char *)given,
+        .fd = fd,
+        .format = (char *)told,
+        .virtual_max = told ? 0 : disk->virtual_size,
+    };
+    AUTO_ERROR error = NULL;
+
+    if (!strchr(given, '/')) {
+        error = image_check_base(&request, ret);
+    } else {
+        error = image_check_look(&request, ret);
+        if (!error && !str_eq(*ret, told ? told : "raw")) {
+            error = error_new(ERR_IMAGE_UNACCEPTABLE,
+                              "'%s' %s '%s', and it begins like '%s'", given,
+                              told ? "is said to be" : "can only be taken for",
+                              told ? told : "raw", *ret);
+        }
+    }
+    return error_code(error) == ERR_IMAGE_UNACCEPTABLE
+               ? error_new(ERR_MIGRATION, "backing file of '%s': %s",
+                           disk->path, error_message(error))
+               : steal(&error);
 }
 
 static struct error *
@@ -402,8 +459,8 @@ make_disk(const struct disk_store *store, const struct prepare_disk *disk)
 {
     AUTO_FREE backing = NULL;
     AUTO_CLOSE parent = -1;
-    const char *name;
-    struct error *error = find_backing(store, disk, &backing);
+    const char *name, *format = NULL;
+    struct error *error = find_backing(store, disk, &backing, &format);
 
     if (!error) {
         error = open_parent(store, disk->path, &parent, &name);
@@ -417,7 +474,7 @@ make_disk(const struct disk_store *store, const struct prepare_disk *disk)
         return errno == EEXIST ? exists_already(disk->path)
                                : disk_failed("create disk", disk->path);
     }
-    error = make_image(fd, disk, backing);
+    error = make_image(fd, disk, backing, format);
     if (error) {
         unlinkat(parent, name, 0);
     }
@@ -425,10 +482,11 @@ make_disk(const struct disk_store *store, const struct prepare_disk *disk)
 }
 
 static struct error *
-make_image(int fd, const struct prepare_disk *disk, const char *backing_path)
+make_image(int fd, const struct prepare_disk *disk, const char *backing_path,
+           const char *backing_format)
 {
     struct disk_image image = {disk->format, disk->virtual_size, backing_path,
-                               disk->backing_format};
+                               backing_format};
     struct disk_image bytes = {"raw", disk->file_size, NULL, NULL};
     struct error *error =
         disk_image_create(fd, disk->file_size ? &bytes : &image);

@@ -167,9 +167,9 @@ CLEANUP_FUNC(struct host_info, host_info_free)
 struct prepare_disk {
     char *path, *format; /* "qcow2" or "raw" */
     int64_t virtual_size;
-    char *backing_path; /* Null: none.  As the source has it: absolute, or
-                         * the bare name of a file in the image cache. */
-    char *backing_format;
+    char *backing_path;   /* Null: none.  As the source has it: absolute, or
+                           * the bare name of a file in the image cache. */
+    char *backing_format; /* "qcow2" or "raw"; null: nobody told. */
     /* Its bytes will be copied: it is made as so many of nothing, whatever its
      * format, with this mode.  0: it is made as an empty disk. */
     int64_t file_size;
@@ -295,7 +295,8 @@ struct image_request {
     char *name; /* In the cache, without a directory. */
     /* image_keep(): what image_create() opened, and what was written there, as
      * Glance calls it: "raw", "iso", "ami", "ari", "aki", "qcow2", "vdi",
-     * "vhd", "vhdx", "vmdk". image_copy(): "raw" or "qcow2". */
+     * "vhd", "vhdx", "vmdk". image_copy(): "raw" or "qcow2"; null: whichever
+     * of them it is. */
     int fd;
     char *format;
     bool is_made_raw;    /* image_keep(): whatever it is. */
@@ -429,7 +430,10 @@ struct driver_ops {
     /* Makes directory and disks.  Paths only below instances_path and
      * images_paths, without "..", not through a symbolic link
      * (ERR_INVALID names the path); what exists is ERR_DESTINATION_DISK_EXISTS
-     * and what was made before the failure is removed again. */
+     * and what was made before the failure is removed again.  A backing file
+     * must be here and of the format that is told; where none is, it is what a
+     * file of the image cache begins like, and any other file is raw
+     * (ERR_MIGRATION). */
     struct error *(*prepare)(void *state,
                              const struct prepare_request *request);
     /* Removes what prepare() made: those disks and that directory with all in

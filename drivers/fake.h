@@ -178,6 +178,8 @@ struct error *fake_unprepare(void *state,
 /* Its text; the caller's, null: there is none. */
 char *fake_file_get(struct fake_store *store, const char *host,
                     const char *path);
+/* Of a file whose text is this: "raw" or "qcow2". */
+const char *fake_image_format(const char *text);
 void fake_file_remove(struct fake *fake, const char *path);
 /* True if 'host' sees the file. */
 bool fake_file_exists(struct fake_store *store, const char *host,

@@ -245,8 +245,9 @@ static struct error *
 check_disk(struct fake *fake, const struct prepare_request *request,
            const struct prepare_disk *disk)
 {
-    struct disk_image image = {disk->format, disk->virtual_size,
-                               disk->backing_path, disk->backing_format};
+    struct disk_image image = {
+        disk->format, disk->virtual_size, disk->backing_path,
+        disk->backing_format ? disk->backing_format : "raw"};
     const char *root, *rest, *given = disk->backing_path;
     struct error *error =
         disk_path_resolve(&fake->roots, disk->path, false, &root, &rest);
@@ -274,11 +275,20 @@ check_disk(struct fake *fake, const struct prepare_request *request,
     if (error) {
         return error_wrap(error, "backing file of '%s'", disk->path);
     }
-    return fake_file_exists(fake->store, fake->host, backing)
-               ? NULL
-               : error_new(ERR_MIGRATION,
-                           "backing file '%s' of '%s' is not on this host",
-                           given, disk->path);
+    AUTO_FREE text = fake_file_get(fake->store, fake->host, backing);
+    if (!text) {
+        return error_new(ERR_MIGRATION,
+                         "backing file '%s' of '%s' is not on this host", given,
+                         disk->path);
+    }
+    if (disk->backing_format &&
+        !str_eq(disk->backing_format, fake_image_format(text))) {
+        return error_new(ERR_MIGRATION,
+                         "backing file '%s' of '%s' is said to be '%s', and is "
+                         "not",
+                         given, disk->path, disk->backing_format);
+    }
+    return NULL;
 }
 
 static struct error *

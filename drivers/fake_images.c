@@ -12,7 +12,9 @@
 #include "drivers/image_check.h"
 
 /* The image cache.  What is written to it is real, and looked at as by any
- * driver; what is kept of it is its size. */
+ * driver; what is kept of it is its size, and that it is no raw one. */
+
+#define AS_QCOW2 " as qcow2"
 
 static struct error *enter(struct fake *, enum fake_op, const char *name,
                            char **ret_path, bool *ret_exists);
@@ -65,7 +67,9 @@ fake_image_keep(void *state, const struct image_request *r)
     if (error || exists) {
         return error;
     }
-    AUTO_FREE text = xasprintf("image %" PRId64, size);
+    bool is_qcow2 = !r->is_made_raw && str_eq(r->format, "qcow2");
+    AUTO_FREE text =
+        xasprintf("image %" PRId64 "%s", size, is_qcow2 ? AS_QCOW2 : "");
     return fake_file_add(fake->store, fake->host, path, text);
 }
 
@@ -86,10 +90,22 @@ fake_image_copy(void *state, const struct image_request *r)
         return error;
     }
     AUTO_FREE text = fake_file_get(fake->store, r->host, path);
-    return text ? fake_file_add(fake->store, fake->host, path, text)
-                : error_new(ERR_STORAGE,
-                            "copy image '%s' from '%s': it is not there",
-                            r->name, r->host);
+    if (!text) {
+        return error_new(ERR_STORAGE,
+                         "copy image '%s' from '%s': it is not there", r->name,
+                         r->host);
+    }
+    if (r->format && !str_eq(r->format, fake_image_format(text))) {
+        error = error_new(ERR_IMAGE_UNACCEPTABLE, "it is not '%s'", r->format);
+        return error_set_arg(error, "image_id", r->name);
+    }
+    return fake_file_add(fake->store, fake->host, path, text);
+}
+
+const char *
+fake_image_format(const char *text)
+{
+    return strstr(text, AS_QCOW2) ? "qcow2" : "raw";
 }
 
 static struct error *

@@ -274,23 +274,16 @@ fetch(const char *remote, int to)
     return command_run_checked(&command, NULL);
 }
 
-/* It is the source's file as it is there.  One that disks are based on as raw
- * bytes may be anything. */
+/* It is the source's file as it is there, and of no other format than it begins
+ * like: disk_prepare() will go by that. */
 static struct error *
 check_copy(const struct image_request *r, int fd)
 {
     struct image_request copy = *r;
-    struct stat st;
-    int64_t size = 0;
+    const char *format;
 
     copy.fd = fd;
-    if (str_eq(r->format, "qcow2")) {
-        return image_check_content(&copy, &size);
-    }
-    if (fstat(fd, &st)) {
-        return disk_failed("look at", r->name);
-    }
-    return image_check_size(r, st.st_size);
+    return image_check_base(&copy, &format);
 }
 
 /* The hypervisor's user reads it. */

@@ -32,8 +32,7 @@ struct head {
 
 static struct error *read_head(const struct image_request *r, char *head,
                                size_t *ret_head_size, int64_t *ret_size);
-static struct error *check_raw(const struct image_request *r,
-                               const struct head *head);
+static const char *begins_like(const struct head *head);
 static struct error *check_qcow2(const struct head *head, int64_t *ret_size);
 static struct error *check_vmdk(const struct head *head);
 static struct head find(const struct head *text, const char *word);
@@ -79,6 +78,21 @@ image_check_request(const struct image_request *r)
 }
 
 struct error *
+image_check_look(const struct image_request *r, const char **ret_format)
+{
+    AUTO_FREE data = xmalloc(HEAD_MAX);
+    struct head head = {data, 0};
+    int64_t size = 0;
+    struct error *error = read_head(r, data, &head.size, &size);
+
+    if (error) {
+        return named(r, error);
+    }
+    *ret_format = begins_like(&head);
+    return NULL;
+}
+
+struct error *
 image_check_content(const struct image_request *r, int64_t *ret_size)
 {
     const char *format = image_check_format(r->format);
@@ -88,8 +102,14 @@ image_check_content(const struct image_request *r, int64_t *ret_size)
     struct error *error = read_head(r, data, &head.size, &file_size);
 
     if (!error && str_eq(format, "raw")) {
+        const char *like = begins_like(&head);
+
         size = file_size;
-        error = check_raw(r, &head);
+        if (!str_eq(like, "raw")) {
+            error = error_new(ERR_IMAGE_UNACCEPTABLE,
+                              "it is said to be '%s', and begins like '%s'",
+                              r->format, like);
+        }
     } else if (!error && str_eq(format, "qcow2")) {
         error = check_qcow2(&head, &size);
     } else if (!error && str_eq(format, "vmdk")) {
@@ -103,6 +123,30 @@ image_check_content(const struct image_request *r, int64_t *ret_size)
     }
     if (!error) {
         *ret_size = size;
+    }
+    return error;
+}
+
+struct error *
+image_check_base(const struct image_request *r, const char **ret_format)
+{
+    struct image_request as_it_is = *r;
+    const char *like = NULL;
+    int64_t size = 0;
+    struct error *error = image_check_look(r, &like);
+
+    as_it_is.is_made_raw = false;
+    if (!error && !r->format) {
+        as_it_is.format = (char *)like;
+    }
+    if (!error) {
+        error = image_check_request(&as_it_is);
+    }
+    if (!error) {
+        error = image_check_content(&as_it_is, &size);
+    }
+    if (!error) {
+        *ret_format = like;
     }
     return error;
 }
@@ -130,9 +174,9 @@ image_check_copy(const struct image_request *r, const char *path, char **ret)
     const char *host = r->host;
     bool is_v6 = host && strchr(host, ':');
 
-    if (!str_eq(r->format, "raw") && !str_eq(r->format, "qcow2")) {
+    if (r->format && !str_eq(r->format, "raw") && !str_eq(r->format, "qcow2")) {
         return error_new(ERR_INVALID, "no image of format '%s' is copied",
-                         r->format ? r->format : "");
+                         r->format);
     }
     if (!host || !*host || strlen(host) > HOST_MAX ||
         host[strspn(host,
@@ -183,8 +227,8 @@ read_head(const struct image_request *r, char *head, size_t *ret_head_size,
     return NULL;
 }
 
-static struct error *
-check_raw(const struct image_request *r, const struct head *head)
+static const char *
+begins_like(const struct head *head)
 {
     static const struct {
         size_t at, size;
@@ -205,12 +249,10 @@ check_raw(const struct image_request *r, const struct head *head)
 
         if (head->size >= at + size &&
             !memcmp(head->data + at, magics[i].bytes, size)) {
-            return error_new(ERR_IMAGE_UNACCEPTABLE,
-                             "it is said to be '%s', and begins like '%s'",
-                             r->format, magics[i].format);
+            return magics[i].format;
         }
     }
-    return NULL;
+    return "raw";
 }
 
 static struct error *

@@ -25,11 +25,23 @@ const char *image_check_format(const char *format);
  * can't be what disks are based on. */
 struct error *image_check_request(const struct image_request *r) WARN_UNUSED;
 
+/* What 'fd' begins like: "raw" if like no other format that is known.  Static
+ * storage.  ERR_IMAGE_UNACCEPTABLE: it is empty; ERR_STORAGE: it can't be
+ * read. */
+struct error *image_check_look(const struct image_request *r,
+                               const char **ret_format) WARN_UNUSED;
+
 /* Looks into 'fd'.  '*ret_size' is how many bytes a guest would see; 0: only
  * QEMU knows.  ERR_IMAGE_UNACCEPTABLE says why not; ERR_STORAGE: it can't be
  * read. */
 struct error *image_check_content(const struct image_request *r,
                                   int64_t *ret_size) WARN_UNUSED;
+
+/* Looks into 'fd', which disks are to be based on as it is: '*ret_format' is
+ * "raw" or "qcow2", whichever it begins like.  'format' says which it must be;
+ * null: it may be either.  Else as image_check_content(). */
+struct error *image_check_base(const struct image_request *r,
+                               const char **ret_format) WARN_UNUSED;
 
 /* ERR_IMAGE_UNACCEPTABLE if a guest would see more than 'virtual_max', or
  * nothing. */
@@ -39,7 +51,7 @@ struct error *image_check_size(const struct image_request *r,
 /* Without I/O, for image_copy(): "HOST:PATH" as scp(1) takes it; the caller's.
  * ERR_INVALID_HOSTNAME: that is no name or address; ERR_INVALID: a shell, or a
  * pattern, may read more into the path than a name, or no image of this format
- * is copied. */
+ * is copied; null is fine. */
 struct error *image_check_copy(const struct image_request *r, const char *path,
                                char **ret) WARN_UNUSED;
 

@@ -220,9 +220,7 @@ parse_disk(const struct json *json, struct prepare_disk *ret)
     if (backing && *backing) {
         const char *format = json_string_of(json, "backing_format");
         ret->backing_path = xstrdup(backing);
-        /* Nova does not tell; its cache holds raw images.  To look into the
-         * file instead would be to trust what a guest may have written. */
-        ret->backing_format = xstrdup(format ? format : "raw");
+        ret->backing_format = xstrdup_null(format); /* Nova does not tell. */
     }
     return NULL;
 }

@@ -618,6 +618,21 @@ test_image_is_copied_from_a_host_only(void **state)
 }
 
 static void
+assert_can_be_based(struct fixture *f, struct prepare_request *request,
+                    const char *format, enum error_code code)
+{
+    struct result r = {0};
+
+    free(request->disks[0].backing_format);
+    request->disks[0].backing_format = xstrdup_null(format);
+    request->only_check = true;
+    AWAIT(f->h, r, driver_prepare(f->here, request, on_plain, &r));
+    assert_int_equal(error_code(r.error), code);
+    request->only_check = false;
+    result_clear(&r);
+}
+
+static void
 test_disk_can_be_based_on_an_image_once_it_is_kept(void **state)
 {
     struct fixture *f = *state;
@@ -640,6 +655,9 @@ test_disk_can_be_based_on_an_image_once_it_is_kept(void **state)
     assert_image_exists(f, true);
     keep_image(f, "the same, from somebody else", "raw", &r);
     assert_null(r.error);
+    assert_can_be_based(f, request, "qcow2", ERR_MIGRATION);
+    assert_can_be_based(f, request, NULL, ERR_NONE);
+    assert_can_be_based(f, request, "raw", ERR_NONE);
     AWAIT_OK(f->h, r, driver_prepare(f->here, request, on_plain, &r));
     AWAIT_OK(f->h, r, driver_unprepare(f->here, request, on_plain, &r));
     assert_image_exists(f, true);

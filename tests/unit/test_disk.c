@@ -19,6 +19,7 @@
 #include "drivers/disk.h"
 #include "drivers/disk_image.h"
 #include "drivers/disk_path.h"
+#include "drivers/qcow2.h"
 
 #define UUID "0b5e2b9a-5f0c-4a7e-9d0e-2f6a4c1d8e3f"
 #define MIB ((int64_t)1 << 20)
@@ -264,18 +265,164 @@ test_backing_file_must_be_here_and_allowed(void **state)
     }
 }
 
+/* With these numbers in its header, and nothing else. */
 static void
-test_backing_format_must_be_told(void **state)
+write_qcow2(const char *path, int64_t size, unsigned char backing_at,
+            unsigned char incompatible)
 {
-    struct fixture *f = *state;
-    AUTO_FREE base = xasprintf("%s/base", f->images);
+    unsigned char header[512] = {'Q', 'F', 'I', 0xfb, [7] = 3};
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    header[15] = backing_at;
+    header[23] = 16; /* Clusters of 64 KiB. */
+    for (int i = 0; i < 8; i++) {
+        header[24 + i] = (unsigned char)(size >> (56 - 8 * i));
+    }
+    header[79] = incompatible;
+    header[103] = 104;
+    assert_int_equal(fwrite(header, sizeof header, 1, file), 1);
+    fclose(file);
+}
+
+/* Both may be names of the cache. */
+static struct error *
+check_overlay(struct fixture *f, const char *backing, const char *format)
+{
     AUTO_REQUEST request = request_create(f->directory);
     struct prepare_disk *disk = add_disk(request, f->disk, "qcow2", 10 * MIB);
 
-    write_file(base, "image");
-    disk->backing_path = xstrdup(base);
-    assert_refused(disk_prepare(f->store, request), ERR_INVALID, base);
-    assert_true(is_empty(f->instances));
+    request->only_check = true;
+    disk->backing_path = xstrdup(backing);
+    disk->backing_format = xstrdup_null(format);
+    return disk_prepare(f->store, request);
+}
+
+static void
+test_backing_file_must_be_of_the_format_that_is_told(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE cache = xasprintf("%s/_base", f->instances);
+    AUTO_FREE cached_raw = xasprintf("%s/raw", cache);
+    AUTO_FREE cached_qcow2 = xasprintf("%s/qcow2", cache);
+    AUTO_FREE other_raw = xasprintf("%s/raw", f->images);
+    AUTO_FREE other_qcow2 = xasprintf("%s/qcow2", f->images);
+    const struct {
+        const char *path, *format, *says;
+    } rows[] = {
+        {"raw", "raw", NULL},
+        {"qcow2", "qcow2", NULL},
+        {other_raw, "raw", NULL},
+        {other_qcow2, "qcow2", NULL},
+        {"raw", "qcow2", "it is said to be 'qcow2', and is not"},
+        {"qcow2", "raw", "it is said to be 'raw', and begins like 'qcow2'"},
+        {other_raw, "qcow2", "is said to be 'qcow2', and it begins like 'raw'"},
+        {other_qcow2, "raw", "is said to be 'raw', and it begins like 'qcow2'"},
+    };
+
+    assert_int_equal(mkdir(cache, 0755), 0);
+    write_file(cached_raw, "an image");
+    write_file(other_raw, "an image");
+    write_qcow2(cached_qcow2, 10 * MIB, 0, 0);
+    write_qcow2(other_qcow2, 10 * MIB, 0, 0);
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        AUTO_ERROR error = check_overlay(f, rows[i].path, rows[i].format);
+
+        if (!rows[i].says) {
+            assert_null(error);
+            continue;
+        }
+        assert_non_null(strstr(error_message(error), f->disk));
+        assert_refused(steal(&error), ERR_MIGRATION, rows[i].says);
+    }
+}
+
+/* As it is not when it comes from nova-compute. */
+static void
+test_format_that_is_not_told_is_seen_in_the_cache(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE cache = xasprintf("%s/_base", f->instances);
+    AUTO_FREE image = xasprintf("%s/image", cache);
+    AUTO_FREE other = xasprintf("%s/other", f->images);
+
+    assert_int_equal(mkdir(cache, 0755), 0);
+    write_file(image, "an image");
+    assert_null(check_overlay(f, "image", NULL));
+    write_qcow2(image, 10 * MIB, 0, 0);
+    assert_null(check_overlay(f, "image", NULL));
+    write_qcow2(image, 10 * MIB, 104, 0);
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "it is laid over a file");
+    write_qcow2(image, 10 * MIB, 0, 1 << 2);
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "its data is in another file");
+    write_qcow2(image, 11 * MIB, 0, 0);
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "it is a disk of 11534336 bytes, where 10485760 are");
+    write_file(image, "QFI\xfb");
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "it is said to be 'qcow2', and is not");
+    write_file(image, "KDMV");
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "no disk can be based on format 'vmdk'");
+    write_file(image, "");
+    assert_refused(check_overlay(f, "image", NULL), ERR_MIGRATION,
+                   "it is empty");
+
+    /* What is elsewhere may be a disk that a guest is writing to. */
+    write_file(other, "an image");
+    assert_null(check_overlay(f, other, NULL));
+    write_qcow2(other, 10 * MIB, 0, 0);
+    assert_refused(check_overlay(f, other, NULL), ERR_MIGRATION,
+                   "can only be taken for 'raw', and it begins like 'qcow2'");
+}
+
+static void
+assert_based_on(const char *disk, const char *backing, const char *format)
+{
+    char *header = xmalloc(QCOW2_HEADER_MAX);
+    AUTO_FREE found = NULL;
+    AUTO_FREE found_format = NULL;
+    int fd = open(disk, O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    ssize_t n = read(fd, header, QCOW2_HEADER_MAX);
+    close(fd);
+    assert_true(n > 0);
+    AUTO_ERROR error =
+        qcow2_backing(header, (size_t)n, disk, &found, &found_format);
+    free(header);
+    assert_null(error);
+    assert_string_equal(found, backing);
+    assert_string_equal(found_format, format);
+}
+
+static void
+test_overlay_has_the_format_that_was_seen(void **state)
+{
+    static const char *const formats[] = {"qcow2", "raw"};
+    struct fixture *f = *state;
+    AUTO_FREE cache = xasprintf("%s/_base", f->instances);
+    AUTO_FREE image = xasprintf("%s/image", cache);
+
+    assert_int_equal(mkdir(cache, 0755), 0);
+    for (size_t i = 0; i < N_ELEMENTS(formats); i++) {
+        AUTO_REQUEST request = request_create(f->directory);
+        struct disk_image made = {formats[i], 10 * MIB, NULL, NULL};
+        int fd = open(image, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        AUTO_ERROR error = disk_image_create(fd, &made);
+
+        close(fd);
+        assert_null(error);
+        add_disk(request, f->disk, "qcow2", 10 * MIB)->backing_path =
+            xstrdup("image");
+        error = disk_prepare(f->store, request);
+        assert_null(error);
+        assert_based_on(f->disk, image, formats[i]);
+        error = disk_unprepare(f->store, request);
+        assert_null(error);
+    }
 }
 
 static void
@@ -332,7 +479,7 @@ test_failing_program_is_quoted_and_cleaned_up_after(void **state)
     AUTO_FREE base = xasprintf("%s/base", f->images);
     AUTO_REQUEST request = request_create(f->directory);
     struct prepare_disk *disk = add_disk(request, f->disk, "qcow2", 10 * MIB);
-    write_file(base, "not a qcow2 at all");
+    write_qcow2(base, 10 * MIB, 0, 1 << 7); /* A feature that is none. */
     disk->backing_path = xstrdup(base);
     disk->backing_format = xstrdup("qcow2");
     struct error *error = disk_prepare(f->store, request);
@@ -738,12 +885,14 @@ main(void)
     static const struct CMUnitTest with_program[] = {
         TEST(test_disks_are_made_as_asked),
         TEST(test_overlay_has_the_backing_file),
+        TEST(test_overlay_has_the_format_that_was_seen),
         TEST(test_same_disk_twice_leaves_nothing),
         TEST(test_failing_program_is_quoted_and_cleaned_up_after),
     };
     static const struct CMUnitTest tests[] = {
         TEST(test_backing_file_must_be_here_and_allowed),
-        TEST(test_backing_format_must_be_told),
+        TEST(test_backing_file_must_be_of_the_format_that_is_told),
+        TEST(test_format_that_is_not_told_is_seen_in_the_cache),
         TEST(test_existing_files_are_never_touched),
         TEST(test_existing_directory_is_refused),
         TEST(test_paths_that_leave_are_refused_by_name),

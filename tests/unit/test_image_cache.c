@@ -724,6 +724,95 @@ copy_that_fails_leaves_nothing(void **state)
                    "it is said to be 'qcow2', and is not");
 }
 
+/* In place of scp: that file. */
+static void
+put_copied(struct fixture *f, const char *path)
+{
+    AUTO_FREE script = xasprintf("cat %s >&3", path);
+
+    put_program(f, "scp", script);
+}
+
+static void
+copy_must_be_of_the_format_that_is_told(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE image = xasprintf("%s/image", f->top);
+
+    RUN("qemu-img", "convert", "-f", "raw", "-O", "qcow2", f->raw, image);
+    put_copied(f, image);
+    assert_refused(f, copy(f, "hosta", "raw"), ERR_IMAGE_UNACCEPTABLE,
+                   "it is said to be 'raw', and begins like 'qcow2'");
+    put_copied(f, f->raw);
+    assert_refused(f, copy(f, "hosta", "qcow2"), ERR_IMAGE_UNACCEPTABLE,
+                   "it is said to be 'qcow2', and is not");
+}
+
+/* As it is not by nova-compute. */
+static void
+copy_whose_format_is_not_told_must_be_one_that_is_used(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE image = xasprintf("%s/image", f->top);
+    struct image_request small = {.name = (char[]){NAME},
+                                  .fd = -1,
+                                  .virtual_max = SIZE,
+                                  .host = (char[]){"hosta"}};
+
+    put_copied(f, image);
+    RUN("qemu-img", "create", "-q", "-f", "vmdk", image, "1M");
+    assert_refused(f, copy(f, "hosta", NULL), ERR_IMAGE_UNACCEPTABLE,
+                   "no disk can be based on format 'vmdk'");
+    RUN("qemu-img", "create", "-q", "-f", "qed", image, "1M");
+    assert_refused(f, copy(f, "hosta", NULL), ERR_IMAGE_UNACCEPTABLE,
+                   "'qed' is no format that is known");
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+        "/etc/passwd", image);
+    assert_refused(f, copy(f, "hosta", NULL), ERR_IMAGE_UNACCEPTABLE,
+                   "it is laid over a file");
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", image, "4M");
+    assert_refused(f, image_cache_copy(f->store, &small),
+                   ERR_IMAGE_UNACCEPTABLE, "it is a disk of 4194304 bytes");
+    RUN("qemu-img", "create", "-q", "-f", "raw", image, "4M");
+    assert_refused(f, image_cache_copy(f->store, &small),
+                   ERR_IMAGE_UNACCEPTABLE, "it is a disk of 4194304 bytes");
+}
+
+/* Whatever the source's cache has it as: what its overlay reads there. */
+static void
+overlay_reads_the_image(void **state)
+{
+    static const char *const formats[] = {"raw", "qcow2"};
+    struct fixture *f = *state;
+    AUTO_FREE image = xasprintf("%s/image", f->top);
+    AUTO_FREE path = xasprintf("%s/guest/disk", f->instances);
+    AUTO_FREE directory = xasprintf("%s/guest", f->instances);
+
+    put_copied(f, image);
+    for (size_t i = 0; i < N_ELEMENTS(formats); i++) {
+        struct prepare_disk disk = {.path = path,
+                                    .format = (char[]){"qcow2"},
+                                    .virtual_size = SIZE,
+                                    .backing_path = (char[]){NAME}};
+        struct prepare_request request = {.uuid = (char[]){"guest"},
+                                          .directory = directory,
+                                          .disks = &disk,
+                                          .n_disks = 1};
+
+        RUN("qemu-img", "convert", "-f", "raw", "-O", formats[i], f->raw,
+            image);
+        AUTO_ERROR error = copy(f, "hosta", NULL);
+        assert_null(error);
+        error = disk_prepare(f->store, &request);
+        assert_null(error);
+        RUN("qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", path,
+            f->raw);
+        error = disk_unprepare(f->store, &request);
+        assert_null(error);
+        assert_int_equal(unlink(f->file), 0);
+    }
+}
+
 static void
 reason_of_ssh_is_told(void **state)
 {
@@ -813,6 +902,9 @@ main(void)
         TEST(image_is_copied),
         TEST(reason_of_ssh_is_told),
         TEST(copy_that_fails_leaves_nothing),
+        TEST(copy_must_be_of_the_format_that_is_told),
+        TEST(copy_whose_format_is_not_told_must_be_one_that_is_used),
+        TEST(overlay_reads_the_image),
     };
     int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
 

@@ -712,8 +712,7 @@ test_disks_come_over(void **state)
     assert_int_equal(request->disks[0].virtual_size, 1073741824);
     assert_string_equal(request->disks[0].backing_path,
                         "e27ee89ec0fb4a21100e352c081de053141c71f0");
-    /* Nova's cache holds raw images. */
-    assert_string_equal(request->disks[0].backing_format, "raw");
+    assert_null(request->disks[0].backing_format); /* It was not told. */
     assert_string_equal(request->disks[1].path, "/srv/images/data.raw");
     assert_null(request->disks[1].backing_path);
     assert_null(request->disks[1].backing_format);
