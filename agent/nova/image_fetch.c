@@ -190,6 +190,17 @@ sum_run(void *aux)
         image_sum_check(&fetch->sum, fetch->fd, &fetch->agent->attach_stop);
 }
 
+/* As nova-compute keeps it, unless the source tells how it has it. */
+static bool
+is_made_raw(const struct image_fetch *fetch)
+{
+    const char *told = fetch->backing_format;
+
+    return told ? !str_eq(told, "qcow2")
+                : fetch->agent->conf->force_raw_images ||
+                      !str_eq(fetch->format, "qcow2");
+}
+
 static void
 sum_known(void *aux)
 {
@@ -198,7 +209,7 @@ sum_known(void *aux)
         .name = fetch->name,
         .fd = fetch->fd,
         .format = fetch->format,
-        .is_made_raw = !str_eq(fetch->backing_format, "qcow2"),
+        .is_made_raw = is_made_raw(fetch),
         .virtual_max = fetch->virtual_size,
     };
 

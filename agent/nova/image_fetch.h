@@ -5,9 +5,10 @@
  *
  * It comes from Glance, or if it is not to be had there, from the cache of the
  * source.  What Glance gave is checked against the sum that it tells, and made
- * what the disk's record says its backing file is.  A file of the cache that is
- * not the instance's image (a file system of an ephemeral disk, say) holds what
- * only the source has, and comes from there.
+ * what the disk's record says its backing file is, or if that does not tell, as
+ * from nova-compute, raw or not as force_raw_images has it.  A file of the
+ * cache that is not the instance's image (a file system of an ephemeral disk,
+ * say) holds what only the source has, and comes from there.
  *
  * An image is fetched once at a time, whoever wants it.  Once begun it is not
  * taken back: in the cache it is of use.

@@ -6,6 +6,7 @@ Numbers in names are those of the acceptance points.
 import contextlib
 import hashlib
 import json
+import struct
 import threading
 import uuid as uuids
 
@@ -22,14 +23,19 @@ from test_nova_records import nova  # noqa: F401
 class Bench:
     """A destination; what its source says is said by the test."""
 
-    def __init__(self, client, nova, cloud):  # noqa: F811
+    def __init__(self, client, nova, cloud, **settings):  # noqa: F811
         self.client, self.cloud = client, cloud
-        self.source, self.dest = (nova(name, **cloud.settings('glance'))
-                                  for name in ('hosta', 'hostb'))
+        self.source, self.dest = (
+            nova(name, **cloud.settings('glance'), **settings)
+            for name in ('hosta', 'hostb'))
         self.instances = self.dest.settings['instances_path']
 
-    def prepare(self, image, base=None, host=None, _timeout=60, **more):
-        """Has a guest expected whose disk is based on it, or on that file."""
+    def prepare(self, image, base=None, host=None, told=None, _timeout=60,
+                **more):
+        """Has a guest expected whose disk is based on it, or on that file.
+
+        'told' is the format of that, which only drover tells.
+        """
         uuid = str(uuids.uuid4())
         host = host or self.dest
         instance = novas.instance(uuid, self.source.host, image_ref=image,
@@ -43,6 +49,8 @@ class Bench:
                 'virt_disk_size': 1 << 20, 'disk_size': 1 << 16,
                 'backing_file': base or cache_name(image),
                 'over_committed_disk_size': 0}
+        if told:
+            disk['backing_format'] = told
         self.last = {'instance': instance, 'migrate_data': data}
         return self.client.call(
             'pre_live_migration', _server=host.host, _version='6.0',
@@ -97,6 +105,11 @@ class Bench:
 
 def cache_name(image):
     return hashlib.sha1(image.encode()).hexdigest()
+
+
+def qcow2(size):
+    """As much of one as is looked at."""
+    return b'QFI\xfb' + struct.pack('>IQIIQI', 2, 0, 0, 16, size, 0) + bytes(99)
 
 
 @pytest.fixture
@@ -201,6 +214,37 @@ def test_image_that_nobody_has_is_told_as_glance_does(bench):
 def test_image_larger_than_the_disk_is_refused(bench):
     refusal = bench.refused(bench.cloud.add_image(b'x' * (2 << 20)))
     assert refusal.name == 'ImageUnacceptable'
+
+
+@pytest.mark.parametrize('force_raw', [True, False])
+def test_image_is_kept_as_nova_compute_keeps_it(client, conductor, nova,
+                                                force_raw):
+    with RestCloud() as cloud:
+        bench = Bench(client, nova, cloud, force_raw_images=force_raw)
+        image = cloud.add_image(qcow2(4096), disk_format='qcow2')
+        other = cloud.add_image(b'x' * 100, disk_format='vdi')
+        bench.prepare(image)
+        bench.prepare(other)
+        assert bench.cached == {
+            cache_name(image): 'image 4096' + ('' if force_raw else
+                                               ' as qcow2'),
+            cache_name(other): 'image 100'}
+
+
+@pytest.mark.parametrize('told,kept', [('raw', ''), ('qcow2', ' as qcow2')])
+def test_image_is_kept_as_the_source_has_it(bench, told, kept):
+    image = bench.cloud.add_image(qcow2(4096), disk_format='qcow2')
+    bench.prepare(image, told=told)
+    assert bench.cached == {cache_name(image): 'image 4096' + kept}
+
+
+def test_base_that_is_not_of_the_format_of_the_source_is_refused(bench):
+    image = bench.cloud.add_image(qcow2(4096), disk_format='qcow2')
+    bench.prepare(image)
+    with pytest.raises(Failure) as refusal:
+        bench.prepare(image, told='qcow2')
+    assert "is said to be 'qcow2', and is not" in refusal.value.message
+    assert len(bench.prepared) == 1
 
 
 def test_instance_with_a_kernel_of_its_own_is_refused(bench):
