@@ -108,6 +108,7 @@ struct fake {
     char *host;
     struct disk_roots roots;
     unsigned memory_mb;       /* Of guests made at the start. */
+    bool is_full;             /* Nothing can be written to an image. */
     int64_t dirty_mib_s;      /* Of guests that have no rate of their own */
     int64_t link_mib_s;       /* What a migration can use. */
     bool loses_answer;        /* Of the next migration. */

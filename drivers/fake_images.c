@@ -3,6 +3,7 @@
 #include "drivers/fake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +43,13 @@ fake_image_create(void *state, const char *name, int *ret_fd)
     if (error) {
         return error;
     }
-    int fd = memfd_create(name, MFD_CLOEXEC);
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         return error_new(ERR_STORAGE, "make a file to become '%s': %s", path,
                          strerror(errno));
+    }
+    if (fake->is_full) {
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW);
     }
     *ret_fd = fd;
     return NULL;

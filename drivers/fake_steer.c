@@ -311,6 +311,13 @@ steer_disconnect(struct fake *fake, UNUSED const struct words *w,
 }
 
 static struct error *
+steer_full(struct fake *fake, UNUSED const struct words *w, UNUSED char **ret)
+{
+    fake->is_full = true;
+    return NULL;
+}
+
+static struct error *
 steer_shared(struct fake *fake, const struct words *w, UNUSED char **ret)
 {
     if (str_eq(w->texts[1], "on")) {
@@ -368,6 +375,7 @@ static const struct verb {
     {"disconnect", 1, "", steer_disconnect},
     {"fail", 2, "OP [CODE] [N]", steer_fail},
     {"file-add", 2, "PATH", steer_file_add},
+    {"full", 1, "", steer_full},
     {"guest-add", 4, "NAME MEMORY_MB VCPUS [DISK_MB]", steer_guest_add},
     {"guest-crash", 2, "UUID", steer_guest_crash},
     {"guest-deaf", 3, "UUID on|off", steer_guest_deaf},

@@ -44,7 +44,7 @@ void glance_image_get(struct service *glance, const struct json *context,
 typedef void glance_data_done(void *aux, struct error *error);
 
 /* The same of what is in it, which goes to the file 'fd', open until it is
- * done. */
+ * done.  ERR_STORAGE: it can't be written there. */
 void glance_image_download(struct service *glance, const struct json *context,
                            const char *image, int fd, unsigned timeout_ms,
                            glance_data_done *done, void *aux);

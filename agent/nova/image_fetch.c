@@ -236,7 +236,18 @@ kept(void *aux, struct error *error)
     finish(fetch, error);
 }
 
-/* As Glance does not have it ('why', taken), or null: nobody else has. */
+/* What was fetched so far would take the room of what comes instead. */
+static void
+drop_file(struct image_fetch *fetch)
+{
+    if (fetch->fd >= 0) {
+        close(fetch->fd);
+        fetch->fd = -1;
+    }
+}
+
+/* As Glance does not have it ('why', taken), or null: nobody else has.  Where
+ * it is this host that has no room for it, the source is of no help. */
 static void
 copy_from_source(struct image_fetch *fetch, struct error *why)
 {
@@ -249,7 +260,9 @@ copy_from_source(struct image_fetch *fetch, struct error *why)
         .host = (char *)source,
     };
 
-    if (error_code(why) == ERR_CANCELLED || !source) {
+    drop_file(fetch);
+    if (error_code(why) == ERR_CANCELLED || error_code(why) == ERR_STORAGE ||
+        !source) {
         finish(fetch, why ? why
                           : error_new(ERR_MIGRATION,
                                       "nobody is known who has image '%s'",
@@ -292,9 +305,7 @@ finish(struct image_fetch *fetch, struct error *error)
         at = &(*at)->next;
     }
     *at = fetch->next;
-    if (fetch->fd >= 0) {
-        close(fetch->fd);
-    }
+    drop_file(fetch);
     image_sum_close(&fetch->sum);
     if (!error) {
         log_info(&fetch->log, "image '%s' is here", fetch->name);

@@ -407,6 +407,10 @@ outcome_error(const struct rest_call *call, const struct rest_outcome *outcome)
         return error_new(ERR_REST, "%s '%s': the answer is too large",
                          call->method, call->url);
     }
+    if (outcome->fault == REST_NOT_WRITTEN) {
+        return error_new(ERR_STORAGE, "%s '%s': write what comes: %s",
+                         call->method, call->url, outcome->why);
+    }
     return error_new(ERR_REST, "%s '%s': %s%s", call->method, call->url,
                      outcome->why,
                      call->n_tries > 1 ? ", after several tries" : "");

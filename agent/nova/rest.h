@@ -75,8 +75,8 @@ struct rest_answer {
 };
 
 /* Called once, after the function that it was given to has returned.  Either is
- * null; 'error' is taken: ERR_REST (no answer: the text tells why) or
- * ERR_CANCELLED. */
+ * null; 'error' is taken: ERR_REST (no answer: the text tells why), ERR_STORAGE
+ * (what came could not be written to 'file') or ERR_CANCELLED. */
 typedef void rest_done(void *aux, const struct rest_answer *answer,
                        struct error *error);
 

@@ -6,6 +6,8 @@ Numbers in names are those of the acceptance points.
 import contextlib
 import hashlib
 import json
+import os
+import pathlib
 import struct
 import threading
 import uuid as uuids
@@ -209,6 +211,41 @@ def test_image_that_nobody_has_is_told_as_glance_does(bench):
     assert refusal.name == 'ImageNotFound'
     assert image in str(refusal)
     assert "is copied from '%s'" % bench.source.host in bench.dest.log_text()
+
+
+def open_images(agent):
+    """Files without a name that it has open, as the fake makes them."""
+    paths = pathlib.Path('/proc/%d/fd' % agent.pid).iterdir()
+    return [path for path in paths
+            if os.path.lexists(path) and 'memfd:' in os.readlink(path)]
+
+
+def test_image_that_there_is_no_room_for_is_asked_of_nobody_else(bench):
+    image = bench.lost(b'x' * 70)
+    bench.cloud.images[image] = ({'id': image, 'status': 'active',
+                                  'disk_format': 'raw'}, b'x' * 70)
+    bench.dest.ctl('fake', 'full')
+    refusal = bench.refused(image)
+    assert refusal.name == 'NovaException'
+    assert 'write what comes' in refusal.message
+    assert 'is copied from' not in bench.dest.log_text()
+    assert bench.n_downloads(image) == 2
+    wait_for(lambda: not open_images(bench.dest), 5, 'its file is closed')
+
+
+def test_half_an_image_gives_way_to_one_from_the_source(bench):
+    image = bench.lost(b'x' * 70)
+    bench.cloud.images[image] = ({'id': image, 'status': 'active',
+                                  'disk_format': 'raw'}, b'x' * 70)
+    bench.cloud.refuse['GET', image + '/file'] = 404
+    bench.dest.ctl('fake', 'hang', 'image_copy')
+    caller = threading.Thread(target=bench.prepare, args=(image,))
+    caller.start()
+    wait_for(lambda: 'is copied from' in bench.dest.log_text(), 30, 'it is')
+    wait_for(lambda: not open_images(bench.dest), 5, 'its file is closed')
+    bench.dest.ctl('fake', 'release')
+    caller.join()
+    assert bench.cached == {cache_name(image): 'image 70'}
 
 
 def test_image_larger_than_the_disk_is_refused(bench):

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -187,13 +188,19 @@ ask(struct bench *b, const char *method, const char *body)
     } while (0)
 
 static void
-assert_failed(const struct bench *b, const char *part)
+assert_failed_as(const struct bench *b, enum error_code code, const char *part)
 {
-    assert_int_equal(error_code(b->error), ERR_REST);
+    assert_int_equal(error_code(b->error), code);
     if (!strstr(error_message(b->error), part)) {
         fail_msg("'%s' is not in '%s'", part, error_message(b->error));
     }
     assert_null(strstr(error_message(b->error), "secret"));
+}
+
+static void
+assert_failed(const struct bench *b, const char *part)
+{
+    assert_failed_as(b, ERR_REST, part);
 }
 
 static void
@@ -654,7 +661,25 @@ test_file_that_can_not_be_written(void **state UNUSED)
 
     download(b, fd);
     run_until(b, 1);
-    assert_failed(b, "/file': Invalid argument");
+    assert_failed_as(b, ERR_STORAGE,
+                     "/file': write what comes: Invalid argument");
+    close(fd);
+    tear_down(b);
+}
+
+static void
+test_file_that_can_not_grow(void **state UNUSED)
+{
+    struct bench *b = set_up();
+    int fd = memfd_create("full", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), 0);
+    SCRIPT(b, {.status = 200, .body = "too much"});
+    download(b, fd);
+    run_until(b, 1);
+    assert_failed_as(b, ERR_STORAGE,
+                     "/file': write what comes: Operation not permitted");
+    assert_int_equal(rest_server_n_requests(b->server), 1);
     close(fd);
     tear_down(b);
 }
@@ -913,6 +938,7 @@ main(void)
         cmocka_unit_test(test_half_a_file_is_fetched_again),
         cmocka_unit_test(test_refused_file_is_told_why),
         cmocka_unit_test(test_file_that_can_not_be_written),
+        cmocka_unit_test(test_file_that_can_not_grow),
         cmocka_unit_test(test_download_is_ended_at_once),
         cmocka_unit_test(test_downloads_hold_up_nobody_else),
         cmocka_unit_test(test_downloads_wait_for_each_other_only),
