@@ -21,6 +21,12 @@
 #define PROGRAM_MEMORY (INT64_C(4) << 30)
 #define PROGRAM_CPU_S 3600
 
+/* What a qcow2 file may have beside the disk: 16 bytes for each cluster, which
+ * has 512 at least, and a few clusters, which have 2 MiB at most.  Twice that.
+ */
+#define TABLES_SHARE 16
+#define TABLES_SIZE (INT64_C(32) << 20)
+
 #define FIRST_FD "/proc/self/fd/3" /* PROCESS_FD */
 #define SECOND_FD "/proc/self/fd/4"
 _Static_assert(PROCESS_FD == 3, "as in the paths");
@@ -42,7 +48,10 @@ static struct error *open_nameless(const struct place *place, int *ret);
 static struct error *make_raw(const struct place *place,
                               const struct image_request *r, int *ret);
 static struct error *convert(const struct image_request *r, int to);
-static struct error *fetch(const char *remote, int to);
+static int64_t disk_max(const struct image_request *r);
+static enum error_code code_of(const struct command_result *result);
+static struct error *fetch(const struct image_request *r, const char *remote,
+                           int to);
 static struct error *check_copy(const struct image_request *r, int fd);
 static struct error *give_name(const struct place *place, const char *name,
                                int fd);
@@ -110,7 +119,7 @@ image_cache_copy(const struct disk_store *store, const struct image_request *r)
     }
     error = open_nameless(&place, &fd);
     if (!error) {
-        error = fetch(remote, fd);
+        error = fetch(r, remote, fd);
     }
     if (!error) {
         error = check_copy(r, fd);
@@ -236,14 +245,13 @@ convert(const struct image_request *r, int to)
         .n_fds = N_ELEMENTS(fds),
         .limits = {.memory = PROGRAM_MEMORY,
                    .cpu_s = PROGRAM_CPU_S,
-                   .file_size =
-                       r->virtual_max ? r->virtual_max : DISK_IMAGE_MAX},
+                   .file_size = disk_max(r)},
     };
     struct command_result result;
     struct error *error = command_run(&command, &result);
 
     if (!error) {
-        error = command_check(argv[0], ERR_IMAGE_UNACCEPTABLE, &result);
+        error = command_check(argv[0], code_of(&result), &result);
         command_result_close(&result);
     }
     return error ? error_set_arg(
@@ -252,10 +260,26 @@ convert(const struct image_request *r, int to)
                  : NULL;
 }
 
+static int64_t
+disk_max(const struct image_request *r)
+{
+    return r->virtual_max ? r->virtual_max : DISK_IMAGE_MAX;
+}
+
+/* Whose fault it is: the image's, or that of our disk. */
+static enum error_code
+code_of(const struct command_result *result)
+{
+    return strstr(result->errors, "No space left on device") ||
+                   strstr(result->errors, "Disk quota exceeded")
+               ? ERR_STORAGE
+               : ERR_IMAGE_UNACCEPTABLE;
+}
+
 /* Nobody is there to answer what ssh would ask.  It is not made quiet, as its
  * reasons are ours. */
 static struct error *
-fetch(const char *remote, int to)
+fetch(const struct image_request *r, const char *remote, int to)
 {
     const char *const argv[] = {"scp",    "-B",
                                 "-o",     "LogLevel=ERROR",
@@ -269,6 +293,8 @@ fetch(const char *remote, int to)
         .code = ERR_STORAGE,
         .fds = &to,
         .n_fds = 1,
+        .limits = {.file_size =
+                       disk_max(r) + disk_max(r) / TABLES_SHARE + TABLES_SIZE},
     };
 
     return command_run_checked(&command, NULL);

@@ -493,6 +493,26 @@ image_that_is_something_else_is_refused(void **state)
     refuse(f, empty, "qcow2", 0, "it is empty");
 }
 
+static void
+full_disk_is_not_the_fault_of_the_image(void **state)
+{
+    static const char *const reasons[] = {"No space left on device",
+                                          "Disk quota exceeded"};
+    struct fixture *f = *state;
+    AUTO_FREE image = xasprintf("%s/image", f->top);
+    struct image_request r = {.format = (char[]){"qcow2"}, .is_made_raw = true};
+
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", image, "1M");
+    for (size_t i = 0; i < N_ELEMENTS(reasons); i++) {
+        AUTO_FREE script = xasprintf("echo 'error while writing at byte 0: %s' "
+                                     ">&2; exit 1",
+                                     reasons[i]);
+
+        put_program(f, "qemu-img", script);
+        assert_refused(f, keep(f, image, &r), ERR_STORAGE, reasons[i]);
+    }
+}
+
 /* Whoever looked at what it was made of would take it for that again. */
 static void
 image_in_an_image_is_refused(void **state)
@@ -724,6 +744,43 @@ copy_that_fails_leaves_nothing(void **state)
                    "it is said to be 'qcow2', and is not");
 }
 
+/* However much the other side has to give. */
+static void
+copy_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct image_request r = {.name = (char[]){NAME},
+                              .fd = -1,
+                              .virtual_max = SIZE,
+                              .host = (char[]){"hosta"}};
+
+    put_program(f, "scp", "head -c 64M /dev/zero >&3");
+    assert_refused(f, image_cache_copy(f->store, &r), ERR_STORAGE,
+                   "File too large");
+}
+
+/* Clusters as large as they can be, and some of them are tables. */
+static void
+small_disk_in_a_large_file_is_copied(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE there = xasprintf("%s/_base/" NAME, f->source);
+    AUTO_FREE script = xasprintf("cat %s >&3", there);
+    struct stat st;
+    struct image_request r = {.name = (char[]){NAME},
+                              .fd = -1,
+                              .virtual_max = SIZE,
+                              .host = (char[]){"hosta"}};
+
+    RUN("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
+        "cluster_size=2M", f->raw, there);
+    assert_int_equal(stat(there, &st), 0);
+    assert_true(st.st_size > 3 * SIZE);
+    put_program(f, "scp", script);
+    AUTO_ERROR error = image_cache_copy(f->store, &r);
+    assert_null(error);
+}
+
 /* In place of scp: that file. */
 static void
 put_copied(struct fixture *f, const char *path)
@@ -898,10 +955,13 @@ main(void)
         TEST(type_of_vmdk_must_be_allowed),
         TEST(image_that_is_something_else_is_refused),
         TEST(image_in_an_image_is_refused),
+        TEST(full_disk_is_not_the_fault_of_the_image),
         TEST(image_that_is_too_large_is_refused),
         TEST(image_is_copied),
         TEST(reason_of_ssh_is_told),
         TEST(copy_that_fails_leaves_nothing),
+        TEST(copy_has_a_limit),
+        TEST(small_disk_in_a_large_file_is_copied),
         TEST(copy_must_be_of_the_format_that_is_told),
         TEST(copy_whose_format_is_not_told_must_be_one_that_is_used),
         TEST(overlay_reads_the_image),
