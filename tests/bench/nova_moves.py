@@ -131,15 +131,24 @@ def stage(cloud, storage, kinds):
     return guest
 
 
+def n_completed(moves):
+    return sum(each.outcome == 'completed' for each in moves)
+
+
 def moves(cloud, wanted, storage):
     """Back and forth, between each two kinds of agents."""
     results = collections.defaultdict(list)
     path = pathlib.Path(cloud.places.top) / 'pings'
     for kinds in ('nova', 'nova'), ('drover', 'nova'), ('drover', 'drover'):
         guest = None
-        # Where the two differ each is the source in turn.
-        for _ in range(wanted.same if len(set(kinds)) == 1
-                       else 2 * wanted.migrations):
+        n = wanted.same if len(set(kinds)) == 1 else wanted.migrations
+        # Back and forth, until so many went well each way; or more than twice
+        # as many tries were not enough.
+        directions = {kinds, kinds[::-1]}
+        tries = 2 * len(directions) * n
+        while tries and min(n_completed(results[each])
+                            for each in directions) < n:
+            tries -= 1
             guest = guest or stage(cloud, storage, kinds)
             source = guest.host
             move = measure(cloud, guest, path)
