@@ -420,6 +420,11 @@ find_format(const struct prepare_disk *disk, int fd, const char **ret)
     };
     AUTO_ERROR error = NULL;
 
+    if (disk->file_size &&
+        !told) { /* Its bytes come with a header of theirs. */
+        *ret = "raw";
+        return NULL;
+    }
     if (!strchr(given, '/')) {
         error = image_check_base(&request, ret);
     } else {

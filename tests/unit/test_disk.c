@@ -805,6 +805,19 @@ request_for_bytes(const struct fixture *f, int64_t size)
     return request;
 }
 
+/* Not what was written here, but its own header says what it is based on. */
+static void
+test_file_whose_bytes_come_may_be_based_on_any_format(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE other = xasprintf("%s/other", f->images);
+    AUTO_REQUEST request = request_for_bytes(f, 1000);
+
+    write_qcow2(other, 10 * MIB, 0, 0);
+    request->disks[0].backing_path = xstrdup(other);
+    assert_null(disk_prepare(f->store, request));
+}
+
 static void
 test_file_whose_bytes_come_is_so_long(void **state)
 {
@@ -909,6 +922,7 @@ main(void)
         TEST(test_looking_for_a_probe_touches_the_directory),
         TEST(test_probes_of_the_killed_are_swept),
         TEST(test_probe_has_the_name_of_a_file),
+        TEST(test_file_whose_bytes_come_may_be_based_on_any_format),
         TEST(test_file_whose_bytes_come_is_so_long),
         TEST(test_file_is_sealed_at_its_length_only),
         TEST(test_only_files_of_ours_are_served),
