@@ -28,6 +28,9 @@ static bool is_open(const struct starting *s, const struct object *migration);
 static void decide(struct starting *s);
 static void carry_out(struct starting *s, enum init_action action);
 static void order(struct starting *s, enum power_order what);
+static void resume(struct starting *s);
+static void resume_recorded(void *aux, struct error *error,
+                            struct object *instance);
 static void save(struct starting *s, const char *vm_state, bool keeps_task);
 static void instance_saved(void *aux, struct error *error,
                            struct object *instance);
@@ -196,8 +199,10 @@ carry_out(struct starting *s, enum init_action action)
         order(s, ORDER_STOP);
         break;
     case INIT_START:
-    case INIT_RESUME:
         order(s, ORDER_START);
+        break;
+    case INIT_RESUME:
+        resume(s);
         break;
     case INIT_CLEAR_TASK:
     case INIT_MIGRATION_LOST:
@@ -216,6 +221,36 @@ order(struct starting *s, enum power_order what)
 
     own_order_start(s->nova, NULL, s->log.instance, what, is_hard);
     starting_end(s);
+}
+
+/* As if its user had said so: until it runs nobody is to take it for one that
+ * has been shut down. */
+static void
+resume(struct starting *s)
+{
+    static const char *const expected[] = {"", NULL};
+    struct records *records = s->nova->agent->records;
+    AUTO_OBJECT changed = object_copy(s->instance);
+
+    object_clear_changes(changed);
+    object_set_string(changed, "task_state", power_orders[ORDER_START].task);
+    records->ops->instance_save(records->state, NULL, changed, expected,
+                                resume_recorded, s);
+}
+
+static void
+resume_recorded(void *aux, struct error *error, struct object *instance)
+{
+    struct starting *s = aux;
+
+    object_free(instance);
+    if (error) {
+        log_warn(&s->log, "it is not started: %s", error_message(error));
+        error_free(error);
+        starting_end(s);
+    } else {
+        order(s, ORDER_START);
+    }
 }
 
 /* Only if it still is as it was. */

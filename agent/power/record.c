@@ -150,8 +150,16 @@ taken_back(void *aux, struct error *error, struct object *instance)
     op_ticket_done(ticket, op ? unless_settled(op, error) : error);
 }
 
-/* Nova's API has set the task, or power_accept_run().  A guest that was to be
- * rebooted and is off now is not what its user has. */
+/* It was to run, and is off: after a reboot, or as its host was booted. */
+static bool
+is_broken(const struct power *p)
+{
+    return (p->run.order == ORDER_REBOOT && p->run.went_off) ||
+           (p->run.order == ORDER_START && !p->agent->local &&
+            str_eq(object_string(p->instance, "vm_state"), "active"));
+}
+
+/* Nova's API has set the task, or power_accept_run(). */
 void
 power_where_undo(struct op *op, struct op_ticket *ticket)
 {
@@ -166,7 +174,7 @@ power_where_undo(struct op *op, struct op_ticket *ticket)
         return;
     }
     set_task(p->instance, NULL);
-    if (is_reboot && p->run.went_off) {
+    if (is_broken(p)) {
         object_set_string(p->instance, "vm_state", "error");
         object_set_changed(p->instance, "vm_state");
     }
