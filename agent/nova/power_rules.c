@@ -69,12 +69,13 @@ action_of(const char *vm_state, int actual)
     return POWER_ACT_NOTHING;
 }
 
-/* Who has both flags is only stopped: it is not to be deleted at all. */
+/* Whom nobody saw ending, and who has both flags, is only stopped. */
 static bool
 ends_with_its_power(const struct power_facts *facts)
 {
     return facts->shutdown_terminate && !facts->disable_terminate &&
-           str_eq(facts->vm_state, "active") && is_off(facts->actual);
+           facts->has_ended && str_eq(facts->vm_state, "active") &&
+           is_off(facts->actual);
 }
 
 static bool

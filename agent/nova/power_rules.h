@@ -20,10 +20,11 @@ enum power_action {
 
 struct power_facts {
     bool is_of_this_host;
-    bool has_operation;                         /* The journal moves it. */
+    bool has_operation;                         /* Somebody is at it. */
     const char *vm_state, *task_state;          /* Null: none. */
     bool shutdown_terminate, disable_terminate; /* As recorded. */
     int recorded, actual;                       /* Of enum power_state. */
+    bool has_ended; /* By itself, as was seen: its host may go down as well. */
 };
 
 struct power_verdict {

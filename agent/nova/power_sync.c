@@ -20,6 +20,7 @@ LOG_MODULE(power);
 struct late {
     struct late *next;
     uint64_t due_ms;
+    bool has_ended; /* By itself. */
     char uuid[40];
 };
 
@@ -39,6 +40,7 @@ struct look {
     struct power_sync *sync;
     struct log_context log;
     int power;
+    bool has_ended; /* By itself, as was seen. */
     bool is_second;
     struct object *instance;
     enum power_action action; /* A stop, or deletion, that is asked for. */
@@ -52,13 +54,15 @@ static void guests_known(void *aux, struct error *error,
                          struct guest_list *list);
 static void listing_end(struct power_sync *sync, struct error *error);
 static int power_of(const struct guest_list *list, const char *uuid);
-static void look_at(struct power_sync *sync, const char *uuid);
+static bool is_late(const struct power_sync *sync, const char *uuid);
+static void look_at(struct power_sync *sync, const char *uuid, bool has_ended);
 static void guest_known(void *aux, struct error *error, struct guest *guest);
 static void record_known(void *aux, struct error *error,
                          struct object *instance);
-static bool is_moved(struct agent *agent, const char *uuid);
+static bool is_busy(struct agent *agent, const char *uuid);
 static struct power_verdict judge(const struct nova *nova,
-                                  const struct object *instance, int power);
+                                  const struct object *instance, int power,
+                                  bool has_ended);
 static bool is_order(enum power_action action);
 static void act(struct look *look);
 static void saved(void *aux, struct error *error, struct object *instance);
@@ -66,7 +70,7 @@ static void record_order(struct look *look);
 static void order_recorded(void *aux, struct json **result,
                            struct object *object, struct error *error);
 static void look_end(struct look *look, struct error *error);
-static void stopped(struct power_sync *sync, const char *uuid);
+static void stopped(struct power_sync *sync, const char *uuid, bool by_itself);
 static void started(struct power_sync *sync, const char *uuid);
 static void delay_over(uv_timer_t *timer);
 static void set_delay(struct power_sync *sync);
@@ -105,16 +109,18 @@ power_sync_event(struct power_sync *sync, const struct driver_event *event)
     switch (event->type) {
     case DRIVER_EVENT_STOPPED:
         if (event->detail != STOP_MIGRATED) {
-            stopped(sync, event->uuid);
+            stopped(sync, event->uuid,
+                    event->detail == STOP_SHUTDOWN ||
+                        event->detail == STOP_CRASHED);
         }
         break;
     case DRIVER_EVENT_STARTED:
         started(sync, event->uuid);
-        look_at(sync, event->uuid);
+        look_at(sync, event->uuid, false);
         break;
     case DRIVER_EVENT_SUSPENDED:
     case DRIVER_EVENT_RESUMED:
-        look_at(sync, event->uuid);
+        look_at(sync, event->uuid, false);
         break;
     case DRIVER_EVENT_CONNECTED:
         list_all(&sync->regular);
@@ -197,10 +203,11 @@ guests_known(void *aux, struct error *error, struct guest_list *list)
         const struct object *instance = sync->instances[i];
         const char *uuid = object_string(instance, "uuid");
         struct power_verdict verdict =
-            judge(sync->nova, instance, power_of(list, uuid));
+            judge(sync->nova, instance, power_of(list, uuid), false);
 
-        if (verdict.saves_power || verdict.action != POWER_ACT_NOTHING) {
-            look_at(sync, uuid);
+        if ((verdict.saves_power || verdict.action != POWER_ACT_NOTHING) &&
+            !is_late(sync, uuid)) {
+            look_at(sync, uuid, false);
         }
     }
     guest_list_free(list);
@@ -238,11 +245,12 @@ power_of(const struct guest_list *list, const char *uuid)
 /* One of them. */
 
 static void
-look_at(struct power_sync *sync, const char *uuid)
+look_at(struct power_sync *sync, const char *uuid, bool has_ended)
 {
     struct look *look = xzalloc(sizeof *look);
 
     look->sync = sync;
+    look->has_ended = has_ended;
     sync->n_refs++;
     snprintf(look->log.instance, sizeof look->log.instance, "%s", uuid);
     driver_guest_get(sync->nova->agent->driver, look->log.instance, guest_known,
@@ -257,7 +265,7 @@ guest_known(void *aux, struct error *error, struct guest *guest)
 
     look->power = guest ? (int)guest->power_state : POWER_NOSTATE;
     guest_free(guest);
-    if (nova && is_moved(nova->agent, look->log.instance)) {
+    if (nova && is_busy(nova->agent, look->log.instance)) {
         error_free(error);
         look_end(look, NULL);
         return;
@@ -286,7 +294,8 @@ record_known(void *aux, struct error *error, struct object *instance)
         look_end(look, error);
         return;
     }
-    struct power_verdict verdict = judge(nova, instance, look->power);
+    struct power_verdict verdict =
+        judge(nova, instance, look->power, look->has_ended);
     if (!look->is_second && is_order(verdict.action)) {
         look->is_second = true;
         driver_guest_get(nova->agent->driver, look->log.instance, guest_known,
@@ -296,29 +305,32 @@ record_known(void *aux, struct error *error, struct object *instance)
     act(look);
 }
 
-/* Its operation alone decides about its record. */
+/* What is being done with it decides about its record, and alone. */
 static bool
-is_moved(struct agent *agent, const char *uuid)
+is_busy(struct agent *agent, const char *uuid)
 {
     return migrate_source_find(agent, uuid) ||
-           incoming_is_expected(agent, uuid);
+           incoming_is_expected(agent, uuid) ||
+           instance_queue_length(agent->queue, uuid);
 }
 
 static struct power_verdict
-judge(const struct nova *nova, const struct object *instance, int power)
+judge(const struct nova *nova, const struct object *instance, int power,
+      bool has_ended)
 {
     struct agent *agent = nova->agent;
     const char *uuid = object_string(instance, "uuid");
     const struct power_facts facts = {
         .is_of_this_host =
             str_eq(object_string(instance, "host"), agent->conf->host),
-        .has_operation = is_moved(agent, uuid),
+        .has_operation = is_busy(agent, uuid),
         .vm_state = object_string(instance, "vm_state"),
         .task_state = object_string(instance, "task_state"),
         .shutdown_terminate = object_bool(instance, "shutdown_terminate"),
         .disable_terminate = object_bool(instance, "disable_terminate"),
         .recorded = (int)object_int(instance, "power_state"),
         .actual = power,
+        .has_ended = has_ended,
     };
 
     return power_rules_judge(&facts);
@@ -338,7 +350,7 @@ act(struct look *look)
     static const char *const expected[] = {"", NULL};
     struct records *records = look->sync->nova->agent->records;
     struct power_verdict verdict =
-        judge(look->sync->nova, look->instance, look->power);
+        judge(look->sync->nova, look->instance, look->power, look->has_ended);
 
     if (power_action_text(verdict.action)) {
         log_warn(&look->log, "%s", power_action_text(verdict.action));
@@ -434,13 +446,14 @@ look_end(struct look *look, struct error *error)
 /* Those that stopped. */
 
 static void
-stopped(struct power_sync *sync, const char *uuid)
+stopped(struct power_sync *sync, const char *uuid, bool by_itself)
 {
     if (sync->n_late == LATE_MAX) {
         return; /* The regular look finds it. */
     }
     struct late *late = xzalloc(sizeof *late);
     late->due_ms = clock_now_ms() + STOP_DELAY_MS;
+    late->has_ended = by_itself;
     snprintf(late->uuid, sizeof late->uuid, "%s", uuid);
     *sync->late_tail = late;
     sync->late_tail = &late->next;
@@ -468,6 +481,18 @@ started(struct power_sync *sync, const char *uuid)
     set_delay(sync);
 }
 
+/* It is looked at when it is known whether it starts again. */
+static bool
+is_late(const struct power_sync *sync, const char *uuid)
+{
+    for (const struct late *late = sync->late; late; late = late->next) {
+        if (str_eq(late->uuid, uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 delay_over(uv_timer_t *timer)
 {
@@ -482,7 +507,7 @@ delay_over(uv_timer_t *timer)
             sync->late_tail = &sync->late;
         }
         sync->n_late--;
-        look_at(sync, late->uuid);
+        look_at(sync, late->uuid, late->has_ended);
         free(late);
     }
     set_delay(sync);

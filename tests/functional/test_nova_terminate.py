@@ -90,12 +90,9 @@ def test_guest_that_ends_with_its_power(control, pair,  # noqa: F811
     control.conductor.write(
         'UPDATE instances SET shutdown_terminate = 1, disable_terminate = ? '
         'WHERE uuid = ?', is_protected, uuid)
-    hosta.stop()
-    hosta.write_config(sync_power_state_interval=1)
-    hosta.start()
     hosta.ctl('fake', 'guest-stop', uuid)
     if is_protected:
-        wait_for(lambda: states(control, uuid) == ('stopped', None), 30,
+        wait_for(lambda: states(control, uuid) == ('stopped', None), 60,
                  lambda: states(control, uuid))
         assert guest_of(hosta) == uuid
         action = 'stop'
@@ -105,6 +102,30 @@ def test_guest_that_ends_with_its_power(control, pair,  # noqa: F811
         action = 'delete'
     assert [row['action'] for row in control.rows(
         'instance_actions', instance_uuid=uuid)] == [action]
+
+
+@pytest.mark.parametrize('is_there', (True, False))
+def test_guest_that_was_off_when_its_host_was_booted_is_not_deleted(
+        control, pair, is_there):  # noqa: F811
+    hosta, _, uuid = pair
+    control.conductor.write('UPDATE instances SET shutdown_terminate = 1, '
+                            'power_state = 1 WHERE uuid = ?', uuid)
+    hosta.ctl('fake', 'guest-stop' if is_there else 'guest-remove', uuid)
+    hosta.kill()
+    hosta.write_config(resume_guests_state_on_host_boot=True,
+                       sync_power_state_interval=1)
+    hosta.start()
+    # What could not be started again is in error, and nobody's to judge.
+    wanted = ('active' if is_there else 'error', None)
+    wait_for(lambda: 'started, as it ran before' in hosta.log_text() and
+             states(control, uuid) == wanted, 30,
+             lambda: '%s\n%s' % (states(control, uuid), hosta.log_text()))
+    if is_there:
+        wait_for(lambda: control.instance(uuid)['power_state'] == 1, 30,
+                 'it runs, as is recorded')
+        assert guest_of(hosta) == uuid
+    assert states(control, uuid) == wanted
+    assert control.rows('instance_actions', instance_uuid=uuid) == []
 
 
 def test_failed_deletion_is_an_error_and_may_be_asked_again(

@@ -73,18 +73,19 @@ test_who_ends_with_its_power(void **state UNUSED)
     static const struct {
         const char *vm_state;
         int actual;
-        bool disable_terminate;
+        bool disable_terminate, is_unseen;
         enum power_action action;
     } rows[] = {
-        {"active", POWER_SHUTDOWN, false, POWER_ACT_DELETE},
-        {"active", POWER_CRASHED, false, POWER_ACT_DELETE},
-        {"active", POWER_SHUTDOWN, true, POWER_ACT_STOP},
-        {"active", POWER_SUSPENDED, false, POWER_ACT_STOP},
-        {"active", POWER_NOSTATE, false, POWER_ACT_WARN_GONE},
-        {"active", POWER_RUNNING, false, POWER_ACT_NOTHING},
-        {"paused", POWER_SHUTDOWN, false, POWER_ACT_STOP},
-        {"stopped", POWER_SHUTDOWN, false, POWER_ACT_NOTHING},
-        {"error", POWER_SHUTDOWN, false, POWER_ACT_NOTHING},
+        {"active", POWER_SHUTDOWN, false, false, POWER_ACT_DELETE},
+        {"active", POWER_CRASHED, false, false, POWER_ACT_DELETE},
+        {"active", POWER_SHUTDOWN, true, false, POWER_ACT_STOP},
+        {"active", POWER_SHUTDOWN, false, true, POWER_ACT_STOP},
+        {"active", POWER_SUSPENDED, false, false, POWER_ACT_STOP},
+        {"active", POWER_NOSTATE, false, false, POWER_ACT_WARN_GONE},
+        {"active", POWER_RUNNING, false, false, POWER_ACT_NOTHING},
+        {"paused", POWER_SHUTDOWN, false, false, POWER_ACT_STOP},
+        {"stopped", POWER_SHUTDOWN, false, false, POWER_ACT_NOTHING},
+        {"error", POWER_SHUTDOWN, false, false, POWER_ACT_NOTHING},
     };
 
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
@@ -94,6 +95,7 @@ test_who_ends_with_its_power(void **state UNUSED)
         facts.vm_state = rows[i].vm_state;
         facts.actual = rows[i].actual;
         facts.disable_terminate = rows[i].disable_terminate;
+        facts.has_ended = !rows[i].is_unseen;
         if (power_rules_judge(&facts).action != rows[i].action) {
             fail_msg("row %zu: '%s', %d", i, rows[i].vm_state, rows[i].actual);
         }
