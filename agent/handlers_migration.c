@@ -26,6 +26,26 @@ answer_data(void *aux, struct error *error, struct object *data)
     call_end(aux, result, error);
 }
 
+/* What of a host's CPUs and pages a guest with a NUMA topology has is claimed
+ * by the destination, in the records; a guest that came without would have what
+ * others have.  (2.8) */
+static struct error *
+check_numa(const struct call *call)
+{
+    const struct conf *conf = call->agent->conf;
+    const struct json *topology = object_get(call->instance, "numa_topology");
+
+    if (!call->agent->nova || !topology || json_is_null(topology) ||
+        conf->workarounds.enable_numa_live_migration) {
+        return NULL;
+    }
+    return error_new(ERR_MIGRATION_PRE_CHECK,
+                     "instance %s has a NUMA topology, of which host %s does "
+                     "not make claims (workarounds.enable_numa_live_migration "
+                     "moves it without)",
+                     object_string(call->instance, "uuid"), conf->host);
+}
+
 /* Only a cloud has server groups. */
 static void
 check_group(struct call *call, attach_done *checked)
@@ -74,7 +94,13 @@ check_can_live_migrate_destination(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_ALL);
 
-    if (call) {
+    if (!call) {
+        return;
+    }
+    struct error *error = check_numa(call);
+    if (error) {
+        call_end(call, NULL, error);
+    } else {
         check_group(call, destination_group_checked);
     }
 }
@@ -88,8 +114,11 @@ check_can_live_migrate_source(void *aux, struct request *request)
     if (!call) {
         return;
     }
-    struct error *error =
-        migrate_data_parse(request_arg(request, "dest_check_data"), &data);
+    struct error *error = check_numa(call);
+    if (!error) {
+        error =
+            migrate_data_parse(request_arg(request, "dest_check_data"), &data);
+    }
     if (error) {
         call_end(call, NULL, error);
         return;
