@@ -45,6 +45,17 @@ primitive_objects(const struct json *list)
     return primitive_get(list, "objects");
 }
 
+struct json *
+primitive_cpus(const struct cpu_set *set)
+{
+    struct json *array = json_array();
+
+    for (size_t i = 0; i < set->n; i++) {
+        json_append(array, json_int(set->cpus[i]));
+    }
+    return array;
+}
+
 static bool
 is_plain(const struct json *value)
 {

@@ -7,6 +7,7 @@
  *
  * Threads: no shared state. */
 
+#include "agent/base/sets.h"
 #include "rpc/json.h"
 
 /* A new one of namespace "nova"; takes 'data'. */
@@ -22,6 +23,9 @@ int64_t primitive_int(const struct json *primitive, const char *field);
 
 /* The elements of a list of objects; null: none. */
 const struct json *primitive_objects(const struct json *list);
+
+/* A set of CPUs as a field has it, the caller's. */
+struct json *primitive_cpus(const struct cpu_set *set);
 
 /* Whether both mean the same: lists of numbers or strings are sets, and what
  * is marked as changed does not count. */
