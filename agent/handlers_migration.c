@@ -7,7 +7,9 @@
 #include "agent/incoming/incoming.h"
 #include "agent/migrate/data.h"
 #include "agent/migrate/migration.h"
+#include "agent/migrate/rules.h"
 #include "agent/nova/group_policy.h"
+#include "agent/nova/numa_claim.h"
 #include "rpc/utf8.h"
 
 LOG_MODULE(handlers);
@@ -26,24 +28,27 @@ answer_data(void *aux, struct error *error, struct object *data)
     call_end(aux, result, error);
 }
 
-/* What of a host's CPUs and pages a guest with a NUMA topology has is claimed
- * by the destination, in the records; a guest that came without would have what
- * others have.  (2.8) */
-static struct error *
-check_numa(const struct call *call)
+/* What the guest gets of this host's nodes, if the source waits for that and
+ * writes it into the guest's definition. (2.8) */
+static void
+destination_checked(void *aux, struct error *error, struct object *data)
 {
-    const struct conf *conf = call->agent->conf;
-    const struct json *topology = object_get(call->instance, "numa_topology");
+    struct call *call = aux;
+    struct nova *nova = call->agent->nova;
+    const struct numa_claim_request request = {
+        .context = request_context(call->request),
+        .instance = object_string(call->instance, "uuid"),
+        .migration = call->migration,
+        .limits = request_arg(call->request, "limits"),
+        .data = data,
+    };
 
-    if (!call->agent->nova || !topology || json_is_null(topology) ||
-        conf->workarounds.enable_numa_live_migration) {
-        return NULL;
+    if (!error && nova && migrate_data_src_supports_numa_live_migration(data)) {
+        numa_claim(nova, &request, answer_data, call);
+        object_free(data);
+    } else {
+        answer_data(call, error, data);
     }
-    return error_new(ERR_MIGRATION_PRE_CHECK,
-                     "instance %s has a NUMA topology, of which host %s does "
-                     "not make claims (workarounds.enable_numa_live_migration "
-                     "moves it without)",
-                     object_string(call->instance, "uuid"), conf->host);
 }
 
 /* Only a cloud has server groups. */
@@ -84,8 +89,8 @@ destination_group_checked(void *aux, struct error *error)
     if (error) {
         call_end(call, NULL, error);
     } else {
-        check_dest(call->agent, &asked, request_log(request), answer_data,
-                   call);
+        check_dest(call->agent, &asked, request_log(request),
+                   destination_checked, call);
     }
 }
 
@@ -94,15 +99,32 @@ check_can_live_migrate_destination(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_ALL);
 
-    if (!call) {
-        return;
-    }
-    struct error *error = check_numa(call);
-    if (error) {
-        call_end(call, NULL, error);
-    } else {
+    if (call) {
         check_group(call, destination_group_checked);
     }
+}
+
+/* Nobody would have claimed nodes for it: it would come with those of this
+ * host, other guests' or not. */
+static struct error *
+agree_on_numa(const struct call *call, struct object *data)
+{
+    const struct conf *conf = call->agent->conf;
+
+    if (!call->agent->nova || !migrate_rules_has_numa(call->instance)) {
+        return NULL;
+    }
+    if (migrate_data_dst_supports_numa_live_migration(data)) {
+        migrate_data_set_src_supports_numa_live_migration(data, true);
+    } else if (!conf->workarounds.enable_numa_live_migration) {
+        return error_new(ERR_MIGRATION_PRE_CHECK,
+                         "instance %s has a NUMA topology, of which its "
+                         "destination makes no claims "
+                         "(workarounds.enable_numa_live_migration moves it "
+                         "without)",
+                         object_string(call->instance, "uuid"));
+    }
+    return NULL;
 }
 
 static void
@@ -114,16 +136,14 @@ check_can_live_migrate_source(void *aux, struct request *request)
     if (!call) {
         return;
     }
-    struct error *error = check_numa(call);
-    if (!error) {
-        error =
-            migrate_data_parse(request_arg(request, "dest_check_data"), &data);
-    }
+    struct error *error =
+        migrate_data_parse(request_arg(request, "dest_check_data"), &data);
+    error = error ? error : agree_on_numa(call, data);
+    call->data = data;
     if (error) {
         call_end(call, NULL, error);
         return;
     }
-    call->data = data;
     struct check_source_request asked = {
         .context = request_context(request),
         .instance = call->instance,
@@ -300,13 +320,16 @@ remove_volume_connection(void *aux, struct request *request)
     }
 }
 
-/* There is no claim without a NUMA topology, and none is made yet. */
 static void
 drop_move_claim_at_destination(void *aux, struct request *request)
 {
     struct call *call = call_begin(aux, request, WRAP_FAULT | WRAP_NOTIFY);
 
     if (call) {
+        if (call->agent->nova) {
+            numa_claim_drop(call->agent->nova,
+                            object_string(call->instance, "uuid"));
+        }
         call_end(call, NULL, NULL);
     }
 }

@@ -48,6 +48,12 @@ struct records_ops {
                                 const struct object *instance,
                                 records_object_done *done, void *aux);
 
+    /* What a destination claimed for it is what it has from now on, and the
+     * claim is forgotten; also where nothing is.  'done' as above. */
+    void (*instance_take_claim)(void *state, const struct json *context,
+                                const struct object *instance,
+                                records_object_done *done, void *aux);
+
     /* The migration gets id, dates, and a uuid if it has none.  Saving one that
      * is unknown keeps it with the id that it has (local records: another's
      * conductor made it), else is ERR_MIGRATION_NOT_FOUND. */

@@ -96,6 +96,7 @@ static const struct records_ops ops = {
     .instance_list = instance_list,
     .instance_save = instance_save,
     .instance_drop_claim = instance_drop_claim,
+    .instance_take_claim = instance_drop_claim,
     .migration_create = migration_create,
     .migration_save = migration_save,
     .migration_get = migration_get,

@@ -431,6 +431,9 @@ say_what_we_offer(struct dest_check *check, const struct host_info *host)
                   : NULL);
     migrate_data_set_dst_wants_file_backed_memory(
         data, conf->libvirt.file_backed_memory > 0);
+    if (check->agent->nova && migrate_rules_has_numa(check->instance)) {
+        migrate_data_set_dst_supports_numa_live_migration(data, true);
+    }
 }
 
 /* Notes how a rule came out; true: go on to the next. */

@@ -92,7 +92,7 @@ record_take(void *aux, struct error *error, struct guest *guest)
 }
 
 static void
-claim_dropped(void *aux, struct error *error, struct object *instance)
+claim_taken(void *aux, struct error *error, struct object *instance)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
@@ -114,6 +114,6 @@ incoming_record_run(struct op *op, struct op_ticket *ticket)
     struct incoming *in = op_data(op);
     struct records *records = in->agent->records;
 
-    records->ops->instance_drop_claim(records->state, in->context, in->instance,
-                                      claim_dropped, ticket);
+    records->ops->instance_take_claim(records->state, in->context, in->instance,
+                                      claim_taken, ticket);
 }

@@ -57,6 +57,12 @@ migrate_rules_n_parallel(unsigned wanted, unsigned flags)
 }
 
 bool
+migrate_rules_has_numa(const struct object *instance)
+{
+    return json_is_object(object_get(instance, "numa_topology"));
+}
+
+bool
 migrate_rules_is_copied(const struct guest_disk *disk)
 {
     return disk->path && !disk->readonly && !disk->shareable &&

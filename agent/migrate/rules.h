@@ -8,6 +8,7 @@
 
 #include "agent/check/report.h"
 #include "drivers/driver.h"
+#include "rpc/object.h"
 
 /* Of enum migrate_flag. (4.2)  'n_disks' is how many a block migration would
  * copy: with none it is none. */
@@ -23,6 +24,9 @@ unsigned migrate_rules_flags(const struct migrate_rules_options *options,
 /* Connections of a migration with these flags when 'wanted' are configured: 0,
  * for libvirt's own way, where libvirt can't have several. */
 unsigned migrate_rules_n_parallel(unsigned wanted, unsigned flags);
+
+/* Whether it has CPUs and pages of particular nodes of its host. */
+bool migrate_rules_has_numa(const struct object *instance);
 
 /* Whether a block migration copies this disk: a local file or device that the
  * guest alone writes to, and no volume. */

@@ -11,6 +11,7 @@
 #include "agent/migrate/plugs.h"
 #include "agent/migrate/rules.h"
 #include "agent/nova/nova.h"
+#include "agent/peer.h"
 #include "agent/relocate.h"
 
 LOG_MODULE(migrate);
@@ -468,12 +469,39 @@ claim_dropped(void *aux, struct error *error, struct object *instance)
                                 expected, settled, ticket);
 }
 
+/* Nobody waits for it: a destination that does not answer counts by the
+ * records, of which the claim is going, too. */
+static void
+dest_told(void *aux UNUSED, struct json **result UNUSED, struct error *error)
+{
+    if (error) {
+        log_limited(LOG_LEVEL_WARN, NULL,
+                    "a destination is not told to drop its claim: %s",
+                    error_message(error));
+        error_free(error);
+    }
+}
+
+static void
+tell_dest_to_drop_claim(const struct migration *m)
+{
+    struct json *args = json_object();
+
+    json_set(args, "instance", json_copy(object_json(m->instance)));
+    peer_call(m->agent, m->dest, "drop_move_claim_at_destination", args,
+              m->context, PEER_SHORT, dest_told, NULL);
+}
+
 void
 migration_settle(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
     struct records *records = m->agent->records;
 
+    if (!m->agent->local &&
+        migrate_data_src_supports_numa_live_migration(m->data)) {
+        tell_dest_to_drop_claim(m);
+    }
     /* Saved whatever the request said of them: what is stored is newer. */
     object_set_null(m->instance, "task_state");
     object_set_changed(m->instance, "task_state");

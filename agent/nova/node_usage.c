@@ -180,10 +180,14 @@ count_migration(struct count *c, const struct json *migration)
                                     is_new ? "new_flavor" : "old_flavor")
                         : NULL;
     if (json_is_object(flavor)) {
+        bool is_dropped =
+            records->dropped && text_set_has(records->dropped, uuid);
+
         text_set_add(&c->usage->claimed, primitive_string(migration, "uuid"));
         take(c, instance, flavor,
-             primitive_get(context,
-                           is_new ? "new_numa_topology" : "old_numa_topology"));
+             is_dropped ? NULL
+                        : primitive_get(context, is_new ? "new_numa_topology"
+                                                        : "old_numa_topology"));
     }
 }
 

@@ -23,6 +23,8 @@ struct node_records {
     /* {uuid: Instance}: those of the migrations that are not recorded here. */
     const struct json *strangers;
     const struct json *devices; /* BlockDeviceMappingList of all those */
+    /* UUIDs of instances that do not come for what they claimed; or null. */
+    const struct text_set *dropped;
 };
 
 /* UUIDs of the instances that 'strangers' should have, and of those whose

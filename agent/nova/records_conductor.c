@@ -7,6 +7,8 @@
 
 #include "agent/base/completion.h"
 #include "agent/base/log.h"
+#include "agent/migrate/rules.h"
+#include "agent/nova/numa_take.h"
 #include "agent/records_answer.h"
 #include "rpc/uuid.h"
 
@@ -49,6 +51,9 @@ static void instance_save(void *state, const struct json *context,
                           const char *const *expected,
                           records_object_done *done, void *aux);
 static void instance_drop_claim(void *state, const struct json *context,
+                                const struct object *instance,
+                                records_object_done *done, void *aux);
+static void instance_take_claim(void *state, const struct json *context,
                                 const struct object *instance,
                                 records_object_done *done, void *aux);
 static void migration_create(void *state, const struct json *context,
@@ -110,6 +115,7 @@ static const struct records_ops ops = {
     .instance_list = instance_list,
     .instance_save = instance_save,
     .instance_drop_claim = instance_drop_claim,
+    .instance_take_claim = instance_take_claim,
     .migration_create = migration_create,
     .migration_save = migration_save,
     .migration_get = migration_get,
@@ -250,6 +256,27 @@ instance_drop_claim(void *state, const struct json *context,
     };
 
     save_object(state, &request, done, aux);
+}
+
+/* Only nodes are claimed. */
+static void
+instance_take_claim(void *state, const struct json *context,
+                    const struct object *instance, records_object_done *done,
+                    void *aux)
+{
+    struct records_conductor *records = state;
+    const struct numa_take_place place = {
+        .records = &records->records,
+        .works = records->works,
+        .q = records->q,
+        .patience_ms = records->read_patience_ms,
+    };
+
+    if (migrate_rules_has_numa(instance)) {
+        numa_take(&place, context, instance, done, aux);
+    } else {
+        instance_drop_claim(state, context, instance, done, aux);
+    }
 }
 
 /* A second one would be another migration: if the answer is lost, so is it. */

@@ -43,6 +43,7 @@ static const struct round_step steps[] = {
     {"get the instances that are moved", round_get_strangers,
      round_stranger_got},
     {"list the volumes of instances", round_list_volumes, round_volumes_listed},
+    {"let a guest claim what it needs", round_let_claim, NULL},
     {"save the record of this host", round_save_node, round_node_saved},
     {"ask for the service of this host", ask_for_service, service_got},
     {"tell Placement", tell_placement, NULL},
@@ -153,6 +154,7 @@ drop(struct update_resources *u)
         alloc_auditor_free(u->auditor);
         object_free(u->node);
         free(u->hostname);
+        text_set_close(&u->dropped);
         free(u->error);
         free(u);
     }
@@ -205,6 +207,7 @@ round_end(struct round *r, struct error *error)
 {
     struct update_resources *u = r->u;
     void (*done)(void *aux) = u->done;
+    round_refuse_claims(r, error);
     note(u, error);
     json_free(r->context);
     json_free(r->nodes);
@@ -319,6 +322,7 @@ round_records(const struct round *r)
         .migrations = r->migrations,
         .strangers = r->strangers,
         .devices = r->devices,
+        .dropped = &r->u->dropped,
     };
 }
 

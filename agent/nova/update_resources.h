@@ -21,6 +21,13 @@
 struct service;
 struct update_resources;
 
+/* What of this host nobody has, as one round found it out; borrowed. */
+struct resources_left {
+    const char *node;             /* Its name. */
+    const struct json *topology;  /* NUMATopology; null: the host has none. */
+    const struct cpu_set *shared; /* cpu_shared_set; null: not set. */
+};
+
 /* All borrowed for its life. */
 struct update_resources_options {
     uv_loop_t *loop;
@@ -44,6 +51,22 @@ void update_resources_begin(struct update_resources *u, void (*done)(void *aux),
 
 /* Another one, as soon as none is under way; nothing before the first. */
 void update_resources_soon(struct update_resources *u);
+
+/* Waits for a moment in which nobody else counts or claims: 'granted' is called
+ * once, not before this returns, and either with an error, or with what is
+ * left.  Then nothing is counted until update_resources_claimed(), by which
+ * time the records have what was claimed for that instance, by its UUID, or
+ * null for nothing; it is counted at once. */
+typedef void resources_granted(void *aux, struct error *error,
+                               const struct resources_left *left);
+void update_resources_claim(struct update_resources *u,
+                            resources_granted *granted, void *aux);
+void update_resources_claimed(struct update_resources *u, const char *instance);
+
+/* The instance does not come, whatever is recorded of it: the nodes that were
+ * claimed for it here are free. */
+void update_resources_drop_claim(struct update_resources *u,
+                                 const char *instance);
 
 /* The node's name, which is the hypervisor's of this host; null: not known
  * yet.  Null is fine. */

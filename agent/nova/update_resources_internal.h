@@ -6,6 +6,7 @@
  *   update_resources.c         its life, rounds, what Placement is told
  *   update_resources_node.c    the record of this host
  *   update_resources_guests.c  who has what of it
+ *   update_resources_claims.c  who wants some of what is left
  *
  * Threads: the loop. */
 
@@ -13,6 +14,7 @@
 #include "agent/nova/update_resources.h"
 
 struct alloc_auditor;
+struct resource_claim;
 struct resource_provider;
 
 struct update_resources {
@@ -26,6 +28,8 @@ struct update_resources {
     bool is_pci_known;   /* Whether there are records of devices. */
     struct round *round; /* Under way; else null. */
     bool has_begun, again;
+    struct resource_claim *claims; /* That wait, the first first. */
+    struct text_set dropped; /* Instances whose claims count for nothing. */
     void (*done)(void *aux); /* Of the first round; or null. */
     void *aux;
     struct update_resources_status status;
@@ -78,6 +82,7 @@ void round_list_instances(struct round *r);
 void round_list_migrations(struct round *r);
 void round_get_strangers(struct round *r);
 void round_list_volumes(struct round *r);
+void round_let_claim(struct round *r);
 typedef struct error *round_take(struct round *r, struct json **result,
                                  struct error *error, bool *ret_is_over);
 round_take round_nodes_listed;
@@ -90,5 +95,8 @@ round_take round_instances_listed;
 round_take round_migrations_listed;
 round_take round_stranger_got;
 round_take round_volumes_listed;
+
+/* At the end of a round: without an error, who still waits has the next one. */
+void round_refuse_claims(struct round *r, const struct error *error);
 
 #endif

@@ -1,4 +1,4 @@
-"""Members of a server group, and others that may not be where they please.
+"""Members of a server group, which may not be where they please.
 
 Numbers in names are those of the acceptance points of a migration.
 """
@@ -8,7 +8,6 @@ import uuid as uuids
 
 import pytest
 
-from harness import nova as novas
 from harness.conductor import _conductor, conductor  # noqa: F401
 from harness.oslo import Failure
 from harness.wait import wait_for
@@ -140,44 +139,3 @@ def test_09_one_that_came_meanwhile(control, pair):  # noqa: F811
     assert uuid not in hostb.ctl('fake', 'list').stdout
     fault = control.row('instance_faults', instance_uuid=uuid)
     assert 'Anti-affinity instance group policy' in fault['message'], fault
-
-
-def numa_instance(control, uuid):  # noqa: F811
-    control.begin(uuid)
-    instance = control.get_instance(uuid)
-    instance['nova_object.data']['numa_topology'] = novas.primitive(
-        'InstanceNUMATopology', '1.3', {
-            'instance_uuid': uuid, 'cells': [],
-            'emulator_threads_policy': None})
-    return instance
-
-
-def test_08_no_destination_without_a_claim(control, pair):  # noqa: F811
-    _, hostb, uuid = pair
-    with pytest.raises(Failure) as caught:
-        control.check(numa_instance(control, uuid), hostb.host)
-    assert caught.value.name == 'MigrationPreCheckError'
-    assert 'NUMA topology, of which host %s' % hostb.host in str(caught.value)
-
-
-def test_08_no_source_without_a_claim(control, pair):  # noqa: F811
-    """As a nova-compute there would not make one either."""
-    hosta, hostb, uuid = pair
-    data = is_accepted(control, uuid, hostb)
-    with pytest.raises(Failure) as caught:
-        control.client.call(
-            'check_can_live_migrate_source', _server=hosta.host,
-            _version='6.0', _context=control.context, dest_check_data=data,
-            instance=numa_instance(control, uuid))
-    assert caught.value.name == 'MigrationPreCheckError'
-    assert 'NUMA topology, of which host %s' % hosta.host in str(caught.value)
-
-
-def test_numa_guest_moves_without_a_claim_if_so_configured(
-        control, pair):  # noqa: F811
-    hosta, hostb, uuid = pair
-    for agent in hosta, hostb:
-        agent.stop()
-        agent.write_config(workarounds={'enable_numa_live_migration': True})
-        agent.start()
-    assert control.check(numa_instance(control, uuid), hostb.host)

@@ -51,12 +51,17 @@ def wait_beats(control, host, more=1, deadline=30):
              deadline, 'a heartbeat of ' + host)
 
 
-def guest_of(agent):
-    """The UUID of the only guest that the fake has there."""
+def guests_of(agent):
+    """The UUIDs of the guests that the fake has there."""
     lines = [line.split() for line in agent.ctl('fake', 'list').stdout.
              splitlines()]
-    uuid, = [word for words in lines for word in words
-             if len(word) == 36 and word.count('-') == 4]
+    return [word for words in lines for word in words
+            if len(word) == 36 and word.count('-') == 4]
+
+
+def guest_of(agent):
+    """That of the only one."""
+    uuid, = guests_of(agent)
     return uuid
 
 

@@ -78,12 +78,23 @@ class Control:
         return self.act(nova.primitive('Migration', '1.7', made, sorted(made)),
                         'create')
 
-    def check(self, instance, dest, block=True):
+    def check(self, instance, dest, block=True, migration=None, limits=None):
         return self.client.call(
             'check_can_live_migrate_destination', _server=dest, _version='6.0',
             _context=self.context, _call_monitor_timeout=60, instance=instance,
-            block_migration=block, disk_over_commit=False, migration=None,
-            limits=None)
+            block_migration=block, disk_over_commit=False,
+            migration=migration, limits=limits)
+
+    def prepare(self, uuid, dest):
+        """What is recorded before a host is asked: instance, migration."""
+        self.begin(uuid)
+        instance = self.get_instance(uuid, 'flavor', 'metadata', 'info_cache',
+                                     'system_metadata', 'numa_topology')
+        instance['nova_object.data']['task_state'] = 'migrating'
+        instance['nova_object.changes'] = ['task_state']
+        self.act(instance, 'save', expected_task_state=[None])
+        del instance['nova_object.changes']
+        return instance, self.create_migration(instance, dest)
 
     def migrate(self, uuid, dest, block=True, arrange=None):
         """What the user's request comes to; returns the migration's UUID.
@@ -91,15 +102,8 @@ class Control:
         'arrange' may do what the conductor does beside it: it is given the
         migration's UUID and the migrate data.
         """
-        self.begin(uuid)
-        instance = self.get_instance(uuid, 'flavor', 'metadata', 'info_cache',
-                                     'system_metadata')
-        instance['nova_object.data']['task_state'] = 'migrating'
-        instance['nova_object.changes'] = ['task_state']
-        self.act(instance, 'save', expected_task_state=[None])
-        del instance['nova_object.changes']
-        migration = self.create_migration(instance, dest)
-        data = self.check(instance, dest, block)
+        instance, migration = self.prepare(uuid, dest)
+        data = self.check(instance, dest, block, migration)
         if arrange:
             arrange(migration['nova_object.data']['uuid'],
                     data['nova_object.data'])
