@@ -264,12 +264,12 @@ class Cloud:
 
     # ---- In use -------------------------------------------------------------
 
-    def boot(self, name, host, network=True):
+    def boot(self, name, host, network=True, flavor=None):
         """Creates a server on 'host'; returns its id and its address.
 
         The guest chooses its address by itself, see tests/lab/init.
         """
-        server = self.api.boot(name, self.image, self.flavor,
+        server = self.api.boot(name, self.image, flavor or self.flavor,
                                self.network if network else None, host)
         address = None
         if network:

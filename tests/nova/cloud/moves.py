@@ -30,12 +30,13 @@ class Guest:
     With 'network', it has a port, and answers pings at 'address'.
     """
 
-    def __init__(self, cloud, storage, network=True, host='hosta'):
+    def __init__(self, cloud, storage, network=True, host='hosta',
+                 flavor=None):
         self.cloud = cloud
         self.storage = storage
         self.network = network
         self.server, self.address = cloud.boot(
-            'mover', host, network=network)
+            'mover', host, network=network, flavor=flavor)
         if network:
             wait_alive(self.address)
 
