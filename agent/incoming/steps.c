@@ -359,8 +359,10 @@ void
 incoming_settle_ports(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
+    AUTO_OBJECT nothing = migrate_data_create();
 
-    in->agent->vifs->settle_dest(in->agent, in->context, in->instance, in->data,
+    in->agent->vifs->settle_dest(in->agent, in->context, in->instance,
+                                 in->data ? in->data : nothing,
                                  op_ticket_done_aux, ticket);
 }
 

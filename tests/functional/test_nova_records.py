@@ -184,6 +184,23 @@ def test_messages_move_a_guest_and_its_record(control, listener, pair):
     assert record['memory_total'] > 0
 
 
+def test_told_again_after_a_restart(control, pair):
+    """As by a source that did not hear the answer: all is as it was."""
+    _, hostb, uuid = pair
+    migration = control.migrate(uuid, hostb.host)
+    control.wait_status(migration, 'completed')
+    before = control.instance(uuid)
+    hostb.restart()
+    assert control.client.call(
+        'post_live_migration_at_destination', _server=hostb.host,
+        _version='6.0', _context=control.context,
+        instance=control.get_instance(uuid, 'flavor', 'info_cache'),
+        block_migration=True) is None
+    assert hostb.is_running
+    assert control.instance(uuid) == before
+    assert guest_of(hostb) == uuid
+
+
 def test_failed_transfer_leaves_it_where_it_was(control, pair):
     hosta, hostb, uuid = pair
     hosta.ctl('fake', 'fail', 'migrate')
