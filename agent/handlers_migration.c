@@ -85,6 +85,8 @@ destination_group_checked(void *aux, struct error *error)
         .instance = call->instance,
         .block_migration = tristate(request, "block_migration", &error),
         .disk_over_commit = tristate(request, "disk_over_commit", &error),
+        .makes_claims = call->agent->nova && call->migration &&
+                        migrate_rules_has_numa(call->instance),
     };
     if (error) {
         call_end(call, NULL, error);

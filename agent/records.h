@@ -48,8 +48,8 @@ struct records_ops {
                                 const struct object *instance,
                                 records_object_done *done, void *aux);
 
-    /* What a destination claimed for it is what it has from now on, and the
-     * claim is forgotten; also where nothing is.  'done' as above. */
+    /* 'done' gets the instance with what this host claimed for it as its own,
+     * marked as changed and not saved; unchanged where nothing is. */
     void (*instance_take_claim)(void *state, const struct json *context,
                                 const struct object *instance,
                                 records_object_done *done, void *aux);

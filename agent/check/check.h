@@ -38,6 +38,7 @@ struct check_dest_request {
     int disk_over_commit; /* 1, 0, -1: not said. */
     const char *cpu_xml;  /* What the guest needs; null: not said. */
     enum migrate_kind kind;
+    bool makes_claims;           /* Of nodes, if the source uses them. (2.8) */
     struct check_report *report; /* Null: to the first broken rule. */
 };
 void check_dest(struct agent *agent, const struct check_dest_request *request,

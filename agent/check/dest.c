@@ -23,6 +23,7 @@ struct dest_check {
     struct object *instance;
     int block_migration, disk_over_commit;
     enum migrate_kind kind;
+    bool makes_claims;
     char *source, *cpu_xml;
     struct object *data; /* What is answered. */
     char *probe;         /* The probe file, while there is one. */
@@ -69,6 +70,7 @@ check_dest(struct agent *agent, const struct check_dest_request *request,
     check->block_migration = request->block_migration;
     check->disk_over_commit = request->disk_over_commit;
     check->kind = request->kind;
+    check->makes_claims = request->makes_claims;
     check->cpu_xml = xstrdup_null(request->cpu_xml);
     check->source = xstrdup_null(object_string(request->instance, "host"));
     check->data = migrate_data_create();
@@ -431,7 +433,7 @@ say_what_we_offer(struct dest_check *check, const struct host_info *host)
                   : NULL);
     migrate_data_set_dst_wants_file_backed_memory(
         data, conf->libvirt.file_backed_memory > 0);
-    if (check->agent->nova && migrate_rules_has_numa(check->instance)) {
+    if (check->makes_claims) {
         migrate_data_set_dst_supports_numa_live_migration(data, true);
     }
 }

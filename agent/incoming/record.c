@@ -3,14 +3,59 @@
 #include "agent/incoming/internal.h"
 
 #include "agent/attachments.h"
+#include "agent/migrate/data.h"
+#include "agent/migrate/rules.h"
 
 /* The step by which the records say that the guest is here.
  * (spec/live-migration 5.5)
+ *
+ * What was claimed for it goes first, as in Nova; but a claim that it uses goes
+ * last, when it is its own.
  *
  * Two hosts that both believe it are told apart by the task state: whoever
  * comes second finds another one than "migrating", and looks who was first. */
 
 LOG_MODULE(incoming);
+
+/* Whether this host claimed nodes for it, and the source made use of that; or
+ * may have, when another agent prepared it. */
+static bool
+has_claim(const struct incoming *in)
+{
+    return !in->agent->local &&
+           (in->data ? migrate_data_has_dst_numa_info(in->data)
+                     : migrate_rules_has_numa(in->instance));
+}
+
+static void
+claim_dropped(void *aux, struct error *error, struct object *instance)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    struct incoming *in = op ? op_data(op) : NULL;
+
+    if (in && instance) {
+        object_free(in->instance);
+        in->instance = steal(&instance);
+    }
+    object_free(instance);
+    op_ticket_done(ticket, error);
+}
+
+/* The record says that it is here. */
+static void
+settled(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    struct records *records = in->agent->records;
+
+    if (has_claim(in)) {
+        records->ops->instance_drop_claim(records->state, in->context,
+                                          in->instance, claim_dropped, ticket);
+    } else {
+        op_ticket_done(ticket, NULL);
+    }
+}
 
 static void
 record_conflict(void *aux, struct error *error, struct object *stored)
@@ -32,6 +77,10 @@ record_conflict(void *aux, struct error *error, struct object *stored)
     } else if (!error && in) {
         object_free(in->instance); /* Told before: nothing is to be done. */
         in->instance = steal(&stored);
+        if (!object_string(in->instance, "task_state")) {
+            settled(op, ticket);
+            return;
+        }
     }
     object_free(stored);
     op_ticket_done(ticket, error);
@@ -54,6 +103,8 @@ record_saved(void *aux, struct error *error, struct object *stored)
     if (in && stored) {
         object_free(in->instance);
         in->instance = steal(&stored);
+        settled(op, ticket);
+        return;
     }
     object_free(stored);
     op_ticket_done(ticket, error);
@@ -92,7 +143,7 @@ record_take(void *aux, struct error *error, struct guest *guest)
 }
 
 static void
-claim_taken(void *aux, struct error *error, struct object *instance)
+claim_known(void *aux, struct error *error, struct object *instance)
 {
     struct op_ticket *ticket = aux;
     struct op *op = op_ticket_op(ticket);
@@ -114,6 +165,11 @@ incoming_record_run(struct op *op, struct op_ticket *ticket)
     struct incoming *in = op_data(op);
     struct records *records = in->agent->records;
 
-    records->ops->instance_take_claim(records->state, in->context, in->instance,
-                                      claim_taken, ticket);
+    if (has_claim(in)) {
+        records->ops->instance_take_claim(records->state, in->context,
+                                          in->instance, claim_known, ticket);
+    } else {
+        records->ops->instance_drop_claim(records->state, in->context,
+                                          in->instance, claim_known, ticket);
+    }
 }

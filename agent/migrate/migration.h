@@ -61,8 +61,9 @@ struct migration {
     struct stamp transfer_started; /* Never: not yet, or not known. */
 
     /* Not in the journal. */
-    bool saw_twin;    /* Once: it may have been about to end. */
-    bool was_refused; /* The destination has no place, and prepared nothing. */
+    bool saw_twin;     /* Once: it may have been about to end. */
+    bool was_refused;  /* The destination has no place, and prepared nothing. */
+    bool told_to_drop; /* So was the destination, of what it claimed. */
     struct migrate_reserve *reserve; /* The wait for that place; or null. */
     struct migrate_plugs *plugs;     /* The wait for its ports; or null. */
     bool shares_bandwidth;           /* Its transfer runs. */

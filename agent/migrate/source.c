@@ -469,39 +469,12 @@ claim_dropped(void *aux, struct error *error, struct object *instance)
                                 expected, settled, ticket);
 }
 
-/* Nobody waits for it: a destination that does not answer counts by the
- * records, of which the claim is going, too. */
 static void
-dest_told(void *aux UNUSED, struct json **result UNUSED, struct error *error)
-{
-    if (error) {
-        log_limited(LOG_LEVEL_WARN, NULL,
-                    "a destination is not told to drop its claim: %s",
-                    error_message(error));
-        error_free(error);
-    }
-}
-
-static void
-tell_dest_to_drop_claim(const struct migration *m)
-{
-    struct json *args = json_object();
-
-    json_set(args, "instance", json_copy(object_json(m->instance)));
-    peer_call(m->agent, m->dest, "drop_move_claim_at_destination", args,
-              m->context, PEER_SHORT, dest_told, NULL);
-}
-
-void
-migration_settle(struct op *op, struct op_ticket *ticket)
+drop_claim(struct op *op, struct op_ticket *ticket)
 {
     struct migration *m = op_data(op);
     struct records *records = m->agent->records;
 
-    if (!m->agent->local &&
-        migrate_data_src_supports_numa_live_migration(m->data)) {
-        tell_dest_to_drop_claim(m);
-    }
     /* Saved whatever the request said of them: what is stored is newer. */
     object_set_null(m->instance, "task_state");
     object_set_changed(m->instance, "task_state");
@@ -511,6 +484,45 @@ migration_settle(struct op *op, struct op_ticket *ticket)
     object_clear_change(m->instance, "availability_zone");
     records->ops->instance_drop_claim(records->state, m->context, m->instance,
                                       claim_dropped, ticket);
+}
+
+/* A destination that does not answer counts by the records, of which the claim
+ * is going now. */
+static void
+dest_told(void *aux, struct json **result UNUSED, struct error *error)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+
+    if (error && op) {
+        log_warn(op_log(op), "'%s' is not told to drop what it claimed: %s",
+                 ((struct migration *)op_data(op))->dest, error_message(error));
+    }
+    error_free(error);
+    if (op) {
+        drop_claim(op, ticket);
+    } else {
+        op_ticket_done(ticket, NULL);
+    }
+}
+
+/* The destination first: nova-compute looks into the claim to drop it. */
+void
+migration_settle(struct op *op, struct op_ticket *ticket)
+{
+    struct migration *m = op_data(op);
+    bool has_claim = !m->agent->local &&
+                     migrate_data_src_supports_numa_live_migration(m->data);
+
+    if (!has_claim || m->told_to_drop) {
+        drop_claim(op, ticket);
+        return;
+    }
+    m->told_to_drop = true;
+    struct json *args = json_object();
+    json_set(args, "instance", json_copy(object_json(m->instance)));
+    peer_call(m->agent, m->dest, "drop_move_claim_at_destination", args,
+              m->context, PEER_SHORT, dest_told, ticket);
 }
 
 /* The queue. */

@@ -30,6 +30,8 @@ static const struct json *flavor_of(const struct json *instance,
                                     const char *of_resize);
 static bool is_moving(const struct json *instance);
 static bool holds_nothing(const struct json *instance);
+static bool is_here(const struct node_records *records,
+                    const struct json *instance);
 static bool comes_here(const struct node_records *records,
                        const struct json *migration);
 static void take(struct count *c, const struct json *instance,
@@ -156,6 +158,12 @@ count_migration(struct count *c, const struct json *migration)
         str_eq(primitive_string(migration, "source_node"), records->node);
     bool is_resized_here = is_in && is_out;
 
+    /* It came while the records were asked for. */
+    if (instance && is_here(records, instance) && !holds_nothing(instance) &&
+        !text_set_has(&c->usage->tracked, uuid)) {
+        count_instance(c, instance);
+        return;
+    }
     if (!instance || !is_moving(instance) || !is_newest(records, migration)) {
         return;
     }
@@ -274,6 +282,13 @@ holds_nothing(const struct json *instance)
 
     return str_eq(vm, "deleted") ||
            (str_eq(vm, "shelved_offloaded") && !str_eq(task, "spawning"));
+}
+
+static bool
+is_here(const struct node_records *records, const struct json *instance)
+{
+    return str_eq(primitive_string(instance, "host"), records->host) &&
+           str_eq(primitive_string(instance, "node"), records->node);
 }
 
 static bool

@@ -36,7 +36,7 @@ static void instance_saved(void *aux, struct json **result,
                            struct object *object, struct error *error);
 static unsigned patience_ms(const struct numa_claim *claim);
 static void save(struct numa_claim *claim, const struct object *object,
-                 struct json *kwargs, conductor_work_done *done);
+                 conductor_work_done *done);
 static void finish(struct numa_claim *claim, struct error *error);
 
 void
@@ -103,13 +103,18 @@ instance_known(void *aux, struct json **result, struct object *object UNUSED,
     if (!error && !claim->nova->resources) {
         error = error_new(ERR_CANCELLED, "the agent stops");
     }
+    if (!error &&
+        !str_eq(object_string(claim->instance, "task_state"), "migrating")) {
+        error = error_new(ERR_INSTANCE_INVALID_STATE, "it is not moved");
+    }
     if (error ||
         !json_is_object(object_get(claim->instance, "numa_topology"))) {
         finish(claim, error);
         return;
     }
-    object_clear_changes(claim->instance);
-    update_resources_claim(claim->resources, granted, claim);
+    update_resources_claim(claim->resources,
+                           object_string(claim->instance, "uuid"), granted,
+                           claim);
 }
 
 static void
@@ -128,7 +133,7 @@ granted(void *aux, struct error *error, const struct resources_left *left)
     object_set_string(claim->migration, "dest_compute", conf->host);
     object_set_string(claim->migration, "dest_node", left->node);
     object_set_string(claim->migration, "dest_host", conf->my_ip);
-    save(claim, claim->migration, NULL, migration_saved);
+    save(claim, claim->migration, migration_saved);
 }
 
 static struct error *
@@ -153,48 +158,50 @@ fit(struct numa_claim *claim, const struct resources_left *left)
     return error ? error : numa_info_set(&info, claim->data);
 }
 
-/* Only while it is being moved, which may be over since it was asked for. */
+/* An object with nothing else: what was read may be old by now. */
 static void
 migration_saved(void *aux, struct json **result UNUSED, struct object *object,
                 struct error *error)
 {
     struct numa_claim *claim = aux;
-    struct json *kwargs;
+    AUTO_OBJECT change = object_create("Instance", "2.7");
 
     object_free(object);
     if (error) {
         finish(claim, error);
         return;
     }
-    object_set(claim->instance, "migration_context", migration_context(claim));
-    kwargs = json_object();
-    json_set(kwargs, "expected_task_state",
-             json_append(json_array(), json_string("migrating")));
-    save(claim, claim->instance, kwargs, instance_saved);
+    object_set_int(change, "id", object_int(claim->instance, "id"));
+    object_set_string(change, "uuid", object_string(claim->instance, "uuid"));
+    object_clear_changes(change);
+    object_set(change, "migration_context", migration_context(claim));
+    save(claim, change, instance_saved);
 }
 
 /* Only the nodes are others: devices do not move with a guest that runs. */
 static struct json *
 migration_context(const struct numa_claim *claim)
 {
-    static const char *const same[] = {"pci_devices", "pci_requests",
-                                       "resources"};
+    static const char *const fields[] = {"numa_topology", "pci_devices",
+                                         "pci_requests", "resources"};
     const struct object *instance = claim->instance;
-    struct json *data = json_object();
+    struct json *data = json_object(), *no_devices = json_object();
 
     json_set_string(data, "instance_uuid", object_string(instance, "uuid"));
     json_set_int(data, "migration_id", object_int(claim->migration, "id"));
-    json_set(data, "old_numa_topology",
-             json_copy(object_get(instance, "numa_topology")));
-    json_set(data, "new_numa_topology", json_copy(claim->fitted));
-    for (size_t i = 0; i < N_ELEMENTS(same); i++) {
-        const struct json *value = object_get(instance, same[i]);
-        AUTO_FREE old = xasprintf("old_%s", same[i]);
-        AUTO_FREE new = xasprintf("new_%s", same[i]);
+    for (size_t i = 0; i < N_ELEMENTS(fields); i++) {
+        const struct json *value = object_get(instance, fields[i]);
+        AUTO_FREE old = xasprintf("old_%s", fields[i]);
 
         json_set(data, old, value ? json_copy(value) : json_null());
-        json_set(data, new, value ? json_copy(value) : json_null());
     }
+    json_set(no_devices, "objects", json_array());
+    json_set(data, "new_numa_topology", json_copy(claim->fitted));
+    json_set(data, "new_pci_devices",
+             primitive_create("PciDeviceList", "1.3", no_devices));
+    json_set(data, "new_pci_requests",
+             json_copy(json_get(data, "old_pci_requests")));
+    json_set_null(data, "new_resources");
     return primitive_create("MigrationContext", "1.2", data);
 }
 
@@ -206,8 +213,7 @@ instance_saved(void *aux, struct json **result UNUSED, struct object *object,
     finish(aux, error);
 }
 
-/* No longer than somebody waits for the answer: nothing is counted
- * meanwhile. */
+/* Of each question: nothing is counted before the last is answered. */
 static unsigned
 patience_ms(const struct numa_claim *claim)
 {
@@ -215,14 +221,13 @@ patience_ms(const struct numa_claim *claim)
 }
 
 static void
-save(struct numa_claim *claim, const struct object *object, struct json *kwargs,
+save(struct numa_claim *claim, const struct object *object,
      conductor_work_done *done)
 {
     const struct conductor_work_request request = {
         .context = claim->context,
         .object = object,
         .method = "save",
-        .kwargs = kwargs,
         .key = object_string(object, "uuid"),
         .patience_ms = patience_ms(claim),
     };

@@ -23,9 +23,10 @@ struct numa_claim_request {
 };
 
 /* 'data' are the migrate data with what the source has to know, the callee's;
- * null after an error, then nothing is claimed.  ERR_MIGRATION_PRE_CHECK: there
- * is no room, or it is not known.  An instance without a topology claims
- * nothing.  Called once, perhaps before numa_claim() returns. */
+ * null after an error, and then what may be on record all the same does not
+ * count.  ERR_MIGRATION_PRE_CHECK: there is no room, or it is not known.  An
+ * instance without a topology claims nothing.  Called once, perhaps before
+ * numa_claim() returns. */
 typedef void numa_claimed(void *aux, struct error *error, struct object *data);
 void numa_claim(struct nova *nova, const struct numa_claim_request *request,
                 numa_claimed *done, void *aux);

@@ -80,7 +80,7 @@ read_realtime(const struct numa_info *info, struct cpu_set *ret)
     if (!is_yes(json_string_of(specs, "hw:cpu_realtime"))) {
         return NULL;
     }
-    mask = mask ? mask : json_string_of(specs, "hw:cpu_realtime_mask");
+    mask = mask && *mask ? mask : json_string_of(specs, "hw:cpu_realtime_mask");
     while (mask && isspace((unsigned char)*mask)) {
         mask++;
     }

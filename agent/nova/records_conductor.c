@@ -7,7 +7,6 @@
 
 #include "agent/base/completion.h"
 #include "agent/base/log.h"
-#include "agent/migrate/rules.h"
 #include "agent/nova/numa_take.h"
 #include "agent/records_answer.h"
 #include "rpc/uuid.h"
@@ -266,17 +265,13 @@ instance_take_claim(void *state, const struct json *context,
 {
     struct records_conductor *records = state;
     const struct numa_take_place place = {
-        .records = &records->records,
         .works = records->works,
         .q = records->q,
+        .host = records->host,
         .patience_ms = records->read_patience_ms,
     };
 
-    if (migrate_rules_has_numa(instance)) {
-        numa_take(&place, context, instance, done, aux);
-    } else {
-        instance_drop_claim(state, context, instance, done, aux);
-    }
+    numa_take(&place, context, instance, done, aux);
 }
 
 /* A second one would be another migration: if the answer is lost, so is it. */

@@ -155,6 +155,7 @@ drop(struct update_resources *u)
         object_free(u->node);
         free(u->hostname);
         text_set_close(&u->dropped);
+        free(u->claimant);
         free(u->error);
         free(u);
     }

@@ -54,14 +54,14 @@ void update_resources_soon(struct update_resources *u);
 
 /* Waits for a moment in which nobody else counts or claims: 'granted' is called
  * once, not before this returns, and either with an error, or with what is
- * left.  Then nothing is counted until update_resources_claimed(), by which
- * time the records have what was claimed for that instance, by its UUID, or
- * null for nothing; it is counted at once. */
+ * left, to which belongs what was claimed before for 'instance', its UUID. Then
+ * nothing is counted until update_resources_claimed(), by which time the
+ * records have what it claims now, if it does; that is counted at once. */
 typedef void resources_granted(void *aux, struct error *error,
                                const struct resources_left *left);
-void update_resources_claim(struct update_resources *u,
+void update_resources_claim(struct update_resources *u, const char *instance,
                             resources_granted *granted, void *aux);
-void update_resources_claimed(struct update_resources *u, const char *instance);
+void update_resources_claimed(struct update_resources *u, bool is_claimed);
 
 /* The instance does not come, whatever is recorded of it: the nodes that were
  * claimed for it here are free. */

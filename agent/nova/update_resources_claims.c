@@ -9,21 +9,25 @@
 
 struct resource_claim {
     struct resource_claim *next;
+    char *instance;
     resources_granted *granted;
     void *aux;
 };
 
-static void forget_dropped(struct round *r);
-static bool is_moving(const struct round *r, const char *instance);
-static void set_dropped(struct update_resources *u, struct text_set *kept);
+static void claim_free(struct resource_claim *claim);
+static void grant(struct round *r, const struct resource_claim *claim);
+static void keep_dropped(struct update_resources *u,
+                         const struct text_set *kept);
+static bool has_migration(const struct round *r, const char *instance);
 
 void
-update_resources_claim(struct update_resources *u, resources_granted *granted,
-                       void *aux)
+update_resources_claim(struct update_resources *u, const char *instance,
+                       resources_granted *granted, void *aux)
 {
     struct resource_claim *claim = xzalloc(sizeof *claim);
     struct resource_claim **last = &u->claims;
 
+    claim->instance = xstrdup(instance);
     claim->granted = granted;
     claim->aux = aux;
     while (*last) {
@@ -34,17 +38,18 @@ update_resources_claim(struct update_resources *u, resources_granted *granted,
 }
 
 void
-update_resources_claimed(struct update_resources *u, const char *instance)
+update_resources_claimed(struct update_resources *u, bool is_claimed)
 {
+    AUTO_FREE instance = steal(&u->claimant);
     struct text_set kept = {0};
 
     for (size_t i = 0; i < u->dropped.n; i++) {
-        if (!str_eq(u->dropped.texts[i], instance)) {
+        if (!is_claimed || !str_eq(u->dropped.texts[i], instance)) {
             text_set_add(&kept, u->dropped.texts[i]);
         }
     }
-    set_dropped(u, &kept);
-    u->again = u->again || instance;
+    keep_dropped(u, &kept);
+    u->again = u->again || is_claimed;
     round_go_on(u->round, NULL);
 }
 
@@ -61,63 +66,81 @@ round_let_claim(struct round *r)
 {
     struct update_resources *u = r->u;
     struct resource_claim *claim = u->claims;
-    struct node_records records = round_records(r);
-    struct node_usage usage;
+    struct text_set kept = {0};
 
-    forget_dropped(r);
+    for (size_t i = 0; i < u->dropped.n; i++) {
+        if (has_migration(r, u->dropped.texts[i])) {
+            text_set_add(&kept, u->dropped.texts[i]);
+        }
+    }
+    keep_dropped(u, &kept);
+    r->has_let = true;
     if (!claim) {
         round_go_on(r, NULL);
         return;
     }
     u->claims = claim->next;
+    u->claimant = xstrdup(claim->instance);
+    text_set_add(&u->dropped, claim->instance);
+    grant(r, claim);
+    claim_free(claim);
+}
+
+static void
+grant(struct round *r, const struct resource_claim *claim)
+{
+    struct update_resources *u = r->u;
+    struct node_records records = round_records(r);
     AUTO_JSON topology = numa_topology_create(r->host, &u->settings, &r->cpus);
-    node_usage_init(&usage, &u->settings, &records, 0, topology);
-    node_usage_close(&usage);
     bool is_set = u->settings.shared_set && *u->settings.shared_set;
     const struct resources_left left = {
         .node = u->hostname,
         .topology = topology,
         .shared = is_set ? &r->cpus.shared : NULL,
     };
+    struct node_usage usage;
+
+    node_usage_init(&usage, &u->settings, &records, 0, topology);
+    node_usage_close(&usage);
     claim->granted(claim->aux, NULL, &left);
-    free(claim);
 }
 
 void
 round_refuse_claims(struct round *r, const struct error *error)
 {
-    struct resource_claim *claim = error ? r->u->claims : NULL;
+    struct update_resources *u = r->u;
+    struct resource_claim *claim = NULL;
 
-    r->u->again = r->u->again || r->u->claims;
-    if (error) {
-        r->u->claims = NULL;
+    if (error && (!r->has_let || !u->o.conductor)) {
+        claim = steal(&u->claims);
     }
+    u->again = u->again || u->claims;
     while (claim) {
         struct resource_claim *next = claim->next;
 
         claim->granted(claim->aux, error_copy(error), NULL);
-        free(claim);
+        claim_free(claim);
         claim = next;
     }
 }
 
-/* What is over is in no list any more. */
 static void
-forget_dropped(struct round *r)
+claim_free(struct resource_claim *claim)
 {
-    struct update_resources *u = r->u;
-    struct text_set kept = {0};
-
-    for (size_t i = 0; i < u->dropped.n; i++) {
-        if (is_moving(r, u->dropped.texts[i])) {
-            text_set_add(&kept, u->dropped.texts[i]);
-        }
-    }
-    set_dropped(u, &kept);
+    free(claim->instance);
+    free(claim);
 }
 
+static void
+keep_dropped(struct update_resources *u, const struct text_set *kept)
+{
+    text_set_close(&u->dropped);
+    u->dropped = *kept;
+}
+
+/* One under way, or that failed. */
 static bool
-is_moving(const struct round *r, const char *instance)
+has_migration(const struct round *r, const char *instance)
 {
     json_for_each (migration, primitive_objects(r->migrations)) {
         if (str_eq(primitive_string(migration, "instance_uuid"), instance)) {
@@ -125,11 +148,4 @@ is_moving(const struct round *r, const char *instance)
         }
     }
     return false;
-}
-
-static void
-set_dropped(struct update_resources *u, struct text_set *kept)
-{
-    text_set_close(&u->dropped);
-    u->dropped = *kept;
 }

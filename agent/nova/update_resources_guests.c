@@ -50,7 +50,8 @@ round_migrations_listed(struct round *r, struct json **result,
 void
 round_get_strangers(struct round *r)
 {
-    static const char *const names[] = {"migration_context", "flavor"};
+    static const char *const names[] = {"migration_context", "flavor",
+                                        "numa_topology"};
     struct json *args, *kwargs;
 
     if (r->next == 0) {

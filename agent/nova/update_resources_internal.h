@@ -30,6 +30,7 @@ struct update_resources {
     bool has_begun, again;
     struct resource_claim *claims; /* That wait, the first first. */
     struct text_set dropped; /* Instances whose claims count for nothing. */
+    char *claimant; /* The instance for which there is a claim under way. */
     void (*done)(void *aux); /* Of the first round; or null. */
     void *aux;
     struct update_resources_status status;
@@ -51,6 +52,7 @@ struct round {
     size_t next;           /* ... which is at this one. */
     struct object *orphan; /* Being removed. */
     bool is_disabled;
+    bool has_let; /* Whoever waited first has claimed. */
     struct node_usage usage;
     struct node_records records; /* Of the audit. */
 };
@@ -96,7 +98,8 @@ round_take round_migrations_listed;
 round_take round_stranger_got;
 round_take round_volumes_listed;
 
-/* At the end of a round: without an error, who still waits has the next one. */
+/* At the end of a round: who still waits has the next one, unless this one did
+ * not come so far. */
 void round_refuse_claims(struct round *r, const struct error *error);
 
 #endif

@@ -9,6 +9,7 @@ import uuid as uuids
 
 import pytest
 
+from harness import crash
 from harness import nova as novas
 from harness.conductor import _conductor, conductor  # noqa: F401
 from harness.oslo import Failure
@@ -169,6 +170,24 @@ def test_08_agent_killed_while_a_claim_is_open(control, pair,  # noqa: F811
     wait_taken(control, hostb, [0, 1] if at_home else [0, 1, 2, 3])
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize('when', ['run', 'done'])
+def test_08_destination_killed_as_it_takes_the_record(control,  # noqa: F811
+                                                      pair, when):
+    hosta, hostb, uuid = pair
+    hosta.stop()
+    hosta.write_config(rpc_response_timeout=4)
+    hosta.start()
+    crash.arm(hostb, 'incoming-migration.take-record.' + when)
+    migration = control.migrate(uuid, hostb.host)
+    crash.wait_dead(hostb)
+    hostb.start()
+    control.wait_status(migration, 'completed')
+    assert pins(control, uuid) == [2, 3]
+    assert claim(control, uuid) is None
+    wait_taken(control, hostb, [0, 1, 2, 3])
+
+
 def refusal(control, uuid, host):  # noqa: F811
     instance, migration = control.prepare(uuid, host.host)
     with pytest.raises(Failure) as caught:
@@ -177,14 +196,24 @@ def refusal(control, uuid, host):  # noqa: F811
     return str(caught.value)
 
 
+def test_asked_again_it_gets_the_same(control, pair):  # noqa: F811
+    """Its own claim is in nobody's way."""
+    _, hostb, uuid = pair
+    create(control, hostb, list(range(4, N_CPUS)))
+    instance, migration = control.prepare(uuid, hostb.host)
+    for _ in range(2):
+        control.check(instance, hostb.host, migration=migration)
+        assert claim(control, uuid)[1] == [2, 3]
+    wait_taken(control, hostb, list(range(N_CPUS)))
+
+
 def test_no_claim_of_no_migration(control, pair):  # noqa: F811
     _, hostb, uuid = pair
     instance, _ = control.prepare(uuid, hostb.host)
     with pytest.raises(Failure) as caught:
         control.check(instance, hostb.host)
     assert caught.value.name == 'MigrationPreCheckError'
-    assert 'no migration is named' in str(caught.value)
-    wait_taken(control, hostb, [0, 1])
+    assert 'destination makes no claims' in str(caught.value)
 
 
 def test_no_room(control, pair):  # noqa: F811

@@ -466,6 +466,19 @@ test_strangers_are_counted_while_they_move(void **state)
                      0);
 }
 
+static void
+test_one_that_came_meanwhile_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    const char *in = MIGRATION(1, "a", "live-migration", "b", "hosta", "");
+    const char *came = HERE("null", ", 'host': 'hosta', 'node': 'hosta'");
+    const char *gone =
+        INSTANCE("a", "deleted", "null", ", 'host': 'hosta', 'node': 'hosta'");
+
+    assert_int_equal(vcpus_of_stranger(f, came, OF(in, in)), 2);
+    assert_int_equal(vcpus_of_stranger(f, gone, OF(in)), 0);
+}
+
 #define CONTEXT(ID) \
     ", 'migration_context': {'nova_object.data': {'migration_id': " #ID "}}"
 
@@ -684,6 +697,7 @@ main(void)
         TEST(test_instances_are_counted),
         TEST(test_migrations_are_counted_once),
         TEST(test_strangers_are_counted_while_they_move),
+        TEST(test_one_that_came_meanwhile_is_counted),
         TEST(test_left_over_migration_counts_for_nothing),
         TEST(test_sets_of_cpus),
         TEST(test_nodes_have_the_cpus_that_are_left),
