@@ -57,6 +57,22 @@ settled(struct op *op, struct op_ticket *ticket)
     }
 }
 
+/* It said so already: nothing is to be done.  It may have begun to go elsewhere
+ * since, and then what is claimed is for that.  Takes 'stored'. */
+static void
+told_before(struct op *op, struct op_ticket *ticket, struct object *stored)
+{
+    struct incoming *in = op_data(op);
+
+    object_free(in->instance);
+    in->instance = stored;
+    if (object_string(stored, "task_state")) {
+        op_ticket_done(ticket, NULL);
+    } else {
+        settled(op, ticket);
+    }
+}
+
 static void
 record_conflict(void *aux, struct error *error, struct object *stored)
 {
@@ -75,12 +91,8 @@ record_conflict(void *aux, struct error *error, struct object *stored)
         error_set_arg(in->refusal, "expected", "migrating");
         error_set_arg(in->refusal, "actual", "None");
     } else if (!error && in) {
-        object_free(in->instance); /* Told before: nothing is to be done. */
-        in->instance = steal(&stored);
-        if (!object_string(in->instance, "task_state")) {
-            settled(op, ticket);
-            return;
-        }
+        told_before(op, ticket, stored);
+        return;
     }
     object_free(stored);
     op_ticket_done(ticket, error);
@@ -159,8 +171,8 @@ claim_known(void *aux, struct error *error, struct object *instance)
     driver_guest_get(in->agent->driver, incoming_uuid(in), record_take, ticket);
 }
 
-void
-incoming_record_run(struct op *op, struct op_ticket *ticket)
+static void
+take(struct op *op, struct op_ticket *ticket)
 {
     struct incoming *in = op_data(op);
     struct records *records = in->agent->records;
@@ -171,5 +183,43 @@ incoming_record_run(struct op *op, struct op_ticket *ticket)
     } else {
         records->ops->instance_drop_claim(records->state, in->context,
                                           in->instance, claim_known, ticket);
+    }
+}
+
+static void
+arrival_known(void *aux, struct error *error, struct object *stored)
+{
+    struct op_ticket *ticket = aux;
+    struct op *op = op_ticket_op(ticket);
+    const struct incoming *in = op ? op_data(op) : NULL;
+
+    if (in && stored &&
+        str_eq(object_string(stored, "host"), in->agent->conf->host)) {
+        told_before(op, ticket, stored);
+        return;
+    }
+    object_free(stored);
+    if (error_code(error) == ERR_INSTANCE_NOT_FOUND) {
+        error_free(steal(&error)); /* Its record comes with it. */
+    }
+    if (error || !op) {
+        op_ticket_done(ticket, error);
+    } else {
+        take(op, ticket);
+    }
+}
+
+/* Without a preparation it may have been told before. */
+void
+incoming_record_run(struct op *op, struct op_ticket *ticket)
+{
+    struct incoming *in = op_data(op);
+    struct records *records = in->agent->records;
+
+    if (in->data) {
+        take(op, ticket);
+    } else {
+        records->ops->instance_get(records->state, in->context,
+                                   incoming_uuid(in), arrival_known, ticket);
     }
 }

@@ -184,13 +184,17 @@ def test_messages_move_a_guest_and_its_record(control, listener, pair):
     assert record['memory_total'] > 0
 
 
-def test_told_again_after_a_restart(control, pair):
-    """As by a source that did not hear the answer: all is as it was."""
+@pytest.mark.parametrize('task', [None, 'migrating'])
+def test_told_again_after_a_restart(control, pair, task):
+    """As by a source that did not hear the answer: all is as it was, also if
+    it has begun to go elsewhere."""
     _, hostb, uuid = pair
     migration = control.migrate(uuid, hostb.host)
     control.wait_status(migration, 'completed')
-    before = control.instance(uuid)
     hostb.restart()
+    control.conductor.write('UPDATE instances SET task_state = ? '
+                            'WHERE uuid = ?', task, uuid)
+    before = control.instance(uuid)
     assert control.client.call(
         'post_live_migration_at_destination', _server=hostb.host,
         _version='6.0', _context=control.context,
